@@ -1,0 +1,262 @@
+"""What a model is: frozen dataclasses, stored as JSON with the weights (`emo_config` in the safetensors metadata).
+
+Nothing here is a tensor and nothing here imports torch. The presets at the end are whole models; what EMO leaves
+unpublished (speed buckets, guidance, noise schedule, condition drops) is a field with our value and its source.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import EmoInputError
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """Speed buckets and their projection (paper 3.2, "Speed Layers"). The paper publishes neither d nor c_i nor r_i."""
+
+    centres: tuple[float, ...] = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4)  # degrees per frame
+    radius: float = 0.15  # degrees per frame, half the spacing
+    window: int = 2  # m: frames on each side
+    hidden: int = 256  # width of the MLP
+    width: int = 256  # l: width of a speed token
+
+
+@dataclass(frozen=True)
+class MotionModuleConfig:
+    """Temporal modules in AnimateDiff's form (paper 3.2, "Temporal Modules")."""
+
+    heads: int = 8
+    attention_blocks: int = 2  # Temporal_Self twice, as mm_sd_v15_v2
+    max_length: int = 32  # positions of the sinusoidal encoding
+    feature: Literal["layer_output", "attention_norm"] = "layer_output"  # what ReferenceNet hands on for motion frames
+    sites: Literal["all", "with_attention"] = "all"  # hallo runs 16 of 21
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """One U-Net for every size and family; the defaults are SD1.5's."""
+
+    in_channels: int = 4
+    out_channels: int = 4
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    attention_levels: tuple[bool, ...] = (True, True, True, False)
+    layers_per_block: int = 2  # the up path has one more
+    heads: int = 8
+    norm_groups: int = 32
+    audio_dim: int = 768  # width of an audio token: attn2's key/value input
+    reference_weight: float = 1.0  # multiplies the reference attention's output (v_express 0.95)
+    audio_weight: float = 1.0  # multiplies the audio attention's output (v_express 3.0)
+    reference_cross_attention: Literal["none", "zero_token"] = "none"  # ReferenceNet's own attn2: absent | one zero token
+    motion: MotionModuleConfig | None = field(default_factory=MotionModuleConfig)
+    speed: SpeedConfig | None = field(default_factory=SpeedConfig)
+    # Not in the paper, off for `emo`; they make a very small network learn (see the model card of emo-mini).
+    concat_reference: bool = False  # the portrait's latent is concatenated to the noisy latent before conv_in
+    audio_in_time: bool = False  # a pooled audio vector per frame is added to the time embedding
+
+
+@dataclass(frozen=True)
+class FaceLocatorConfig:
+    """Widths of the convolutions that encode the face region; Hallo (16, 32, 64, 128), EchoMimic and V-Express below."""
+
+    in_channels: int = 1
+    channels: tuple[int, ...] = (16, 32, 96, 256)  # each pair: conv c->c, conv c->c' stride 2, so 8x smaller
+
+
+@dataclass(frozen=True)
+class AudioEncoderConfig:
+    """A wav2vec2-shaped encoder; the defaults are wav2vec2-base."""
+
+    conv_dim: tuple[int, ...] = (512,) * 7
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    hidden_size: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate_size: int = 3072
+    pos_conv_kernel: int = 128
+    pos_conv_groups: int = 16
+
+
+@dataclass(frozen=True)
+class AudioProjectionConfig:
+    """From a window of encoder features to audio tokens. `mlp`: Hallo's form; `resampler`: V-Express's Perceiver."""
+
+    kind: Literal["mlp", "resampler"] = "mlp"
+    window: int = 2  # m: video frames on each side, so 2m + 1 (paper: m = 2)
+    features: Literal["all_layers", "last_layer"] = "all_layers"
+    tokens: int = 32
+    hidden: int = 512
+    depth: int = 4  # resampler only, as the four below
+    resampler_dim: int = 768
+    dim_head: int = 64
+    resampler_heads: int = 12
+    ff_mult: int = 4
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """`kl`: diffusers' AutoencoderKL (SD's); `tiny`: diffusers' AutoencoderTiny over pixel-unshuffled pictures."""
+
+    kind: Literal["kl", "tiny"] = "kl"
+    latent_channels: int = 4
+    scaling_factor: float = 0.18215
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    unshuffle: int = 1  # pixels folded into channels before the first convolution (tiny only)
+    downscale: int = 8  # pixels per latent
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Noise schedule, in the words of diffusers' DDIMScheduler. EMO publishes none; these are V-Express's."""
+
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "v_prediction"
+    rescale_betas_zero_snr: bool = True
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
+    steps_offset: int = 1
+    shared_noise: float = 0.0  # share of the noise variance that all frames of a video have in common
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Classifier-free guidance: its default scale and what the unconditional branch sees (EMO publishes neither)."""
+
+    scale: float = 3.5
+    reference: Literal["zero", "keep"] = "zero"
+    audio: Literal["zero", "keep"] = "zero"
+    face_region: Literal["zero", "keep"] = "zero"
+    motion_frames: Literal["zero", "keep"] = "keep"
+    speed: Literal["zero", "keep"] = "keep"
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How a long video is cut: `frames` new ones per clip after `motion_frames` of the clip before (paper: 12 and 4)."""
+
+    frames: int = 12
+    motion_frames: int = 4
+    fps: float = 30.0
+    size: int = 512  # pixels, square
+    motion_from: Literal["pixels", "latents"] = "pixels"  # decoded and encoded again, or the latents themselves
+    steps: int = 40
+
+
+@dataclass(frozen=True)
+class EmoConfig:
+    """A whole model."""
+
+    name: str = "emo-sd15"
+    family: Literal["emo", "v_express", "hallo", "echomimic"] = "emo"
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    face_locator: FaceLocatorConfig = field(default_factory=FaceLocatorConfig)
+    audio_encoder: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
+    audio_projection: AudioProjectionConfig = field(default_factory=AudioProjectionConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> EmoConfig:
+        """Raises EmoInputError for a field that this version does not know, so that nothing is silently ignored."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise EmoInputError("emo_config", f"text that is not JSON ({error})", "a JSON object") from error
+        return typing.cast(EmoConfig, _build(cls, data, "emo_config"))
+
+
+def _build(kind: Any, data: Any, where: str) -> Any:
+    """Rebuild a (nested) dataclass from plain JSON values."""
+    if data is None:
+        return None
+    args = [a for a in typing.get_args(kind) if a is not type(None)]
+    if not dataclasses.is_dataclass(kind) and args and dataclasses.is_dataclass(args[0]):
+        kind = args[0]  # X | None
+    if dataclasses.is_dataclass(kind):
+        known = typing.get_type_hints(kind)
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise EmoInputError(where, f"unknown fields {unknown}", f"fields among {sorted(known)}", "Update ComfyUI-EMO.")
+        return typing.cast(Any, kind)(**{k: _build(known[k], v, f"{where}.{k}") for k, v in data.items()})
+    return tuple(data) if isinstance(data, list) else data
+
+
+EMO_SD15 = EmoConfig()
+
+V_EXPRESS = EmoConfig(
+    name="v-express",
+    family="v_express",
+    unet=UNetConfig(reference_weight=0.95, audio_weight=3.0, reference_cross_attention="zero_token", speed=None),
+    face_locator=FaceLocatorConfig(in_channels=3),
+    audio_projection=AudioProjectionConfig(kind="resampler", features="last_layer", tokens=5),
+    clip=ClipConfig(frames=24, motion_frames=0, fps=30.0, steps=25),
+)
+
+EMO_MINI = EmoConfig(
+    name="emo-mini",
+    unet=UNetConfig(
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=(64, 128, 192),
+        attention_levels=(True, True, True),
+        layers_per_block=1,
+        heads=4,
+        norm_groups=16,
+        audio_dim=128,
+        motion=MotionModuleConfig(heads=4, attention_blocks=1),
+        speed=SpeedConfig(hidden=64, width=64),
+        concat_reference=True,
+        audio_in_time=True,
+    ),
+    face_locator=FaceLocatorConfig(channels=(8, 16, 24, 32)),
+    audio_encoder=AudioEncoderConfig(
+        conv_dim=(64,) * 7, hidden_size=128, layers=4, heads=4, intermediate_size=384, pos_conv_kernel=31, pos_conv_groups=8
+    ),
+    audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
+    vae=VAEConfig(
+        kind="tiny", latent_channels=8, scaling_factor=1.0, block_out_channels=(96, 128), layers_per_block=3, unshuffle=4
+    ),
+    schedule=ScheduleConfig(beta_schedule="squaredcos_cap_v2", shared_noise=0.5),
+    guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
+    clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),
+)
+
+TINY = dataclasses.replace(
+    EMO_MINI,
+    name="tiny",
+    unet=dataclasses.replace(
+        EMO_MINI.unet,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        attention_levels=(True, False),
+        heads=2,
+        norm_groups=8,
+        audio_dim=16,
+        motion=MotionModuleConfig(heads=2),
+        speed=SpeedConfig(hidden=16, width=16),
+        concat_reference=False,
+        audio_in_time=False,
+    ),
+    face_locator=FaceLocatorConfig(channels=(4, 4, 8, 8)),
+    audio_encoder=AudioEncoderConfig(
+        conv_dim=(8,) * 7, hidden_size=16, layers=2, heads=2, intermediate_size=32, pos_conv_kernel=7, pos_conv_groups=4
+    ),
+    audio_projection=AudioProjectionConfig(tokens=2, hidden=16),
+    vae=VAEConfig(kind="tiny", scaling_factor=1.0, block_out_channels=(8, 8), layers_per_block=1, unshuffle=4),
+    clip=ClipConfig(frames=4, motion_frames=2, fps=25.0, size=64, motion_from="latents", steps=2),
+)
+
+PRESETS: dict[str, EmoConfig] = {c.name: c for c in (EMO_SD15, EMO_MINI, V_EXPRESS, TINY)}

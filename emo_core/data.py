@@ -1,0 +1,175 @@
+"""The records between stages. A stage is a function from some of these to the next; nothing else is passed along.
+
+Axis alphabet: `b` batch, `f` frames, `n` motion frames, `c` channels, `h w` latent height and width, `H W` pixels,
+`t` audio samples, `l` layers of the audio encoder, `k` tokens, `d` width of a token. Pictures are float32 in 0..1,
+RGB, channels last; boxes are (left, top, right, bottom) in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .errors import EmoInputError
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Sound: `samples` (channels, t) float32, nominally -1..1; `sample_rate` in Hz."""
+
+    samples: Tensor
+    sample_rate: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.samples.shape[-1] / self.sample_rate
+
+
+@dataclass(frozen=True)
+class AudioFeatures:
+    """One window of encoder features per video frame: `windows` (f, w, l, d), w encoder frames around each video frame.
+
+    `waveform` is the sound that goes into the video, exactly len(windows) / fps seconds of it after padding or cutting.
+    """
+
+    windows: Tensor
+    fps: float
+    waveform: Waveform | None = None
+
+    @property
+    def frames(self) -> int:
+        return int(self.windows.shape[0])
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A portrait ready for the network and the way back: `crop` (H, W, 3), `face_box` in the crop's pixels.
+
+    `crop_box` is where the crop lies in the source picture (may reach outside it), `source` (H', W', 3).
+    `landmarks` (468, 3) are the mesh's points in the crop's pixels, if a mesh was fitted.
+    """
+
+    crop: Tensor
+    face_box: Box
+    crop_box: Box
+    source: Tensor
+    landmarks: Tensor | None = None
+    angle_deg: float = 0.0  # rotation of the crop against the source, counter-clockwise
+
+
+@dataclass(frozen=True)
+class ReferenceFeatures:
+    """What ReferenceNet hands on, by site name (e.g. "down_blocks.0.attentions.0").
+
+    `attention[site]` (b, k, c): features for reference attention, k = h*w of the site.
+    `motion[site]` (b, n, c, h, w): feature maps of the motion frames for the temporal modules; empty without motion frames.
+    `latents` (b, c, h, w): the portrait's own (scaled) latent.
+    """
+
+    attention: Mapping[str, Tensor]
+    motion: Mapping[str, Tensor] = field(default_factory=dict)
+    latents: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """ReferenceNet's features as the backbone uses them: projected once, then shared by all frames and steps.
+
+    `keys[site]`, `values[site]` (b, k, c). `motion[site]` (b, n, c, h, w). `latents` (b, c, h, w).
+    """
+
+    keys: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+    motion: Mapping[str, Tensor] = field(default_factory=dict)
+    latents: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All that the backbone is told about a clip besides the reference. Absent (None) means "no such condition".
+
+    `audio_tokens` (b, f, k, d) after the audio projection; `face_feature` (b, 1 or f, c, h, w) after the face locator;
+    `speed_tokens` (b, f, d) after the speed MLP.
+    """
+
+    audio_tokens: Tensor | None = None
+    face_feature: Tensor | None = None
+    speed_tokens: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a user may steer. `face_region` is a mask (H, W) in 0..1 over the crop (1: the face may be here), a box in
+    the crop's pixels, or None for the portrait's own face box, grown; all ones means no guidance (paper 3.2).
+    `speed` is head rotation in degrees per frame: one value, one per frame, or None for no speed condition.
+    """
+
+    face_region: Tensor | Box | None = None
+    face_strength: float = 1.0
+    speed: float | Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.face_strength <= 2.0:
+            raise EmoInputError("face_strength", f"{self.face_strength}", "0 to 2")
+        values = [] if self.speed is None else [self.speed] if isinstance(self.speed, int | float) else list(self.speed)
+        for value in values:
+            if not 0.0 <= value <= 10.0:
+                raise EmoInputError("speed", f"{value}", "0 to 10 degrees per frame", "Talking is 0.1-1.0, singing 1.0-1.3.")
+
+
+SCHEDULERS = ("ddim", "euler", "dpm++", "lcm", "tcd")
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """How to sample. None means the model's own default (its configuration)."""
+
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    scheduler: str = "ddim"
+    decode_chunk: int = 8  # frames decoded at a time
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise EmoInputError("steps", f"{self.steps}", "1 to 1000")
+        if self.guidance is not None and not 0.0 <= self.guidance <= 30.0:
+            raise EmoInputError("guidance", f"{self.guidance}", "0 to 30 (1 means none)")
+        if not 0 <= self.seed < 2**64:
+            raise EmoInputError("seed", f"{self.seed}", "0 to 2^64 - 1")
+        if self.scheduler not in SCHEDULERS:
+            raise EmoInputError("scheduler", repr(self.scheduler), f"one of {', '.join(SCHEDULERS)}")
+        if self.decode_chunk < 1:
+            raise EmoInputError("decode_chunk", f"{self.decode_chunk}", "1 or more frames")
+
+
+@dataclass(frozen=True)
+class ClipState:
+    """What the next clip needs: `motion_latents` (n, c, h, w), or None before the first clip."""
+
+    next_index: int = 0
+    motion_latents: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Finished frames (f, H, W, 3) of clip `index`, and the state from which the next clip starts."""
+
+    index: int
+    frames: Tensor
+    state: ClipState
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. `latents` (f, c, h, w) is the current estimate of the clean latents, for a preview."""
+
+    clip: int
+    clips: int
+    step: int
+    steps: int
+    latents: Tensor | None = None

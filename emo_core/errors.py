@@ -1,0 +1,16 @@
+"""The one error that a person using EMO is meant to read: which input, what was found, what is allowed, what to do."""
+
+from __future__ import annotations
+
+
+class EmoInputError(ValueError):
+    """An input that cannot be used. The message is a sentence or two a user can act on.
+
+    `name` is the input as the user knows it ("audio", "portrait", "steps"), `found` what was given, `allowed` what
+    would have been right, `remedy` what to do next.
+    """
+
+    def __init__(self, name: str, found: str, allowed: str, remedy: str = "") -> None:
+        self.name, self.found, self.allowed, self.remedy = name, found, allowed, remedy
+        message = f"{name}: found {found}; expected {allowed}."
+        super().__init__(f"{message} {remedy}" if remedy else message)
