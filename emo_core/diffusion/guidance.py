@@ -1,0 +1,119 @@
+"""Classifier-free guidance: in, a clip's conditions and the table of what the unconditional row sees; out, the rows
+the network is run on and one guided prediction. EMO publishes neither scale nor table; config.GuidanceConfig has ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import GuidanceConfig
+from ..data import Conditions, ReferenceCache
+
+Network = Callable[[Tensor, Tensor, ReferenceCache, Conditions], Tensor]
+
+
+@dataclass(frozen=True)
+class GuidedRows:
+    """What the network sees, batch by batch: one pass of [unconditional, conditional], two passes, or one row alone."""
+
+    passes: tuple[tuple[ReferenceCache, Conditions], ...]
+    rows_per_pass: int
+    scale: float
+
+
+def guided_rows(
+    reference: ReferenceCache,
+    conditions: Conditions,
+    table: GuidanceConfig,
+    *,
+    scale: float,
+    one_row_per_pass: bool = False,
+) -> GuidedRows:
+    """Rows for one clip (b = 1 in, rows out); at scale 1 there is no unconditional row.
+
+    `one_row_per_pass` needs half the memory and gives the same up to rounding.
+    """
+    conditional = (reference, conditions)
+    if scale == 1.0:
+        return GuidedRows((conditional,), 1, scale)
+    unconditional = (unconditional_reference(reference, table), unconditional_conditions(conditions, table))
+    if one_row_per_pass:
+        return GuidedRows((unconditional, conditional), 1, scale)
+    both = (_stack_reference(unconditional[0], reference), _stack_conditions(unconditional[1], conditions))
+    return GuidedRows((both,), 2, scale)
+
+
+def predict_guided(network: Network, latents: Tensor, timestep: Tensor, rows: GuidedRows) -> Tensor:
+    """One guided prediction (1, f, c, h, w) for `latents` of that shape at `timestep` (scalar)."""
+    batch = latents.expand(rows.rows_per_pass, *latents.shape[1:])
+    timesteps = timestep.expand(rows.rows_per_pass)
+    predictions = torch.cat([network(batch, timesteps, ref, cond) for ref, cond in rows.passes])
+    if len(predictions) == 1:
+        return predictions
+    return guided(predictions[:1], predictions[1:], rows.scale)
+
+
+def guided(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
+    """uncond + scale * (cond - uncond), in float32."""
+    return uncond.float() + scale * (cond.float() - uncond.float())
+
+
+def unconditional_reference(reference: ReferenceCache, table: GuidanceConfig) -> ReferenceCache:
+    """The reference as the unconditional row sees it. Zero keys and values are what zero features project to (no bias),
+    so reference attention gives exactly its output bias, as in V-Express."""
+    if table.reference == "zero":
+        latents = None if reference.latents is None else torch.zeros_like(reference.latents)
+        reference = dataclasses.replace(
+            reference, keys=_zeros(reference.keys), values=_zeros(reference.values), latents=latents
+        )
+    if table.motion_frames == "zero":
+        reference = dataclasses.replace(reference, motion=_zeros(reference.motion))
+    return reference
+
+
+def unconditional_conditions(conditions: Conditions, table: GuidanceConfig) -> Conditions:
+    """The conditions as the unconditional row sees them: zeros after the small networks, not before."""
+    return Conditions(
+        audio_tokens=_keep_or_zero(conditions.audio_tokens, table.audio),
+        face_feature=_keep_or_zero(conditions.face_feature, table.face_region),
+        speed_tokens=_keep_or_zero(conditions.speed_tokens, table.speed),
+    )
+
+
+def _keep_or_zero(value: Tensor | None, rule: str) -> Tensor | None:
+    return value if value is None or rule == "keep" else torch.zeros_like(value)
+
+
+def _zeros(sites: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {site: torch.zeros_like(value) for site, value in sites.items()}
+
+
+def _stack(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return None if first is None or second is None else torch.cat([first, second])
+
+
+def _stack_sites(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {site: torch.cat([first[site], second[site]]) for site in first}
+
+
+def _stack_reference(first: ReferenceCache, second: ReferenceCache) -> ReferenceCache:
+    return dataclasses.replace(
+        second,
+        keys=_stack_sites(first.keys, second.keys),
+        values=_stack_sites(first.values, second.values),
+        motion=_stack_sites(first.motion, second.motion),
+        latents=_stack(first.latents, second.latents),
+    )
+
+
+def _stack_conditions(first: Conditions, second: Conditions) -> Conditions:
+    return Conditions(
+        audio_tokens=_stack(first.audio_tokens, second.audio_tokens),
+        face_feature=_stack(first.face_feature, second.face_feature),
+        speed_tokens=_stack(first.speed_tokens, second.speed_tokens),
+    )

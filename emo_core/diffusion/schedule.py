@@ -1,0 +1,79 @@
+"""Noise schedules: in, a ScheduleConfig; out, one of diffusers' schedulers ready for a number of steps, or the
+cumulative alphas for training. EMO samples with DDIM in 40 steps (paper 4.1) and publishes no schedule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import ScheduleConfig
+from ..data import SCHEDULERS
+from ..errors import EmoInputError
+
+TRAIN_TIMESTEPS = 1000  # SD1.5's
+DISTILLED_STEPS = 50  # LCM's and TCD's original_inference_steps (their papers): first timestep 999, then every 20th
+
+
+def build_scheduler(config: ScheduleConfig, name: str, steps: int) -> Any:
+    """A fresh diffusers scheduler `name` (one of data.SCHEDULERS) with its timesteps set; all its tables on the CPU.
+
+    Euler and DPM++ work with sigmas, which are infinite at zero signal; diffusers gives that step a sigma of 4096.
+    """
+    if config.rescale_betas_zero_snr and config.prediction_type == "epsilon":
+        raise EmoInputError(
+            "schedule",
+            "prediction of the noise with zero terminal SNR",
+            "v_prediction or sample",
+            "Pure noise tells nothing.",
+        )
+    if not 1 <= steps <= TRAIN_TIMESTEPS:
+        raise EmoInputError("steps", f"{steps}", f"1 to {TRAIN_TIMESTEPS}")
+    scheduler = _construct(config, name, steps)
+    scheduler.set_timesteps(steps, device="cpu")
+    return scheduler
+
+
+def _construct(config: ScheduleConfig, name: str, steps: int) -> Any:
+    import diffusers  # 2 s: only when something is sampled
+
+    common: dict[str, Any] = {
+        "num_train_timesteps": TRAIN_TIMESTEPS,
+        "beta_schedule": config.beta_schedule,
+        "beta_start": config.beta_start,
+        "beta_end": config.beta_end,
+        "prediction_type": config.prediction_type,
+        "rescale_betas_zero_snr": config.rescale_betas_zero_snr,
+        "timestep_spacing": config.timestep_spacing,
+        "steps_offset": config.steps_offset,
+    }
+    if name == "ddim":
+        return diffusers.DDIMScheduler(**common, clip_sample=False)
+    if name == "euler":
+        return diffusers.EulerDiscreteScheduler(**common)
+    if name == "dpm++":
+        return diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
+    if name in ("lcm", "tcd"):
+        # 1000 is the only larger schedule that divides evenly and so still starts at timestep 999.
+        original = DISTILLED_STEPS if steps <= DISTILLED_STEPS else TRAIN_TIMESTEPS
+        kind = diffusers.LCMScheduler if name == "lcm" else diffusers.TCDScheduler
+        return kind(**common, clip_sample=False, original_inference_steps=original)
+    raise EmoInputError("scheduler", repr(name), f"one of {', '.join(SCHEDULERS)}")
+
+
+def alphas_cumprod(config: ScheduleConfig) -> Tensor:
+    """Share of signal variance left at each training timestep: (1000,) float32, exactly 0 at the end with zero SNR."""
+    table: Tensor = _construct(config, "ddim", 1).alphas_cumprod
+    return table.to(torch.float32)
+
+
+def clean_estimate(noisy: Tensor, prediction: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:
+    """The clean latents a prediction stands for; `alpha_cumprod` broadcasts against `noisy` (variance-preserving)."""
+    if prediction_type == "sample":
+        return prediction
+    signal, noise = alpha_cumprod.sqrt(), (1.0 - alpha_cumprod).sqrt()
+    if prediction_type == "v_prediction":
+        return signal * noisy - noise * prediction
+    return (noisy - noise * prediction) / signal

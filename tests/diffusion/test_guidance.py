@@ -1,0 +1,89 @@
+"""What the unconditional row sees, and that two rows in one pass are two passes of one row."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from emo_core.config import GuidanceConfig
+from emo_core.data import Conditions, ReferenceCache
+from emo_core.diffusion.guidance import guided_rows, predict_guided
+
+KEEP_ALL = GuidanceConfig(reference="keep", audio="keep", face_region="keep", motion_frames="keep", speed="keep")
+FIELDS = {
+    "reference": lambda r, c: [*r.keys.values(), *r.values.values(), r.latents],
+    "audio": lambda r, c: [c.audio_tokens],
+    "face_region": lambda r, c: [c.face_feature],
+    "motion_frames": lambda r, c: list(r.motion.values()),
+    "speed": lambda r, c: [c.speed_tokens],
+}
+
+
+def inputs() -> tuple[ReferenceCache, Conditions]:
+    reference = ReferenceCache(
+        keys={"site": torch.randn(1, 5, 3)},
+        values={"site": torch.randn(1, 5, 3)},
+        motion={"site": torch.randn(1, 2, 3, 4, 4)},
+        latents=torch.randn(1, 3, 4, 4),
+    )
+    conditions = Conditions(torch.randn(1, 2, 4, 3), torch.randn(1, 1, 3, 4, 4), torch.randn(1, 2, 3))
+    return reference, conditions
+
+
+def network(latents: torch.Tensor, timesteps: torch.Tensor, reference: ReferenceCache, conditions: Conditions):
+    """Any function of everything, row by row."""
+    everything = sum(
+        t.flatten(1).mean(1) * (i + 1)
+        for i, t in enumerate(x for get in FIELDS.values() for x in get(reference, conditions))
+    )
+    return latents * everything.view(-1, 1, 1, 1, 1) + timesteps.view(-1, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_table_decides_field_by_field(field: str) -> None:
+    reference, conditions = inputs()
+    table = dataclasses.replace(KEEP_ALL, **{field: "zero"})
+    rows = guided_rows(reference, conditions, table, scale=2.0)
+    (stacked,) = rows.passes
+    for name, get in FIELDS.items():
+        for both, original in zip(get(*stacked), get(reference, conditions), strict=True):
+            assert torch.equal(both[1:], original)
+            assert torch.equal(both[:1], torch.zeros_like(original) if name == field else original)
+
+
+def test_one_pass_of_two_rows_equals_two_passes_of_one() -> None:
+    reference, conditions = inputs()
+    latents, timestep = torch.randn(1, 2, 3, 4, 4), torch.tensor(500)
+    together = guided_rows(reference, conditions, GuidanceConfig(), scale=3.5)
+    apart = guided_rows(reference, conditions, GuidanceConfig(), scale=3.5, one_row_per_pass=True)
+    assert len(together.passes) == 1 and len(apart.passes) == 2
+    torch.testing.assert_close(
+        predict_guided(network, latents, timestep, together), predict_guided(network, latents, timestep, apart)
+    )
+
+
+def test_scale_one_is_the_conditional_network_alone() -> None:
+    reference, conditions = inputs()
+    latents, timestep = torch.randn(1, 2, 3, 4, 4), torch.tensor(500)
+    rows = guided_rows(reference, conditions, GuidanceConfig(), scale=1.0)
+    assert rows.rows_per_pass == 1 and len(rows.passes) == 1
+    expected = network(latents, timestep.expand(1), reference, conditions)
+    assert torch.equal(predict_guided(network, latents, timestep, rows), expected)
+
+
+def test_guidance_extrapolates_from_the_unconditional_row() -> None:
+    reference, conditions = inputs()
+    latents, timestep = torch.randn(1, 2, 3, 4, 4), torch.tensor(500)
+    zero, one, three = (
+        predict_guided(network, latents, timestep, guided_rows(reference, conditions, GuidanceConfig(), scale=s))
+        for s in (0.0, 1.0, 3.0)
+    )
+    torch.testing.assert_close(three, zero + 3.0 * (one - zero))
+
+
+def test_absent_conditions_stay_absent() -> None:
+    reference, _ = inputs()
+    (stacked,) = guided_rows(reference, Conditions(), GuidanceConfig(), scale=2.0).passes
+    assert stacked[1] == Conditions()
