@@ -1,0 +1,58 @@
+"""Writing that is whole or absent, and what a full or closed disk means in a user's words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import EmoInputError
+
+# EFBIG: a file system or a quota that takes no larger file (FAT32 stops at 4 GB); for the user the same as a full disk.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST}
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write under a temporary name, flush to the disk, rename: a reader finds the whole file or none."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def explain_disk_errors(path: Path, finished_clips: int) -> Iterator[None]:
+    """Turn what the system says about a full or unwritable disk into an EmoInputError about `path`.
+
+    PyAV's errors carry the same numbers but are not all OSErrors, hence the look at `errno`.
+    """
+    try:
+        yield
+    except EmoInputError:
+        raise
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number in _FULL:
+            kept = f"the {finished_clips} finished clips are kept" if finished_clips else "nothing is lost"
+            remedy = f"Free some space and start the same job again; {kept}."
+            raise EmoInputError("output", f"a full disk at {str(path)!r} ({_free(path)})", "room", remedy) from error
+        if number in _CLOSED:
+            reason = os.strerror(number).lower()
+            remedy = "Choose another place for the output."
+            raise EmoInputError(
+                "output", f"{str(path)!r}: {reason}", "a folder that can be written to", remedy
+            ) from error
+        raise
+
+
+def _free(path: Path) -> str:
+    for folder in path.parents:
+        if folder.is_dir():
+            return f"{shutil.disk_usage(folder).free / 2**20:.0f} MB free"
+    return "free space unknown"

@@ -1,0 +1,122 @@
+"""Frames to one encoded segment, sound to packets. In: `Clip.frames`, `Waveform`. Out: bytes, PyAV packets."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..data import Waveform
+from ..errors import EmoInputError
+from .formats import VideoFormat
+
+if TYPE_CHECKING:
+    from av import AudioFrame, Packet, VideoFrame
+
+BT709 = 1  # H.273 code for primaries, transfer and matrix; what players assume for tagged or HD pictures
+LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG: luma 16..235
+
+
+def exact_fps(fps: float) -> Fraction:
+    """`fps` as a ratio that containers can hold (23.976 -> 2997/125). Raises EmoInputError outside 1..240."""
+    if not 1.0 <= fps <= 240.0:
+        raise EmoInputError("fps", f"{fps}", "1 to 240 frames per second")
+    return Fraction(fps).limit_denominator(1001)
+
+
+def encode_segment(frames: Tensor, fmt: VideoFormat, fps: Fraction) -> bytes:
+    """Encode `frames` (f, H, W, 3), float 0..1, alone: the segment begins with a key frame and has times from 0.
+
+    Odd sides are made even by repeating the last row or column where the format halves chroma.
+    """
+    import av
+
+    pictures = to_bytes(frames, even=fmt.subsampled)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=fmt.segment_container) as container:
+        stream: Any = container.add_stream(fmt.video_codec, rate=fps, options=dict(fmt.options))
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = fmt.pixel_format
+        context = stream.codec_context
+        context.time_base = 1 / fps
+        context.gop_size = 250
+        if fmt.subsampled:
+            context.color_range, context.colorspace = LIMITED_RANGE, BT709
+            context.color_primaries, context.color_trc = BT709, BT709
+        for index, picture in enumerate(pictures):
+            container.mux(stream.encode(_video_frame(picture, index, fmt=fmt, fps=fps)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def to_bytes(frames: Tensor, *, even: bool) -> Tensor:
+    """(f, H, W, 3) float 0..1 to uint8, rounded; with `even`, sides grown to even numbers."""
+    pictures = (frames.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    if even and pictures.shape[1] % 2:
+        pictures = torch.cat([pictures, pictures[:, -1:]], dim=1)
+    if even and pictures.shape[2] % 2:
+        pictures = torch.cat([pictures, pictures[:, :, -1:]], dim=2)
+    return pictures.contiguous()
+
+
+def _video_frame(picture: Tensor, index: int, *, fmt: VideoFormat, fps: Fraction) -> VideoFrame:
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    frame = av.VideoFrame.from_ndarray(picture.numpy(), format="rgb24")
+    if fmt.subsampled:
+        frame = frame.reformat(
+            format=fmt.pixel_format, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+    frame.pts, frame.time_base = index, 1 / fps
+    return frame
+
+
+def fit_audio(audio: Waveform, duration_s: Fraction) -> Waveform:
+    """Cut the sound, or pad it with silence, to exactly `duration_s`; more than two channels become their mean."""
+    samples = audio.samples.detach().float().cpu()
+    samples = samples.reshape(-1, samples.shape[-1])
+    if samples.shape[0] > 2:
+        samples = samples.mean(dim=0, keepdim=True)
+    wanted = round(duration_s * audio.sample_rate)
+    samples = torch.nn.functional.pad(samples[:, :wanted], (0, max(0, wanted - samples.shape[1])))
+    return Waveform(samples.clamp(-1, 1).contiguous(), audio.sample_rate)
+
+
+def add_audio_stream(container: Any, audio: Waveform, fmt: VideoFormat) -> Any:
+    """An audio stream in `container` at a rate its codec takes."""
+    rate = next((r for r in fmt.audio_rates if r >= audio.sample_rate), fmt.audio_rates[-1])
+    layout = "mono" if audio.samples.shape[0] == 1 else "stereo"
+    stream = container.add_stream(fmt.audio_codec, rate=rate, layout=layout)
+    stream.bit_rate = 160_000 if layout == "stereo" else 96_000
+    return stream
+
+
+def encode_audio_stream(stream: Any, audio: Waveform) -> Iterator[Packet]:
+    """The packets of `audio` in `stream`'s codec, a second of sound at a time."""
+    from av import AudioResampler
+
+    context = stream.codec_context
+    resampler = AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
+    position = 0
+    for frame in [*_audio_frames(audio), None]:
+        for part in resampler.resample(frame):
+            part.pts, part.time_base = position, Fraction(1, context.sample_rate)
+            position += part.samples
+            yield from stream.encode(part)
+    yield from stream.encode()
+
+
+def _audio_frames(audio: Waveform) -> Iterator[AudioFrame]:
+    import av
+
+    layout = "mono" if audio.samples.shape[0] == 1 else "stereo"
+    for index, chunk in enumerate(audio.samples.split(audio.sample_rate, dim=1)):
+        frame = av.AudioFrame.from_ndarray(chunk.contiguous().numpy(), format="fltp", layout=layout)
+        frame.sample_rate = audio.sample_rate
+        frame.pts, frame.time_base = index * audio.sample_rate, Fraction(1, audio.sample_rate)
+        yield frame

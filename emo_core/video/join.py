@@ -1,0 +1,145 @@
+"""All segments to the finished output: packets copied as they are and sound added; or a GIF; or PNG pictures."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..data import Waveform
+from .encode import add_audio_stream, encode_audio_stream
+from .formats import VideoFormat
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+
+
+def join_copy(
+    segments: Sequence[Path], target: Path, *, fmt: VideoFormat, fps: Fraction, audio: Waveform | None
+) -> None:
+    """Write `target` from the segments' packets without encoding them again, `audio` beside them in time order."""
+    import av
+
+    with av.open(str(target), "w", format=fmt.container, options=dict(fmt.container_options)) as container:
+        with av.open(str(segments[0])) as first:
+            video = container.add_stream_from_template(first.streams.video[0])
+        video.time_base = 1 / fps
+        streams: list[Iterator[Packet]] = [_video_packets(segments, video, fps)]
+        if audio is not None:
+            streams.append(encode_audio_stream(add_audio_stream(container, audio, fmt), audio))
+        for packet in heapq.merge(*streams, key=_seconds):
+            container.mux(packet)
+
+
+def _seconds(packet: Packet) -> Fraction:
+    assert packet.dts is not None and packet.time_base is not None
+    return packet.dts * packet.time_base
+
+
+def _video_packets(segments: Sequence[Path], stream: Any, fps: Fraction) -> Iterator[Packet]:
+    """Every segment's packets with the times they have in the whole video."""
+    for position, packet in enumerate(_packets(segments)):
+        packet.time_base = 1 / fps
+        packet.pts = packet.dts = position  # no B-frames: the order of packets is the order of pictures
+        packet.duration = 1
+        packet.stream = stream
+        yield packet
+
+
+def _packets(segments: Sequence[Path]) -> Iterator[Packet]:
+    import av
+
+    for segment in segments:
+        with av.open(str(segment)) as source:
+            yield from (packet for packet in source.demux(video=0) if packet.size)
+
+
+def join_png(segments: Sequence[Path], folder: Path, *, fps: Fraction, audio: Waveform | None, scratch: Path) -> None:
+    """Write `folder` with 000000.png, 000001.png ... and the sound as audio.wav; `scratch` must not exist yet."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    for index, packet in enumerate(_packets(segments)):  # a packet of the png codec is a PNG file
+        (scratch / f"{index:06d}.png").write_bytes(bytes(packet))
+    if audio is not None:
+        _write_wav(scratch / "audio.wav", audio)
+    folder.mkdir(exist_ok=True)
+    for stale in [*folder.glob("[0-9]" * 6 + ".png"), folder / "audio.wav"]:
+        stale.unlink(missing_ok=True)
+    for file in sorted(scratch.iterdir()):
+        os.replace(file, folder / file.name)
+
+
+def _write_wav(path: Path, audio: Waveform) -> None:
+    import wave
+
+    samples = (audio.samples * 32767).round().to(torch.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(samples.shape[0])
+        file.setsampwidth(2)
+        file.setframerate(audio.sample_rate)
+        file.writeframes(samples.T.contiguous().numpy().tobytes())
+
+
+def join_gif(segments: Sequence[Path], target: Path, *, fps: Fraction) -> None:
+    """Write an endlessly repeating GIF; its clock ticks in hundredths of a second, so other rates are rounded to it."""
+    import av
+
+    with av.open(str(target), "w", format="gif", options={"loop": "0"}) as container:
+        stream: Any = container.add_stream("gif", rate=fps)
+        graph: Any = None
+        for index, picture in enumerate(_pictures(segments)):
+            if graph is None:
+                stream.height, stream.width, stream.pix_fmt = picture.height, picture.width, "pal8"
+                graph = _gif_graph(picture, fps)
+            picture.pts, picture.time_base = index, 1 / fps
+            graph.push(picture)
+            _drain(graph, stream, container)
+        graph.push(None)
+        _drain(graph, stream, container)
+        container.mux(stream.encode())
+
+
+def _pictures(segments: Sequence[Path]) -> Iterator[VideoFrame]:
+    import av
+
+    for segment in segments:
+        with av.open(str(segment)) as source:
+            yield from source.decode(video=0)
+
+
+def _gif_graph(picture: VideoFrame, fps: Fraction) -> Any:
+    """RGB in, 256 colours out: a palette per picture, dithering only where the picture changed (no crawling noise)."""
+    from av.filter import Graph
+
+    graph: Any = Graph()
+    source = graph.add_buffer(width=picture.width, height=picture.height, format=picture.format, time_base=1 / fps)
+    split = graph.add("split")
+    palette = graph.add("palettegen", "stats_mode=single")
+    use = graph.add("paletteuse", "new=1:diff_mode=rectangle")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(palette, 0, 0)
+    split.link_to(use, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _drain(graph: Any, stream: Any, container: Any) -> None:
+    """Encode whatever the filters have ready."""
+    from av.error import BlockingIOError as NothingReady
+    from av.error import EOFError as Finished
+
+    while True:
+        try:
+            frame = graph.pull()
+        except (NothingReady, Finished):
+            return
+        container.mux(stream.encode(frame))

@@ -1,0 +1,227 @@
+"""A killed job goes on after its last finished clip and gives the frames of an uninterrupted one."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+from emo_core.data import Clip, ClipState, GenerateSettings, Waveform
+from emo_core.errors import EmoInputError
+from emo_core.video import open_job, write_video
+from emo_core.video.fingerprint import fingerprint
+
+ROOT = Path(__file__).parents[2]
+CLIPS = 5
+SOUND = Waveform(torch.sin(torch.arange(16000) * 0.2)[None], 16000)
+
+
+def generate(resume: ClipState | None, stop_after: int | None = None) -> Iterator[Clip]:
+    """Like the real one: every clip depends on the state that the clip before handed on."""
+    state = resume or ClipState(0, torch.zeros(2, 4, 8, 8, dtype=torch.bfloat16))
+    while state.next_index < CLIPS:
+        if state.next_index == stop_after:
+            raise RuntimeError("power cut")
+        noise = torch.rand(3, 32, 32, 3, generator=torch.Generator().manual_seed(state.next_index))
+        frames = (noise * 0.2 + state.motion_latents.float().mean()).clamp(0, 1)
+        state = ClipState(state.next_index + 1, (state.motion_latents.float() * 0.7 + noise.mean()).bfloat16())
+        yield Clip(state.next_index - 1, frames, state)
+
+
+def decode(path: Path) -> torch.Tensor:
+    with av.open(str(path)) as file:
+        return torch.stack([torch.from_numpy(f.to_ndarray(format="rgb24")) for f in file.decode(video=0)])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> torch.Tensor:
+    path = tmp_path_factory.mktemp("whole") / "a.mp4"
+    write_video(path, generate(None), 25, SOUND)
+    return decode(path)
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 3])
+def test_resumed_frames_are_bitwise_those_of_an_uninterrupted_run(tmp_path, uninterrupted, stop_after):
+    path = tmp_path / "a.mp4"
+    job = open_job(path, {"seed": 1})
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_video(path, generate(job.state, stop_after), 25, SOUND, job=job)
+    assert not path.exists()
+    again = open_job(path, {"seed": 1}, resume="must")
+    assert again.finished_clips == stop_after
+    assert again.state is None if stop_after == 0 else again.state.next_index == stop_after
+    written = write_video(path, generate(again.state), 25, SOUND, job=again)
+    assert written.frames == CLIPS * 3
+    assert torch.equal(decode(path), uninterrupted)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sigkill_loses_at_most_one_clip(tmp_path, uninterrupted):
+    path = tmp_path / "a.mp4"
+    script = textwrap.dedent(f"""
+        import sys, time
+        sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+        from test_resume import SOUND, generate
+        from emo_core.video import open_job, write_video
+        def slow(state):
+            for clip in generate(state):
+                print(clip.index, flush=True)
+                yield clip
+                if clip.index == 2:
+                    time.sleep(60)
+        job = open_job({str(path)!r}, {{"seed": 1}})
+        write_video({str(path)!r}, slow(job.state), 25, SOUND, job=job)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "a.mp4.part" / "state-00002.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    job = open_job(path, {"seed": 1})
+    assert job.finished_clips >= 2  # the third was being entered into the journal
+    write_video(path, generate(job.state), 25, SOUND, job=job)
+    assert torch.equal(decode(path), uninterrupted)
+
+
+def interrupted_job(path: Path, stop_after: int = 3) -> None:
+    job = open_job(path, {"seed": 1, "portrait": torch.ones(2, 2)})
+    with pytest.raises(RuntimeError):
+        write_video(path, generate(job.state, stop_after), 25, job=job)
+
+
+def test_state_comes_back_bitwise_with_its_type(tmp_path):
+    interrupted_job(tmp_path / "a.mp4")
+    state = open_job(tmp_path / "a.mp4", {"seed": 1, "portrait": torch.ones(2, 2)}).state
+    truth = [clip.state for clip, _ in zip(generate(None), range(3), strict=False)][-1]
+    assert state.motion_latents.dtype == torch.bfloat16
+    assert torch.equal(state.motion_latents, truth.motion_latents) and state.next_index == 3
+
+
+def test_other_inputs_begin_anew_or_are_refused_by_name(tmp_path, caplog):
+    path = tmp_path / "a.mp4"
+    interrupted_job(path)
+    other = {"seed": 2, "portrait": torch.ones(2, 2)}
+    with pytest.raises(EmoInputError, match=r"found other seed; .*begun with.*--no-resume"):
+        open_job(path, other, resume="must")
+    assert open_job(path, {"seed": 1, "portrait": torch.ones(2, 2)}).finished_clips == 3
+    assert open_job(path, other).finished_clips == 0
+    assert "other seed" in caplog.text
+    assert list(path.with_name("a.mp4.part").glob("clip-*")) == []
+
+
+def test_no_resume_begins_anew(tmp_path):
+    interrupted_job(tmp_path / "a.mp4")
+    assert open_job(tmp_path / "a.mp4", {"seed": 1, "portrait": torch.ones(2, 2)}, resume="never").state is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "state", "journal"])
+def test_damaged_work_is_not_trusted(tmp_path, uninterrupted, damage):
+    path, folder = tmp_path / "a.mp4", tmp_path / "a.mp4.part"
+    interrupted_job(path)
+    if damage == "cut":
+        (folder / "clip-00001").write_bytes((folder / "clip-00001").read_bytes()[:-7])
+    elif damage == "gone":
+        (folder / "clip-00001").unlink()
+    elif damage == "state":
+        (folder / "state-00002.safetensors").write_bytes(b"\0" * 20)
+    else:
+        (folder / "journal.json").write_text('{"version": 1, "inp')
+    job = open_job(path, {"seed": 1, "portrait": torch.ones(2, 2)})
+    assert job.state is None
+    write_video(path, generate(job.state), 25, SOUND, job=job)
+    assert torch.equal(decode(path), uninterrupted)
+
+
+def test_killed_between_the_last_clip_and_the_join(tmp_path, uninterrupted):
+    path = tmp_path / "a.mp4"
+    job = open_job(path, {"seed": 1})
+    for clip in generate(None):
+        from emo_core.video.encode import encode_segment, exact_fps
+        from emo_core.video.formats import video_format
+
+        data = encode_segment(clip.frames, video_format(path), exact_fps(25))
+        job.add(data=data, frames=len(clip.frames), state=clip.state)
+    (job.folder / "joined").write_bytes(b"half of a file")
+    again = open_job(path, {"seed": 1})
+    write_video(path, generate(again.state), 25, SOUND, job=again)
+    assert torch.equal(decode(path), uninterrupted)
+
+
+def test_full_disk_says_so_keeps_the_clips_and_goes_on(tmp_path, uninterrupted):
+    """A file size limit is the nearest a test comes to a full disk: the same calls fail at the same places."""
+    pytest.importorskip("resource")
+    path = tmp_path / "a.mp4"
+    script = textwrap.dedent(f"""
+        import resource, sys
+        sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+        from test_resume import SOUND, generate
+        from emo_core.video import open_job, write_video
+        def filling(state):
+            for clip in generate(state):
+                if clip.index == 2:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+                yield clip
+        job = open_job({str(path)!r}, {{"seed": 1}})
+        try:
+            write_video({str(path)!r}, filling(job.state), 25, SOUND, job=job)
+        except ValueError as error:
+            print(error)
+    """)
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "full disk" in said and "MB free" in said and "2 finished clips are kept" in said
+    job = open_job(path, {"seed": 1})
+    assert job.finished_clips == 2
+    write_video(path, generate(job.state), 25, SOUND, job=job)
+    assert torch.equal(decode(path), uninterrupted)
+
+
+def test_full_disk_while_joining_is_told_too(tmp_path):
+    pytest.importorskip("resource")
+    path = tmp_path / "a.mp4"
+    script = textwrap.dedent(f"""
+        import resource, sys
+        sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+        from test_resume import SOUND, generate
+        from emo_core.video import open_job, write_video
+        def filling(state):
+            yield from generate(state)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        job = open_job({str(path)!r}, {{"seed": 1}})
+        try:
+            write_video({str(path)!r}, filling(job.state), 25, SOUND, job=job)
+        except ValueError as error:
+            print(error)
+    """)
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "full disk" in said and f"{CLIPS} finished clips are kept" in said
+    assert open_job(path, {"seed": 1}).finished_clips == CLIPS and not path.exists()
+
+
+def test_a_place_nobody_can_write_to(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(EmoInputError, match=r"output: found .*file.out\.mp4.*expected a folder that can be written"):
+        open_job(tmp_path / "file" / "out.mp4", {})
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(EmoInputError, match="a folder named"):
+        open_job(tmp_path / "folder.mp4", {})
+
+
+def test_fingerprint_follows_content_only(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    (tmp_path / "b.wav").write_bytes(b"sound")
+    (tmp_path / "c.wav").write_bytes(b"Sound")
+    a, b, c = (fingerprint(tmp_path / f"{n}.wav") for n in "abc")
+    assert a == b != c
+    tensor = torch.arange(6.0)
+    values = [1, 1.0, "1", None, (1, 1), ((1,), 1), tensor, tensor.reshape(2, 3), tensor.double(), tensor + 1e-6]
+    values += [GenerateSettings(), GenerateSettings(seed=1), {"a": 1}, {"a": 2}, True, ["ab", "c"], ["a", "bc"]]
+    assert len({fingerprint(value) for value in values}) == len(values)
+    assert fingerprint({"a": 1, "b": tensor}) == fingerprint({"b": tensor.clone(), "a": 1})
