@@ -105,10 +105,20 @@ class VAEConfig:
     kind: Literal["kl", "tiny"] = "kl"
     latent_channels: int = 4
     scaling_factor: float = 0.18215
-    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)  # kl only, as the next
     layers_per_block: int = 2
-    unshuffle: int = 1  # pixels folded into channels before the first convolution (tiny only)
-    downscale: int = 8  # pixels per latent
+    unshuffle: int = 4  # tiny only, as the rest: pixels folded into channels before the first convolution
+    width: int = 64  # channels of encoder and of decoder blocks
+    decoder_width: int = 80
+    encoder_blocks: tuple[int, ...] = (1, 3)  # per level, finest first; each further level halves the picture
+    decoder_blocks: tuple[int, ...] = (4, 2)  # per level, coarsest first
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent, in each direction."""
+        if self.kind == "kl":
+            return int(2 ** (len(self.block_out_channels) - 1))
+        return int(self.unshuffle * 2 ** (len(self.encoder_blocks) - 1))
 
 
 @dataclass(frozen=True)
@@ -225,9 +235,7 @@ EMO_MINI = EmoConfig(
         conv_dim=(64,) * 7, hidden_size=128, layers=4, heads=4, intermediate_size=384, pos_conv_kernel=31, pos_conv_groups=8
     ),
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
-    vae=VAEConfig(
-        kind="tiny", latent_channels=8, scaling_factor=1.0, block_out_channels=(96, 128), layers_per_block=3, unshuffle=4
-    ),
+    vae=VAEConfig(kind="tiny", latent_channels=8, scaling_factor=1.0),
     schedule=ScheduleConfig(beta_schedule="squaredcos_cap_v2", shared_noise=0.5),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),
@@ -255,7 +263,9 @@ TINY = dataclasses.replace(
         conv_dim=(8,) * 7, hidden_size=16, layers=2, heads=2, intermediate_size=32, pos_conv_kernel=7, pos_conv_groups=4
     ),
     audio_projection=AudioProjectionConfig(tokens=2, hidden=16),
-    vae=VAEConfig(kind="tiny", scaling_factor=1.0, block_out_channels=(8, 8), layers_per_block=1, unshuffle=4),
+    vae=VAEConfig(
+        kind="tiny", scaling_factor=1.0, width=8, decoder_width=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1)
+    ),
     clip=ClipConfig(frames=4, motion_frames=2, fps=25.0, size=64, motion_from="latents", steps=2),
 )
 

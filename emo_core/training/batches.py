@@ -1,0 +1,98 @@
+"""Batches for the three stages, drawn from (seed, step, rank): the same step always sees the same batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import EmoConfig
+from .latents import LatentClip, LatentDataset, audio_windows, latent_weight
+from .loop import Batch
+from .stages import StageSettings, mixed_noise
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which clips a batch draws: `still_share` of its rows from heads that hold still (mini: mostly still at first)."""
+
+    batch: int
+    still_share: float = 0.5
+    seed: int = 0
+
+
+class StageBatches:
+    """Rows of one stage: single frames (stage 1) or motion frames and a clip (stages 2 and 3)."""
+
+    def __init__(self, clips: LatentDataset, config: EmoConfig, settings: StageSettings, *, sampling: Sampling) -> None:
+        self.clips, self.config, self.settings, self.sampling = clips, config, settings, sampling
+        self.still = [i for i, clip in enumerate(clips.clips) if clip.style == "still"]
+        self.moving = [i for i, clip in enumerate(clips.clips) if clip.style != "still"]
+
+    def __call__(self, step: int, rank: int) -> Batch:
+        rng = np.random.default_rng((self.sampling.seed, step, rank))
+        rows = [self._row(rng) for _ in range(self.sampling.batch)]
+        batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        share = self.config.schedule.shared_noise
+        batch["noise"] = mixed_noise(tuple(batch["target"].shape), share, generator)
+        batch["motion"] = batch["motion"] + self.settings.motion_noise * torch.rand(
+            (len(rows), 1, 1, 1, 1), generator=generator
+        ) * torch.randn(batch["motion"].shape, generator=generator)
+        batch["timesteps"] = self._timesteps(rng)
+        return batch
+
+    def _timesteps(self, rng: np.random.Generator) -> Tensor:
+        rows = self.sampling.batch
+        noisy = rng.random(rows) < self.settings.noisy_share
+        low = np.where(noisy, 667, 0)
+        high = np.where(noisy, 1000, 667)
+        return torch.from_numpy(rng.integers(low, high)).long()
+
+    def _row(self, rng: np.random.Generator) -> Batch:
+        pool = self.still if rng.random() < self.sampling.still_share and self.still else self.moving or self.still
+        clip = self.clips.clips[int(rng.choice(pool))]
+        frames = self.config.clip.frames if self.settings.temporal else 1
+        n = self.config.clip.motion_frames
+        start = int(rng.integers(n, len(clip.latents) - frames + 1))
+        portrait = int(rng.integers(len(clip.latents)))
+        m = self.config.audio_projection.window
+        settings = self.settings
+        return {
+            "portrait": _latents(clip, slice(portrait, portrait + 1))[0],
+            "target": _latents(clip, slice(start, start + frames)),
+            "motion": _latents(clip, slice(start - n, start)),
+            "audio": audio_windows(clip, start, frames, m),
+            "face_region": self._face_region(clip, start, frames, rng),
+            "speed": torch.from_numpy(clip.speed[start : start + frames]),
+            "weight": latent_weight(clip, start, frames, mouth=settings.mouth_weight, eyes=settings.eye_weight),
+            "keep_audio": _flag(rng, settings.drop_audio),
+            "keep_reference": _flag(rng, settings.drop_reference),
+            "keep_speed": _flag(rng, settings.drop_speed),
+            "keep_motion": _flag(rng, settings.drop_motion),
+        }
+
+    def _face_region(self, clip: LatentClip, start: int, frames: int, rng: np.random.Generator) -> Tensor:
+        """The union of the clip's face boxes (paper: M), grown a little at random, or all white: (1, 1, H, W)."""
+        mask = torch.ones(1, 1, clip.size, clip.size)
+        if rng.random() < self.settings.drop_face_region:
+            return mask
+        boxes = clip.face_box[start : start + frames]
+        left, top = boxes[:, :2].min(0)
+        right, bottom = boxes[:, 2:].max(0)
+        grow = rng.random() * 0.08 * clip.size
+        mask.zero_()
+        rows = slice(max(0, int(top - grow)), max(1, int(np.ceil(bottom + grow))))
+        columns = slice(max(0, int(left - grow)), max(1, int(np.ceil(right + grow))))
+        mask[..., rows, columns] = 1
+        return mask
+
+
+def _latents(clip: LatentClip, frames: slice) -> Tensor:
+    return torch.from_numpy(clip.latents[frames].astype(np.float32))
+
+
+def _flag(rng: np.random.Generator, drop: float) -> Tensor:
+    return torch.tensor(0.0 if rng.random() < drop else 1.0)

@@ -1,0 +1,222 @@
+"""`python -m emo_core train ...`: emo-mini from nothing, one step at a time; every step continues where it was stopped.
+
+voices -> heads -> vae -> audio -> latents -> stage1 -> stage2 -> stage3 -> export
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..config import EMO_MINI, PRESETS, EmoConfig
+from ..models.emo import EmoModel
+from ..models.vae import VAE
+from .launch import launch
+from .loop import LoopSettings, train
+from .recipe import HeadsRecipe, head_jobs, utterance_id
+from .stages import STAGES, StageStep, audio_gap, optimizer_groups, select_trainable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line of a step; `root` holds everything that training writes."""
+
+    root: Path
+    minutes: float
+    processes: int
+    batch: int
+    lr: float
+    bf16: bool
+    seed: int
+    config: EmoConfig
+    still_share: float
+    single_frames: bool
+    start_from: Path | None
+
+    def loop(self, name: str) -> LoopSettings:
+        return LoopSettings(
+            folder=self.root / name,
+            minutes=self.minutes,
+            lr=self.lr,
+            precision="bf16" if self.bf16 else "no",
+        )
+
+
+def make_voices(options: Options) -> None:
+    from .voices.corpus import build_corpus
+
+    build_corpus(options.root / "voices", minutes=options.minutes, seed=options.seed, processes=options.processes)
+
+
+def make_heads(options: Options, clips: int) -> None:
+    from .heads.dataset import render_dataset
+    from .voices.corpus import VoiceCorpus
+
+    recipe = HeadsRecipe(clips=clips, seed=options.seed)
+    jobs = head_jobs(VoiceCorpus(options.root / "voices"), recipe)
+    render_dataset(
+        options.root / "heads",
+        jobs,
+        size=options.config.clip.size,
+        fps=options.config.clip.fps,
+        workers=options.processes,
+    )
+
+
+def train_vae(options: Options) -> None:
+    from safetensors.torch import save_file
+
+    from .heads.dataset import HeadDataset
+    from .vae import VAEBatches, VAELoss, VAEStep, reconstruction_psnr
+
+    torch.manual_seed(options.seed)
+    heads = HeadDataset(options.root / "heads")
+    step = VAEStep(VAE(options.config.vae))
+
+    def probe(module: torch.nn.Module) -> dict[str, float]:
+        return reconstruction_psnr(step.vae, heads, split="test", frames=32)
+
+    train(step, VAEBatches(heads, options.batch, loss=VAELoss(), seed=options.seed), options.loop("vae"), probe=probe)
+    tensors = {name: value.contiguous() for name, value in step.vae.state_dict().items()}
+    save_file(tensors, options.root / "vae" / "vae.safetensors")
+    log.info("%s", reconstruction_psnr(step.vae, heads, split="test"))
+
+
+def train_audio(options: Options) -> None:
+    from .audio_encoder import train_audio_encoder
+
+    train_audio_encoder(options.root / "voices", options.root / "audio", minutes=options.minutes, seed=options.seed)
+
+
+@torch.no_grad()
+def make_latents(options: Options) -> None:
+    """Encode all frames with the trained VAE and all utterances with the trained audio encoder."""
+    from ..audio.encoder import AudioEncoder
+    from ..audio.waveform import normalise
+    from .heads.dataset import HeadDataset
+    from .latents import encode_heads, save_audio
+    from .voices.corpus import VoiceCorpus
+
+    folder, heads = options.root / "latents", HeadDataset(options.root / "heads")
+    vae = VAE(options.config.vae)
+    vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
+    encode_heads(vae, heads, folder)
+    encoder = AudioEncoder(options.config.audio_encoder).eval()
+    encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
+    corpus, features = VoiceCorpus(options.root / "voices"), {}
+    wanted = {str(clip["utterance"]).partition("@")[0] for clip in heads.clips}
+    for split in ("train", "test_sentences", "test_voice"):
+        for index, record in enumerate(corpus.utterances(split)):
+            name = utterance_id(split, index)
+            if name in wanted:
+                samples = normalise(torch.from_numpy(record.samples)[None])
+                features[name] = encoder(samples, len(record.loudness))[0].numpy().astype(np.float16)
+    save_audio(folder, features)
+
+
+def train_stage(options: Options, stage: int) -> None:
+    """Stages 1 to 3; starts from `start_from` (another stage's folder) when it has no checkpoint of its own."""
+    from .batches import Sampling, StageBatches
+    from .checkpoint import find_checkpoint, load_shards
+    from .heads.dataset import HeadDataset
+    from .latents import LatentDataset, load_audio
+
+    torch.manual_seed(options.seed)
+    settings = STAGES[stage]
+    if options.single_frames:
+        settings = replace(settings, temporal=False)
+    model = EmoModel(options.config)
+    if options.start_from:
+        checkpoint = find_checkpoint(options.start_from / "checkpoint")
+        if checkpoint is None:
+            raise FileNotFoundError(f"no checkpoint in {options.start_from}")
+        averaged = {k.removeprefix("model."): v for k, v in load_shards(checkpoint, "average").items()}
+        log.info("starting from %s: %s", checkpoint, model.load_state_dict(averaged, strict=False).unexpected_keys)
+    select_trainable(model, settings)
+    step = StageStep(model, settings)
+    heads = HeadDataset(options.root / "heads")
+    audio = load_audio(options.root / "latents")
+    m = options.config.audio_projection.window
+    sampling = Sampling(batch=options.batch, still_share=options.still_share, seed=options.seed + stage)
+    make = partial(LatentDataset, options.root / "latents", heads, audio, m=m)
+    batches = StageBatches(make(split="train"), options.config, settings, sampling=sampling)
+    held_out = StageBatches(make(split="test"), options.config, settings, sampling=replace(sampling, batch=16))
+    probe_batch = held_out(0, 0)
+
+    def probe(module: torch.nn.Module) -> dict[str, float]:
+        with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=options.bf16):
+            device = next(model.parameters()).device
+            batch = {name: value.to(device) for name, value in probe_batch.items()}
+            return audio_gap(step, batch) if settings.audio else {}
+
+    loop = replace(options.loop(_stage_folder(options, stage)), find_unused=not settings.temporal)
+    train(step, batches, loop, groups=optimizer_groups(step, audio_lr_scale=3.0), probe=probe)
+
+
+def _stage_folder(options: Options, stage: int) -> str:
+    return f"stage{stage}" + ("-frames" if options.single_frames else "")
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+STEPS: dict[str, Callable[[Options], None]] = {
+    "voices": make_voices,
+    "vae": train_vae,
+    "audio": train_audio,
+    "latents": make_latents,
+    "stage1": partial(train_stage, stage=1),
+    "stage2": partial(train_stage, stage=2),
+    "stage3": partial(train_stage, stage=3),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m emo_core train", description=__doc__)
+    parser.add_argument("step", choices=[*STEPS, "heads"], help="which step to run")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder for everything that training writes")
+    parser.add_argument("--minutes", type=float, default=10.0, help="training time (voices: minutes of speech)")
+    parser.add_argument("--processes", type=int, default=2, help="processes; on a CPU one per core is the fastest")
+    parser.add_argument("--batch", type=int, default=8, help="rows per process")
+    parser.add_argument("--lr", type=float, default=5e-4, help="peak learning rate")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic where the device has it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", default=EMO_MINI.name, choices=sorted(PRESETS))
+    parser.add_argument("--still-share", type=float, default=0.5, help="rows from heads that hold still")
+    parser.add_argument(
+        "--single-frames", action="store_true", help="stage 2 on single frames first: audio is heard sooner"
+    )
+    parser.add_argument("--start-from", type=Path, help="folder of the stage whose weights to start from")
+    parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one step. Returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    arguments = vars(build_parser().parse_args(argv))
+    step, clips = arguments.pop("step"), arguments.pop("clips")
+    options = Options(config=PRESETS[arguments.pop("preset")], **arguments)
+    if step == "heads":
+        make_heads(options, clips)
+    elif step in ("vae", "stage1", "stage2", "stage3"):
+        launch(STEPS[step], (options,), processes=options.processes)
+    else:
+        STEPS[step](options)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,148 @@
+"""From rendered clips and voices to what the denoiser trains on: latents, audio features, boxes and speeds, once.
+
+The cache folder holds `latents.npy` (all frames, c, h, w) float16, `audio-<utterance>.npy` features per video frame
+(frames, l, d) float16, and `clips.json`. It is small enough (4 KB a frame) to live in memory and to travel to a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.vae import VAE
+from .heads.dataset import HeadDataset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LatentClip:
+    """One clip: `latents` (f, c, h, w), `audio` (f + 2m, l, d) with m frames of context on each side,
+    boxes (f, 4) in pixels, `speed` (f,) degrees per frame."""
+
+    latents: np.ndarray
+    audio: np.ndarray
+    face_box: np.ndarray
+    mouth_box: np.ndarray
+    eye_box: np.ndarray
+    speed: np.ndarray
+    style: str
+    size: int  # pixels, of the frames
+
+
+@torch.no_grad()
+def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64) -> None:
+    """Encode every frame of every clip; the order of frames is the clips' order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    total = sum(int(clip["frames"]) for clip in heads.clips)
+    size = heads.clip(0).frames.shape[1] // vae.config.downscale
+    shape = (total, vae.config.latent_channels, size, size)
+    store = np.lib.format.open_memmap(folder / "latents.npy", mode="w+", dtype=np.float16, shape=shape)
+    for start, frames in _batches(heads, batch):
+        pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
+        store[start : start + len(frames)] = vae.encode(pictures).float().cpu().numpy()
+    store.flush()
+
+
+def _batches(heads: HeadDataset, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+    start = 0
+    for index in range(len(heads.clips)):
+        frames = np.asarray(heads.clip(index).frames)
+        for offset in range(0, len(frames), batch):
+            yield start + offset, frames[offset : offset + batch]
+        start += len(frames)
+
+
+class LatentDataset:
+    """The cached clips of one split."""
+
+    def __init__(
+        self, folder: Path, heads: HeadDataset, audio: Mapping[str, np.ndarray], *, split: str, m: int
+    ) -> None:
+        """`audio` maps an utterance id to its features (frames, l, d)."""
+        self.latents = np.load(folder / "latents.npy")
+        self.clips: list[LatentClip] = []
+        start = 0
+        for index, clip in enumerate(heads.clips):
+            frames = int(clip["frames"])
+            if clip["split"] == split:
+                self.clips.append(self._clip(heads, audio, index, clip=clip, start=start, m=m))
+            start += frames
+
+    def _clip(
+        self,
+        heads: HeadDataset,
+        audio: Mapping[str, np.ndarray],
+        index: int,
+        *,
+        clip: Mapping[str, Any],
+        start: int,
+        m: int,
+    ) -> LatentClip:
+        rendered, frames = heads.clip(index), int(clip["frames"])
+        utterance, _, offset = str(clip["utterance"]).partition("@")
+        features = audio[utterance]
+        times = np.arange(-m, frames + m) + int(offset or 0)
+        return LatentClip(
+            latents=self.latents[start : start + frames],
+            audio=features[np.clip(times, 0, len(features) - 1)],
+            face_box=np.asarray(rendered.face_box, np.float32),
+            mouth_box=np.asarray(rendered.mouth_box, np.float32),
+            eye_box=np.asarray(rendered.eye_box, np.float32),
+            speed=np.asarray(rendered.speed_deg, np.float32),
+            style=str(clip["style"]),
+            size=int(rendered.frames.shape[1]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def audio_windows(clip: LatentClip, start: int, frames: int, m: int) -> Tensor:
+    """(frames, 2m + 1, l, d) windows of frames start..start+frames of a clip."""
+    index = np.arange(frames)[:, None] + np.arange(2 * m + 1)[None] + start
+    return torch.from_numpy(clip.audio[index].astype(np.float32))
+
+
+def latent_weight(clip: LatentClip, start: int, frames: int, *, mouth: float, eyes: float) -> Tensor:
+    """(frames, 1, h, w) loss weights: 1, plus `mouth`/`eyes` times the share of the cell inside the box."""
+    h, w = clip.latents.shape[-2:]
+    cell = clip.size / h
+    weight = np.ones((frames, 1, h, w), np.float32)
+    for boxes, extra in ((clip.mouth_box, mouth), (clip.eye_box, eyes)):
+        box = boxes[start : start + frames] / cell
+        across = _overlap(box[:, 0], box[:, 2], w)
+        down = _overlap(box[:, 1], box[:, 3], h)
+        weight[:, 0] += extra * down[:, :, None] * across[:, None, :]
+    return torch.from_numpy(weight)
+
+
+def _overlap(low: np.ndarray, high: np.ndarray, cells: int) -> np.ndarray:
+    """Share of each of `cells` unit cells covered by the interval low..high: (f, cells)."""
+    left = np.arange(cells)[None]
+    return np.clip(np.minimum(high[:, None], left + 1) - np.maximum(low[:, None], left), 0, 1)
+
+
+def save_audio(folder: Path, audio: Mapping[str, np.ndarray]) -> None:
+    """All utterances in one file: an index and one array."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index, start = {}, 0
+    for name, features in audio.items():
+        index[name] = (start, len(features))
+        start += len(features)
+    np.save(folder / "audio.npy", np.concatenate(list(audio.values())).astype(np.float16))
+    (folder / "audio.json").write_text(json.dumps(index))
+
+
+def load_audio(folder: Path) -> dict[str, np.ndarray]:
+    features = np.load(folder / "audio.npy")
+    index = json.loads((folder / "audio.json").read_text())
+    return {name: features[start : start + frames] for name, (start, frames) in index.items()}

@@ -1,0 +1,72 @@
+"""What emo-mini is trained on: which heads speak which sentences, and how they move. Seeded; splits never mix.
+
+Training identities are seeds from 0, test identities from TEST_IDENTITIES on. Test clips speak sentences that were
+never trained on, half of them in a voice that was never trained on, half still and half moving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .voices.corpus import Split, VoiceCorpus
+
+TEST_IDENTITIES = 1_000_000
+
+
+@dataclass(frozen=True)
+class HeadsRecipe:
+    """How many clips of how many frames; one identity each."""
+
+    clips: int = 1200
+    frames: int = 48
+    test_clips: int = 40
+    test_frames: int = 75
+    still_share: float = 0.5
+    singing_share: float = 0.15
+    seed: int = 0
+
+
+def head_jobs(corpus: VoiceCorpus, recipe: HeadsRecipe) -> list[dict[str, Any]]:
+    """Arguments of heads.dataset.render_dataset for every clip."""
+    rng = np.random.default_rng((recipe.seed, 17))
+    jobs = []
+    for identity in range(recipe.clips):
+        style = "still" if rng.random() < recipe.still_share else "talking"
+        if style == "talking" and rng.random() < recipe.singing_share / (1 - recipe.still_share):
+            style = "singing"
+        jobs.append(_job(rng, corpus, "train", identity=identity, style=style, frames=recipe.frames))
+    for index in range(recipe.test_clips):
+        voices: Split = "test_sentences" if index % 2 == 0 else "test_voice"
+        style = "still" if index % 4 < 2 else "talking"
+        identity = TEST_IDENTITIES + index
+        jobs.append(_job(rng, corpus, voices, identity=identity, style=style, frames=recipe.test_frames))
+    return jobs
+
+
+def _job(
+    rng: np.random.Generator, corpus: VoiceCorpus, voices: Split, *, identity: int, style: str, frames: int
+) -> dict[str, Any]:
+    pool = corpus.utterances(voices)
+    frames = min(frames, max(len(u.loudness) for u in pool))
+    long_enough = [index for index, u in enumerate(pool) if len(u.loudness) >= frames]
+    index = int(rng.choice(long_enough))
+    start = int(rng.integers(len(pool[index].loudness) - frames + 1))
+    window = slice(start, start + frames)
+    speed = {"still": None, "talking": rng.uniform(0.05, 1.2), "singing": rng.uniform(0.8, 2.0)}[style]
+    return {
+        "identity_seed": identity,
+        "style": style,
+        "speed": None if speed is None else float(speed),
+        "mouth": {name: track[window] for name, track in pool[index].mouth.items()},
+        "loudness": pool[index].loudness[window],
+        "utterance": utterance_id(voices, index) + f"@{start}",
+        "split": "train" if voices == "train" else "test",
+    }
+
+
+def utterance_id(split: str, index: int) -> str:
+    """How a clip names its utterance; "@frame" follows where the clip starts inside it."""
+    return f"{split}/{index}"

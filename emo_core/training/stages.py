@@ -1,0 +1,191 @@
+"""EMO's three training stages (paper 4.1) as one step module: which parts are trained, what a batch holds, the loss.
+
+Stage 1 (image): backbone, ReferenceNet and face locator learn to paint the portrait's person from another frame.
+Stage 2 (video): temporal modules and audio layers join; clips after motion frames of the clip before.
+Stage 3 (speed): only temporal modules and speed layers; training speed and audio together would weaken the audio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Conditions, ReferenceFeatures
+from ..diffusion.noise import mix_noise
+from ..diffusion.schedule import alphas_cumprod
+from ..models.emo import EmoModel
+from .loop import Batch, Parts
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """What a stage trains and how. The paper publishes neither drop rates nor loss weights; these are ours."""
+
+    stage: int
+    temporal: bool  # False: single frames, temporal modules skipped
+    audio: bool
+    speed: bool
+    everything: bool = True  # stage 2 of a network trained from nothing also goes on training what stage 1 trained
+    min_snr_gamma: float = 5.0  # Hallo's
+    drop_audio: float = 0.1
+    drop_reference: float = 0.05
+    drop_face_region: float = 0.1  # replaced by all white: no guidance
+    drop_speed: float = 0.1
+    drop_motion: float = 0.15  # start of a video: zero maps
+    motion_noise: float = 0.1  # generated motion frames are never perfect
+    noisy_share: float = 2 / 3  # of the timesteps drawn from the noisiest third (shared trial: or the audio is ignored)
+    mouth_weight: float = 30.0
+    eye_weight: float = 5.0
+
+
+STAGES = {
+    1: StageSettings(stage=1, temporal=False, audio=False, speed=False),
+    2: StageSettings(stage=2, temporal=True, audio=True, speed=False),
+    3: StageSettings(stage=3, temporal=True, audio=True, speed=True, everything=False),
+}
+
+AUDIO_PARTS = (".attn2.", ".norm2.", "audio_time", "audio_projection.")
+TEMPORAL_PARTS = ("motion_modules.",)
+SPEED_PARTS = ("speed",)
+
+
+def is_part(name: str, parts: tuple[str, ...]) -> bool:
+    return any(part in name for part in parts)
+
+
+def trainable_names(model: EmoModel, settings: StageSettings) -> Iterator[str]:
+    """Names of the parameters that a stage trains; the VAE and the audio encoder never are."""
+    for name, _ in model.named_parameters():
+        if name.startswith(("vae.", "audio_encoder.")):
+            continue
+        is_speed = is_part(name, SPEED_PARTS)
+        is_temporal = is_part(name, TEMPORAL_PARTS) and not is_speed
+        is_audio = is_part(name, AUDIO_PARTS) and not name.startswith("reference_net.")
+        is_image = not (is_speed or is_temporal or is_audio)
+        if settings.stage == 3:
+            wanted = is_speed or is_temporal
+        else:
+            wanted = (
+                (is_image and (settings.stage == 1 or settings.everything))
+                or (is_audio and settings.audio)
+                or (is_temporal and settings.temporal)
+            )
+        if wanted:
+            yield name
+
+
+def select_trainable(model: EmoModel, settings: StageSettings) -> None:
+    """Set requires_grad on exactly the parameters of the stage."""
+    names = set(trainable_names(model, settings))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+
+
+def optimizer_groups(model: nn.Module, *, audio_lr_scale: float) -> list[dict[str, object]]:
+    """The audio path learns faster than the rest (shared trial: x3), or the network learns to do without it."""
+    audio, other = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (audio if is_part(name, AUDIO_PARTS) else other).append(parameter)
+    groups: list[dict[str, object]] = [{"params": other, "lr_scale": 1.0}]
+    return [*groups, {"params": audio, "lr_scale": audio_lr_scale}] if audio else groups
+
+
+class StageStep(nn.Module):
+    """One denoising training step of any stage. Batch, with rows b and frames f (1 without temporal modules):
+
+    portrait (b, c, h, w), target (b, f, c, h, w), motion (b, n, c, h, w), audio (b, f, w, l, d),
+    face_region (b, 1, 1, H, W), speed (b, f), weight (b, f, 1, h, w), timesteps (b,) int64,
+    noise (b, f, c, h, w), and keep flags (b,) of 0 or 1: keep_audio, keep_reference, keep_speed, keep_motion.
+    """
+
+    def __init__(self, model: EmoModel, settings: StageSettings) -> None:
+        super().__init__()
+        self.model, self.settings = model, settings
+        self.register_buffer("alphas", alphas_cumprod(model.config.schedule), persistent=False)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
+        error, weight = self.weighted_error(batch)
+        return (error.square().mean(2, keepdim=True) * weight).mean() / batch["weight"].mean(), {}
+
+    def weighted_error(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Prediction minus its target (b, f, c, h, w), and the weight (b, f, 1, h, w) with the SNR weight folded in."""
+        target, noise = batch["target"], batch["noise"]
+        alpha = self.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
+        noisy = alpha.sqrt() * target + (1 - alpha).sqrt() * noise
+        prediction = self.predict(noisy, batch).float()
+        kind = self.model.config.schedule.prediction_type
+        wanted = {
+            "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * target,
+            "epsilon": noise,
+            "sample": target,
+        }[kind]
+        return prediction - wanted, batch["weight"] * self.snr_weight(alpha)
+
+    def snr_weight(self, alpha: Tensor) -> Tensor:
+        """min-SNR-gamma weighting of the loss (Hang et al. 2023); for v the SNR is shifted by one, so that pure noise
+        (SNR 0, where only the audio tells the mouth) keeps weight 1 instead of 0."""
+        snr = alpha / (1 - alpha).clamp(min=1e-8)
+        gamma = self.settings.min_snr_gamma
+        kind = self.model.config.schedule.prediction_type
+        if kind == "v_prediction":
+            return (snr + 1).clamp(max=gamma) / (snr + 1)
+        return snr.clamp(max=gamma) / (snr if kind == "epsilon" else torch.ones_like(snr)).clamp(min=1e-8)
+
+    def predict(self, noisy: Tensor, batch: Batch) -> Tensor:
+        """The backbone's prediction under the batch's conditions: (b, f, c, h, w)."""
+        model, settings = self.model, self.settings
+        reference = model.backbone.project_reference(self.reference_features(batch))
+        face = model.face_locator(batch["face_region"])
+        audio = speed = None
+        if settings.audio:
+            audio = model.audio_projection(batch["audio"]) * batch["keep_audio"].view(-1, 1, 1, 1)
+        if settings.speed and model.speed_layers is not None:
+            speed = model.speed_layers(batch["speed"]) * batch["keep_speed"].view(-1, 1, 1)
+        conditions = Conditions(audio_tokens=audio, face_feature=face, speed_tokens=speed)
+        prediction: Tensor = model.backbone(
+            noisy, batch["timesteps"], reference, conditions, temporal=settings.temporal
+        )
+        return prediction
+
+    def reference_features(self, batch: Batch) -> ReferenceFeatures:
+        """ReferenceNet over portrait and motion frames; dropped rows see zero features (reference) or maps (motion)."""
+        motion = batch["motion"] if self.settings.temporal else None
+        features: ReferenceFeatures = self.model.reference_net(batch["portrait"], motion)
+        keep = batch["keep_reference"].view(-1, 1, 1)
+        keep_motion = batch["keep_motion"].view(-1, 1, 1, 1, 1)
+        return replace(
+            features,
+            attention={site: value * keep for site, value in features.attention.items()},
+            motion={site: value * keep_motion for site, value in features.motion.items()},
+            latents=batch["portrait"] * keep[..., None],
+        )
+
+
+def mixed_noise(shape: tuple[int, ...], share: float, generator: torch.Generator) -> Tensor:
+    """Training noise (b, f, c, h, w) with the share common to all frames of a row, as in sampling."""
+    independent = torch.randn(shape, generator=generator)
+    shared = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
+    return mix_noise(shared, independent, share)
+
+
+@torch.no_grad()
+def audio_gap(step: StageStep, batch: Batch, *, timestep: int = 850) -> Parts:
+    """The trap's alarm: loss in the mouth box with the right audio and with another row's audio, at a high noise level.
+
+    `gap` is (shuffled - right) / right; a network that ignores the audio shows 0.
+    """
+    rows = len(batch["timesteps"])
+    ones = torch.ones(rows, device=batch["timesteps"].device)
+    batch = batch | {"timesteps": torch.full_like(batch["timesteps"], timestep)}
+    batch |= {name: ones for name in ("keep_audio", "keep_reference", "keep_speed", "keep_motion")}
+    losses = []
+    for audio in (batch["audio"], batch["audio"].roll(1, 0)):
+        error, _ = step.weighted_error(batch | {"audio": audio})
+        mouth = (batch["weight"] >= batch["weight"].amax() * 0.5).float()
+        losses.append(float((error.square().mean(2, keepdim=True) * mouth).sum() / mouth.sum()))
+    right, shuffled = losses
+    return {"mouth_right": right, "mouth_shuffled": shuffled, "gap": (shuffled - right) / right}

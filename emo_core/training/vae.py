@@ -1,0 +1,116 @@
+"""Training the VAE: pictures of rendered heads (b, 3, H, W) in -1..1, with extra weight on mouth and eyes.
+
+Losses: L1, its gradient (sharp edges), squared error. There is no posterior; instead noise of a fixed size is added
+to the latents before decoding, so that the decoder forgives a denoiser's errors (a KL of 1e-5 did nothing in a trial,
+and the decoder then showed every error as grain), and each channel is drawn towards mean 0 and standard deviation 1,
+which is what the diffusion's noise schedule assumes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.vae import VAE
+from .heads.dataset import HeadDataset
+from .loop import Batch, Parts
+
+
+@dataclass(frozen=True)
+class VAELoss:
+    """Weights of the loss; mouth and eyes are weighted per pixel."""
+
+    mouth: float = 4.0
+    eyes: float = 4.0
+    gradient: float = 1.0
+    squared: float = 2.0
+    latent_noise: float = 0.15  # standard deviation, of latents near 1
+    unit_latents: float = 0.02
+
+
+class VAEStep(nn.Module):
+    """One training step: batch {pictures (b, 3, H, W), weight (b, 1, H, W)} -> (loss, parts)."""
+
+    def __init__(self, vae: VAE, loss: VAELoss | None = None) -> None:
+        super().__init__()
+        self.vae, self.loss = vae, loss or VAELoss()
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
+        pictures, weight = batch["pictures"], batch["weight"]
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        latents = self.vae.encode(pictures).float()
+        noisy = latents + self.loss.latent_noise * torch.randn_like(latents) * batch["noise_share"]
+        error = (self.vae.decode(noisy).float() - pictures) * weight
+        gradient = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
+        mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+        unit = (mean.square() + (std - 1).square()).mean()
+        squared = (error.square() / weight).mean()
+        total = error.abs().mean() + self.loss.gradient * gradient + self.loss.squared * squared
+        return total + self.loss.unit_latents * unit, {"latent_std": float(std.detach().mean())}
+
+
+def weight_map(boxes: np.ndarray, size: int, extra: np.ndarray) -> Tensor:
+    """(m, 4) boxes in pixels with m extra weights -> (1, size, size): 1 outside, 1 + extra inside."""
+    weight = torch.ones(1, size, size)
+    for (left, top, right, bottom), more in zip(boxes, extra, strict=True):
+        rows = slice(max(0, math.floor(top)), max(0, math.ceil(bottom)))
+        columns = slice(max(0, math.floor(left)), max(0, math.ceil(right)))
+        weight[:, rows, columns] = torch.clamp(weight[:, rows, columns], min=1 + float(more))
+    return weight
+
+
+class VAEBatches:
+    """Random frames of the training split, drawn from (seed, step, rank)."""
+
+    def __init__(self, heads: HeadDataset, batch: int, *, loss: VAELoss, seed: int = 0) -> None:
+        self.heads, self.batch, self.loss, self.seed = heads, batch, loss, seed
+        self.clips = [i for i, clip in enumerate(heads.clips) if clip["split"] == "train"]
+
+    def __call__(self, step: int, rank: int) -> Batch:
+        rng = np.random.default_rng((self.seed, step, rank))
+        pictures, weights = [], []
+        for clip_index in rng.choice(self.clips, self.batch):
+            clip = self.heads.clip(int(clip_index))
+            frame = int(rng.integers(len(clip.frames)))
+            picture = torch.from_numpy(np.array(clip.frames[frame])).permute(2, 0, 1).float() / 127.5 - 1
+            boxes = np.stack([clip.mouth_box[frame], clip.eye_box[frame]])
+            weight = weight_map(boxes, picture.shape[-1], np.array([self.loss.mouth, self.loss.eyes]) - 1)
+            if rng.random() < 0.5:  # a mirrored head is another head
+                picture, weight = picture.flip(-1), weight.flip(-1)
+            pictures.append(picture * (0.8 + 0.25 * rng.random()) + 0.1 * (rng.random() - 0.5))
+            weights.append(weight)
+        share = torch.from_numpy(rng.random((self.batch, 1, 1, 1)).astype(np.float32))
+        return {"pictures": torch.stack(pictures).clamp(-1, 1), "weight": torch.stack(weights), "noise_share": share}
+
+
+def psnr(error: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of errors between pictures in -1..1."""
+    return -10 * math.log10(max(1e-12, float(error.square().mean()) / 4))
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: VAE, heads: HeadDataset, *, split: str, frames: int = 128, seed: int = 1) -> Parts:
+    """PSNR in dB of encode-decode on random frames of a split: whole picture, mouth box, eye box."""
+    rng = np.random.default_rng(seed)
+    clips = [i for i, clip in enumerate(heads.clips) if clip["split"] == split]
+    errors: dict[str, list[Tensor]] = {"whole": [], "mouth": [], "eyes": []}
+    for clip_index in rng.choice(clips, frames):
+        clip = heads.clip(int(clip_index))
+        frame = int(rng.integers(len(clip.frames)))
+        picture = torch.from_numpy(np.array(clip.frames[frame])).permute(2, 0, 1)[None].float() / 127.5 - 1
+        error = vae.decode(vae.encode(picture.to(vae.device))).cpu().clamp(-1, 1) - picture
+        errors["whole"].append(error.flatten())
+        for name, box in (("mouth", clip.mouth_box[frame]), ("eyes", clip.eye_box[frame])):
+            left, top, right, bottom = (max(0, round(float(v))) for v in box)
+            errors[name].append(error[..., top:bottom, left:right].flatten())
+    return {f"psnr_{name}": psnr(torch.cat(values)) for name, values in errors.items()}
+
+
+def calibrate_scaling(vae: VAE, latents: Tensor) -> float:
+    """The factor that gives these (unscaled) latents a standard deviation of 1; stored as VAEConfig.scaling_factor."""
+    return 1.0 / float(F.mse_loss(latents, latents.mean()).sqrt())
