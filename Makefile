@@ -1,0 +1,37 @@
+# make demo    a portrait and a voice become output/demo.mp4
+# make test    the tests        make lint    ruff and mypy
+#
+# Each does its own set-up in .venv the first time. Another interpreter, another torch build (for instance one for CUDA,
+# or a smaller one for the CPU alone):  make demo PYTHON=python3.12 TORCH="torch --index-url https://..."
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(RUN) -m emo_core animate --output output/demo.mp4
+
+test: $(VENV)/installed-test
+	$(RUN) -m pytest tests
+
+lint: $(VENV)/installed-test
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+# torch comes first and alone: whatever build is there then satisfies what the other packages ask for.
+$(VENV)/installed: requirements.txt constraints.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(TORCH)
+	$(PIP) install --quiet --constraint constraints.txt --requirement requirements.txt
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed requirements-test.txt
+	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-test.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) output
