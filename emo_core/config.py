@@ -65,6 +65,7 @@ class FaceLocatorConfig:
 
     in_channels: int = 1
     channels: tuple[int, ...] = (16, 32, 96, 256)  # each pair: conv c->c, conv c->c' stride 2, so 8x smaller
+    white_is_none: bool = True  # a region of ones gives exactly no feature (paper); not for v_express's pictures
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class AudioEncoderConfig:
     intermediate_size: int = 3072
     pos_conv_kernel: int = 128
     pos_conv_groups: int = 16
+    conv_norm: Literal["group", "layer"] = "group"  # after the first convolution only | after every one
+    conv_bias: bool = False
+    pre_norm: bool = False  # LayerNorm before (wav2vec2-large) or after (base) attention and feed-forward
+    # Where features meet the frame rate: before the transformer (Hallo) or its hidden states afterwards (V-Express).
+    interpolation: Literal["before", "after"] = "before"
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,7 @@ V_EXPRESS = EmoConfig(
     name="v-express",
     family="v_express",
     unet=UNetConfig(reference_weight=0.95, audio_weight=3.0, reference_cross_attention="zero_token", speed=None),
-    face_locator=FaceLocatorConfig(in_channels=3),
+    face_locator=FaceLocatorConfig(in_channels=3, white_is_none=False),
     audio_projection=AudioProjectionConfig(kind="resampler", features="last_layer", tokens=5),
     clip=ClipConfig(frames=24, motion_frames=0, fps=30.0, steps=25),
 )
@@ -231,8 +237,19 @@ EMO_MINI = EmoConfig(
         audio_in_time=True,
     ),
     face_locator=FaceLocatorConfig(channels=(8, 16, 24, 32)),
+    # The first convolution is long enough to hold a filter bank (10 ms), from which its training starts.
     audio_encoder=AudioEncoderConfig(
-        conv_dim=(64,) * 7, hidden_size=128, layers=4, heads=4, intermediate_size=384, pos_conv_kernel=31, pos_conv_groups=8
+        conv_dim=(96, 64, 96, 96, 96),
+        conv_kernel=(160, 8, 3, 3, 2),
+        conv_stride=(10, 4, 2, 2, 2),
+        hidden_size=128,
+        layers=4,
+        heads=4,
+        intermediate_size=384,
+        pos_conv_kernel=31,
+        pos_conv_groups=8,
+        conv_norm="layer",
+        conv_bias=True,
     ),
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
     vae=VAEConfig(kind="tiny", latent_channels=8, scaling_factor=1.0),

@@ -1,0 +1,70 @@
+"""The one door to attention: queries, keys and values in, the attended values out. Every attention of the network
+(self, reference, audio, temporal, speed; paper 3.2) goes through `attend`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_MAX_CUDA_HEADS = 65535  # y and z of a CUDA grid: more heads than this at once do not launch
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for queries (b, q, c), keys and values (b, k, c), c = heads * d; gives (b, q, c)."""
+    head_dim = query.shape[-1] // heads
+    rows = (query, key, value)
+    q, k, v = (x.view(x.shape[0], x.shape[1], heads, head_dim).transpose(1, 2) for x in rows)
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(query.shape)
+
+
+def attend_over_frames(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """The same along the frames, each pixel by itself: queries (b, q, s, c), keys and values (b, f, s, c); (b, q, s, c).
+
+    The pixels stand as further heads, (b, s * heads, frames, d), which is a view: nothing is copied.
+    """
+    batch, frames, pixels, width = query.shape
+    folded = pixels * heads
+    rows = (query, key, value)
+    q, k, v = (x.reshape(batch, x.shape[1], folded, width // heads).transpose(1, 2) for x in rows)
+    if query.is_cuda and folded > _MAX_CUDA_HEADS:
+        parts = zip(*(x.split(_MAX_CUDA_HEADS, dim=1) for x in (q, k, v)), strict=True)
+        out = torch.cat([functional.scaled_dot_product_attention(*part) for part in parts], dim=1)
+    else:
+        out = functional.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2).reshape(batch, frames, pixels, width)
+
+
+class Attention(nn.Module):
+    """Projections around `attend`, under diffusers' names (to_q, to_k, to_v, to_out.0)."""
+
+    def __init__(self, width: int, heads: int, context_width: int | None = None, *, out_bias: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(context_width or width, width, bias=False)
+        self.to_v = nn.Linear(context_width or width, width, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(width, width, bias=out_bias)])
+
+    def project(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (b, k, width) of a context (b, k, d)."""
+        return self.to_k(context), self.to_v(context)
+
+    def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
+        """tokens (b, q, width) attend to the context (b, k, d), or to themselves; (b, q, width)."""
+        key, value = self.project(tokens if context is None else context)
+        return self.to_out[0](attend(self.to_q(tokens), key, value, self.heads))
+
+    def over_shared(self, tokens: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """tokens (r, ..., width) against keys and values (b, k, width), each shared by r / b successive rows of tokens.
+
+        The rows of one key stand one after another as one long query, so that keys are never repeated.
+        """
+        query = self.to_q(tokens).reshape(key.shape[0], -1, tokens.shape[-1])
+        return self.to_out[0](attend(query, key, value, self.heads).view(tokens.shape))
+
+    def silence(self) -> None:
+        """Zero the output projection: the attention then adds nothing, and training starts from there."""
+        for parameter in self.to_out[0].parameters():
+            nn.init.zeros_(parameter)

@@ -1,0 +1,160 @@
+"""The skeleton that backbone and ReferenceNet share: SD1.5's U-Net with diffusers' names, at any size.
+
+A layer is a residual block, then (where the level has one) a transformer, then (where there is one) a motion module:
+the order in which EMO, AnimateDiff and V-Express run them. What transformer and motion module are is the network's
+business: they are made by `Parts` and called as `module(hidden, context)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+
+from ..config import UNetConfig
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How a network makes what sits at a site: `attention(site, width)`, `motion(site, width)` or None for no such."""
+
+    attention: Callable[[str, int], nn.Module]
+    motion: Callable[[str, int], nn.Module] | None
+
+
+class Block(nn.Module):
+    """The layers of one level on one way (down, middle, up): resnets.j -> attentions.j -> motion_modules.j."""
+
+    def __init__(self, name: str, config: UNetConfig, widths: list[tuple[int, int]], *, attention: bool) -> None:
+        super().__init__()
+        self.name, self.widths, self.has_attention = name, widths, attention
+        time_width = config.block_out_channels[0] * 4
+        groups = config.norm_groups
+        self.resnets = nn.ModuleList(
+            ResnetBlock2D(in_channels=i, out_channels=o, temb_channels=time_width, groups=groups, eps=1e-5)
+            for i, o in widths
+        )
+
+    def furnish(self, config: UNetConfig, parts: Parts, layers: int) -> None:
+        """Put transformers and motion modules after the first `layers` residual blocks."""
+        outs = [out for _, out in self.widths[:layers]]
+        if self.has_attention:
+            made = [parts.attention(f"{self.name}.attentions.{j}", w) for j, w in enumerate(outs)]
+            self.attentions = nn.ModuleList(made)
+        sites = config.motion.sites if config.motion is not None else "none"
+        if parts.motion is not None and (sites == "all" or (sites == "with_attention" and self.has_attention)):
+            motion = parts.motion
+            self.motion_modules = nn.ModuleList(motion(f"{self.name}.motion_modules.{j}", w) for j, w in enumerate(outs))
+
+    def layer(self, index: int, hidden: Tensor, temb: Tensor, context: Any) -> Tensor:
+        """hidden (r, c, h, w), temb (r, d) -> (r, c', h, w)."""
+        return self.extras(index, self.resnets[index](hidden, temb), context)
+
+    def extras(self, index: int, hidden: Tensor, context: Any) -> Tensor:
+        """What follows residual block `index`."""
+        if hasattr(self, "attentions"):
+            hidden = self.attentions[index](hidden, context)
+        if hasattr(self, "motion_modules"):
+            hidden = self.motion_modules[index](hidden, context)
+        return hidden
+
+
+class DownBlock(Block):
+    """Layers, then half the size. Gives the hidden states and what the way up will want of them."""
+
+    def __init__(self, name: str, config: UNetConfig, parts: Parts, level: int) -> None:
+        widths = config.block_out_channels
+        width = widths[level]
+        pairs = [(widths[max(level - 1, 0)], width)] + [(width, width)] * (config.layers_per_block - 1)
+        super().__init__(name, config, pairs, attention=config.attention_levels[level])
+        self.furnish(config, parts, len(pairs))
+        self.downsamplers: nn.ModuleList | None = None
+        if level < len(widths) - 1:
+            self.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, padding=1, name="op")])
+
+    def forward(self, hidden: Tensor, temb: Tensor, context: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        skips = []
+        for j in range(len(self.resnets)):
+            hidden = self.layer(j, hidden, temb, context)
+            skips.append(hidden)
+        if self.downsamplers is not None:
+            hidden = self.downsamplers[0](hidden)
+            skips.append(hidden)
+        return hidden, tuple(skips)
+
+
+class MidBlock(Block):
+    """Residual block, transformer, motion module, residual block; always with attention, as SD1.5."""
+
+    def __init__(self, name: str, config: UNetConfig, parts: Parts) -> None:
+        width = config.block_out_channels[-1]
+        super().__init__(name, config, [(width, width)] * 2, attention=True)
+        self.furnish(config, parts, 1)
+
+    def forward(self, hidden: Tensor, temb: Tensor, context: Any) -> Tensor:
+        return self.resnets[1](self.layer(0, hidden, temb, context), temb)
+
+
+class UpBlock(Block):
+    """Layers that each take one skip, then twice the size (that of the next skip, where a size was odd)."""
+
+    def __init__(self, name: str, config: UNetConfig, parts: Parts, level: int) -> None:
+        widths = config.block_out_channels
+        top = len(widths) - 1
+        width, below, above = widths[level], widths[min(level + 1, top)], widths[max(level - 1, 0)]
+        n = config.layers_per_block
+        pairs = [((below if j == 0 else width) + (above if j == n else width), width) for j in range(n + 1)]
+        super().__init__(name, config, pairs, attention=config.attention_levels[level])
+        self.furnish(config, parts, len(pairs))
+        self.upsamplers: nn.ModuleList | None = None
+        if level > 0:
+            self.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True)])
+
+    def forward(self, hidden: Tensor, temb: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
+        """Takes its skips off the end of `skips`."""
+        for j in range(len(self.resnets)):
+            hidden = self.layer(j, torch.cat([hidden, skips.pop()], dim=1), temb, context)
+        if self.upsamplers is not None:
+            size = skips[-1].shape[-2:]
+            doubled = (hidden.shape[-2] * 2, hidden.shape[-1] * 2)
+            hidden = self.upsamplers[0](hidden, None if size == doubled else size)
+        return hidden
+
+
+class UNet(nn.Module):
+    """conv_in, time embedding, the blocks down, in the middle and up. What goes in and comes out is the subclass's."""
+
+    def __init__(self, config: UNetConfig, parts: Parts, in_channels: int) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.block_out_channels
+        levels = range(len(widths))
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(widths[0], widths[0] * 4)
+        self.down_blocks = nn.ModuleList(DownBlock(f"down_blocks.{i}", config, parts, i) for i in levels)
+        self.mid_block = MidBlock("mid_block", config, parts)
+        ups = enumerate(reversed(levels))
+        self.up_blocks = nn.ModuleList(UpBlock(f"up_blocks.{i}", config, parts, level) for i, level in ups)
+
+    def embed_time(self, timesteps: Tensor) -> Tensor:
+        """timesteps (b,) -> (b, 4 * width), in the dtype of the weights."""
+        return self.time_embedding(self.time_proj(timesteps).to(self.conv_in.weight.dtype))
+
+    def run_blocks(self, hidden: Tensor, temb: Tensor, context: Any) -> Tensor:
+        """hidden (r, c, h, w) after conv_in, temb (r, d) -> (r, c, h, w) before the output convolution."""
+        skips = [hidden]
+        for down in self.down_blocks:
+            hidden, more = down(hidden, temb, context)
+            skips.extend(more)
+        hidden = self.mid_block(hidden, temb, context)
+        for up in self.up_blocks:
+            hidden = up(hidden, temb, context, skips)
+        return hidden

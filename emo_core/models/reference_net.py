@@ -1,0 +1,137 @@
+"""ReferenceNet (paper 3.2): the backbone's U-Net without temporal parts and without what its output never reaches.
+
+In: the portrait's latent and those of the n motion frames, in one batch, at timestep 0. Out: `ReferenceFeatures`: for
+each attention site the normed hidden state after self-attention, for each motion site the hidden state at the place
+where the backbone's temporal module reads. The portrait is encoded once for a whole video, motion frames once per clip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..config import UNetConfig
+from ..data import ReferenceFeatures
+from ..errors import EmoInputError
+from .blocks import Parts, UNet
+from .transformer import ReferenceBlock, SpatialTransformer
+
+
+class Collector:
+    """Where one forward's features gather. `last_site` is the attention site after which only motion maps are read."""
+
+    def __init__(self, config: UNetConfig, *, last_site: str, motion: bool) -> None:
+        self.motion_wanted, self.last_site = motion, last_site
+        self.from_attention = config.motion is not None and config.motion.feature == "attention_norm"
+        self.attention: dict[str, Tensor] = {}
+        self.motion: dict[str, Tensor] = {}
+
+    def take_attention(self, site: str, features: Tensor) -> None:
+        self.attention[site] = features
+
+    def take_motion(self, site: str, hidden: Tensor) -> None:
+        """hidden (r, c, h, w) at a motion site; the map handed on is it, or the attention features before it."""
+        if not self.motion_wanted:
+            return
+        if self.from_attention:
+            rows, width, height, breadth = hidden.shape
+            features = self.attention[site.replace("motion_modules", "attentions")]
+            hidden = features.view(rows, height, breadth, width).permute(0, 3, 1, 2)
+        self.motion[site] = hidden
+
+    def wants_more_after(self, site: str) -> bool:
+        return site != self.last_site or (self.motion_wanted and not self.from_attention)
+
+
+class MotionTap(nn.Module):
+    """Stands where the backbone has a temporal module, and reads what it would read. It has no parameters."""
+
+    def __init__(self, site: str, width: int) -> None:
+        super().__init__()
+        self.site, self.width = site, width
+
+    def forward(self, hidden: Tensor, sink: Collector) -> Tensor:
+        sink.take_motion(self.site, hidden)
+        return hidden
+
+
+class ReferenceNet(UNet):
+    """Encodes the portrait, and the motion frames, for the backbone."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        if not any(config.attention_levels):
+            raise EmoInputError("attention_levels", "none", "at least one level with attention")
+        parts = Parts(
+            attention=lambda site, width: SpatialTransformer(config, width, ReferenceBlock(config, width, site)),
+            motion=MotionTap if config.motion is not None else None,
+        )
+        super().__init__(config, parts, config.in_channels)
+        self._drop_unread()
+        self._last_site = [m.site for m in self.modules() if isinstance(m, ReferenceBlock)][-1]
+
+    def forward(self, portrait: Tensor, motion_frames: Tensor | None = None) -> ReferenceFeatures:
+        """portrait (b, c, h, w), motion_frames (b, n, c, h, w), scaled latents -> features of both, in one pass."""
+        pictures = portrait.unsqueeze(1)
+        if motion_frames is not None:
+            pictures = torch.cat([pictures, motion_frames], dim=1)
+        found = self._encode(pictures.flatten(0, 1), motion=motion_frames is not None)
+        shape = pictures.shape[:2]
+        return ReferenceFeatures(
+            attention={site: x.unflatten(0, shape)[:, 0] for site, x in found.attention.items()},
+            motion={site: x.unflatten(0, shape)[:, 1:] for site, x in found.motion.items()},
+            latents=portrait,
+        )
+
+    def encode_motion(self, motion_frames: Tensor) -> dict[str, Tensor]:
+        """Motion frames alone (b, n, c, h, w) -> maps (b, n, c, h, w) by site; see `with_motion`."""
+        found = self._encode(motion_frames.flatten(0, 1), motion=True)
+        return {site: x.unflatten(0, motion_frames.shape[:2]) for site, x in found.motion.items()}
+
+    def zero_motion(self, latents: Tensor, n_motion_frames: int) -> dict[str, Tensor]:
+        """Zero maps for a first clip (paper 3.2), for latents (b, c, h, w)."""
+        maps: dict[str, Tensor] = {}
+        for module in self.modules():
+            if isinstance(module, MotionTap):
+                times = self._halvings(module.site)
+                height, width = (-(-size // 2**times) for size in latents.shape[-2:])
+                maps[module.site] = latents.new_zeros(latents.shape[0], n_motion_frames, module.width, height, width)
+        return maps
+
+    def _halvings(self, site: str) -> int:
+        """How many times smaller by two the maps at a site are."""
+        levels = len(self.config.block_out_channels)
+        way, _, index = site.partition(".")
+        if way == "mid_block":
+            return levels - 1
+        level = int(index.split(".")[0])
+        return level if way == "down_blocks" else levels - 1 - level
+
+    def _encode(self, pictures: Tensor, *, motion: bool) -> Collector:
+        """pictures (r, c, h, w)."""
+        sink = Collector(self.config, last_site=self._last_site, motion=motion)
+        timesteps = torch.zeros(pictures.shape[0], dtype=torch.long, device=pictures.device)
+        self.run_blocks(self.conv_in(pictures), self.embed_time(timesteps), sink)
+        return sink
+
+    def _drop_unread(self) -> None:
+        """Remove modules whose output reaches neither an attention site nor a motion site."""
+        motion = self.config.motion
+        layer_output = motion is not None and motion.feature == "layer_output"
+
+        def is_read(block: nn.Module) -> bool:
+            return hasattr(block, "attentions") or (layer_output and hasattr(block, "motion_modules"))
+
+        while not is_read(self.up_blocks[-1]):
+            del self.up_blocks[-1]
+        last = self.up_blocks[-1]
+        last.upsamplers = None
+        if not layer_output and hasattr(last, "attentions"):
+            last.attentions[-1].drop_tail()  # type: ignore[union-attr, index, operator]
+
+
+def with_motion(features: ReferenceFeatures, motion: Mapping[str, Tensor]) -> ReferenceFeatures:
+    """The portrait's features with the motion maps of a clip, from `encode_motion` or `zero_motion`."""
+    return dataclasses.replace(features, motion=motion)

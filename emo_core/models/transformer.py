@@ -1,0 +1,135 @@
+"""Spatial transformers: at each site of the U-Net, self-attention, reference attention, audio attention, feed-forward.
+
+The backbone's block is the paper's (3.2, "Reference-Attention", "Audio Layers"), in V-Express's order and names; each
+part has its own LayerNorm and residual. ReferenceNet's block is the same without reference and audio attention and
+hands on `norm2` of what stands after its self-attention. Both sit in SD1.5's shell (GroupNorm, 1x1 in, 1x1 out).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from diffusers.models.attention import FeedForward
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..config import UNetConfig
+from .attention import Attention
+from .context import CallContext
+
+
+class FeatureSink(Protocol):
+    """Where ReferenceNet's sites leave what they hand on; see `reference_net.Collector`."""
+
+    def take_attention(self, site: str, features: Tensor) -> None: ...
+
+    def wants_more_after(self, site: str) -> bool: ...
+
+
+class BackboneBlock(nn.Module):
+    """Self-attention -> reference attention -> audio attention -> feed-forward, on tokens (b * f, h * w, width)."""
+
+    def __init__(self, config: UNetConfig, width: int, site: str) -> None:
+        super().__init__()
+        self.site = site
+        self.reference_weight, self.audio_weight = config.reference_weight, config.audio_weight
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1 = Attention(width, config.heads)
+        self.norm1_5 = nn.LayerNorm(width)
+        self.attn1_5 = Attention(width, config.heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.attn2 = Attention(width, config.heads, config.audio_dim)
+        self.norm3 = nn.LayerNorm(width)
+        self.ff = FeedForward(width, activation_fn="geglu")
+        self.attn2.silence()
+
+    def forward(self, tokens: Tensor, context: CallContext) -> Tensor:
+        tokens = tokens + self.attn1(self.norm1(tokens))
+        tokens = tokens + self._reference(tokens, context) * self.reference_weight
+        if context.audio is not None:
+            tokens = tokens + self.attn2(self.norm2(tokens), context.audio) * self.audio_weight
+        return tokens + self.ff(self.norm3(tokens))
+
+    def _reference(self, tokens: Tensor, context: CallContext) -> Tensor:
+        """Features of zero have keys and values of zero, so that what is left is to_out.bias: that is unconditional."""
+        keys = context.reference.keys
+        if self.site not in keys:
+            return self.attn1_5.to_out[0].bias
+        return self.attn1_5.over_shared(self.norm1_5(tokens), keys[self.site], context.reference.values[self.site])
+
+
+class ConstantAttention(nn.Module):
+    """Cross-attention to one token of zeros: its value is zero, so all that it adds is its output's bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.to_out = nn.ModuleList([_Bias(width)])
+
+    def forward(self) -> Tensor:
+        return self.to_out[0].bias
+
+
+class _Bias(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(nn.Linear(1, width).bias.detach())
+
+
+class ReferenceBlock(nn.Module):
+    """Self-attention, the features for the backbone, then (unless nothing reads on) a constant and feed-forward."""
+
+    def __init__(self, config: UNetConfig, width: int, site: str) -> None:
+        super().__init__()
+        self.site = site
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1 = Attention(width, config.heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.attn2: ConstantAttention | None = None
+        if config.reference_cross_attention == "zero_token":
+            self.attn2 = ConstantAttention(width)
+        self.norm3: nn.Module = nn.LayerNorm(width)
+        self.ff: nn.Module = FeedForward(width, activation_fn="geglu")
+
+    def forward(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
+        tokens = tokens + self.attn1(self.norm1(tokens))
+        sink.take_attention(self.site, self.norm2(tokens))
+        if not sink.wants_more_after(self.site):
+            return tokens
+        if self.attn2 is not None:
+            tokens = tokens + self.attn2()
+        return tokens + self.ff(self.norm3(tokens))
+
+    def drop_tail(self) -> None:
+        """Remove what stands after the features, for the site whose output nothing reads."""
+        del self.norm3, self.ff
+        self.attn2 = None
+
+
+class SpatialTransformer(nn.Module):
+    """SD1.5's shell around one block: GroupNorm, 1x1 projection in, block over the pixels, 1x1 out, residual."""
+
+    def __init__(self, config: UNetConfig, width: int, block: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(config.norm_groups, width, eps=1e-6)
+        self.proj_in = nn.Conv2d(width, width, 1)
+        self.transformer_blocks = nn.ModuleList([block])
+        self.proj_out: nn.Conv2d | None = nn.Conv2d(width, width, 1)
+
+    def forward(self, hidden: Tensor, context: Any) -> Tensor:
+        """hidden (r, c, h, w) -> the same shape. `context` goes to the block as it is."""
+        rows, width, height, breadth = hidden.shape
+        tokens = self.norm(hidden).permute(0, 2, 3, 1).reshape(rows, height * breadth, width)
+        tokens = self.transformer_blocks[0](_pointwise(self.proj_in, tokens), context)
+        if self.proj_out is None:
+            return hidden
+        tokens = _pointwise(self.proj_out, tokens)
+        return hidden + tokens.view(rows, height, breadth, width).permute(0, 3, 1, 2)
+
+    def drop_tail(self) -> None:
+        self.proj_out = None
+        self.transformer_blocks[0].drop_tail()  # type: ignore[operator]
+
+
+def _pointwise(conv: nn.Conv2d, tokens: Tensor) -> Tensor:
+    """A 1x1 convolution over tokens (r, s, c): the same numbers, without turning the picture around."""
+    return functional.linear(tokens, conv.weight.flatten(1), conv.bias)
