@@ -1,0 +1,69 @@
+"""Head pose from the face mesh, and how fast the head turns: the quantity of EMO's speed layers (section 3.3).
+
+In: landmarks (468, 3) per frame, in pixels with depth in the same units. Out: rotation matrices (f, 3, 3), angles in
+degrees, rotation speed in degrees per frame. Absolute pitch is off by some 12 degrees (the brow lies behind the chin);
+speed is a difference and does not care.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RIGHT_EYE, LEFT_EYE, CHIN, FOREHEAD = 33, 263, 152, 10  # mesh points; right and left are the person's
+UPPER_LIP, LOWER_LIP = 13, 14  # their inner edges
+SMOOTH_FRAMES = 5  # the mesh jitters by about a degree from frame to frame
+
+
+def head_rotation(landmarks: Tensor) -> Tensor:
+    """Landmarks (..., 468, 3) -> rotation matrices (..., 3, 3) whose columns are the head's x (towards the person's
+    left), y (down) and z (backwards) axes in the picture's frame. The identity is a head that looks at the camera.
+    """
+    x = landmarks[..., LEFT_EYE, :] - landmarks[..., RIGHT_EYE, :]
+    down = landmarks[..., CHIN, :] - landmarks[..., FOREHEAD, :]
+    x = torch.nn.functional.normalize(x, dim=-1)
+    y = torch.nn.functional.normalize(down - (down * x).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+
+
+def head_angles(landmarks: Tensor) -> Tensor:
+    """Landmarks (..., 468, 3) -> (..., 3) yaw, pitch, roll in degrees: to the picture's right, down, clockwise."""
+    rotation = head_rotation(landmarks)
+    yaw = torch.atan2(-rotation[..., 0, 2], rotation[..., 2, 2])
+    pitch = torch.atan2(-rotation[..., 1, 2], torch.hypot(rotation[..., 0, 2], rotation[..., 2, 2]))
+    roll = torch.atan2(rotation[..., 1, 0], rotation[..., 1, 1])
+    return torch.rad2deg(torch.stack([yaw, pitch, roll], dim=-1))
+
+
+def rotation_speed(landmarks: Tensor, *, smooth: int = SMOOTH_FRAMES) -> Tensor:
+    """Landmarks (f, 468, 3) of consecutive frames -> speed (f,) in degrees per frame, 0 for a single frame."""
+    return speed_of_rotations(smooth_rotations(head_rotation(landmarks), smooth))
+
+
+def smooth_rotations(rotations: Tensor, window: int) -> Tensor:
+    """Average rotations (f, 3, 3) over a centred window, shorter at the ends (the rotation nearest to the mean)."""
+    frames = rotations.shape[0]
+    reach = window // 2
+    means = [rotations[max(0, i - reach) : i + reach + 1].mean(0) for i in range(frames)]
+    u, _, vh = torch.linalg.svd(torch.stack(means))
+    sign = torch.ones(frames, 3, dtype=rotations.dtype)
+    sign[:, 2] = torch.linalg.det(u @ vh)  # keep it a rotation, not a reflection
+    return u @ torch.diag_embed(sign) @ vh
+
+
+def speed_of_rotations(rotations: Tensor) -> Tensor:
+    """Rotations (f, 3, 3) -> angle to the next frame's in degrees (f,); the last frame repeats the one before."""
+    if rotations.shape[0] < 2:
+        return rotations.new_zeros(rotations.shape[0])
+    turn = rotations[:-1].transpose(-1, -2) @ rotations[1:]
+    # asin of the Frobenius distance stays exact near zero, where acos of the trace loses half the digits
+    distance = torch.linalg.matrix_norm(turn - torch.eye(3, dtype=turn.dtype))
+    speed = torch.rad2deg(2 * torch.asin((distance / 8**0.5).clamp(max=1)))
+    return torch.cat([speed, speed[-1:]])
+
+
+def mouth_opening(landmarks: Tensor) -> Tensor:
+    """Landmarks (..., 468, 3) -> distance of the inner lips over the distance of the outer eye corners (...,)."""
+    lips = (landmarks[..., UPPER_LIP, :] - landmarks[..., LOWER_LIP, :]).norm(dim=-1)
+    eyes = (landmarks[..., RIGHT_EYE, :] - landmarks[..., LEFT_EYE, :]).norm(dim=-1)
+    return lips / eyes.clamp(min=1e-6)

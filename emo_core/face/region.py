@@ -1,0 +1,103 @@
+"""The face region of a clip: where the face may be, one mask for all its frames (EMO section 3.2, "Face Locator").
+
+In: boxes of the frames (training: their union, M = union of M_i), or the portrait's own box, grown, or a user's box or
+mask of any size. Out: (H, W) float in 0..1 at the crop's size, 1 where the face may be. A wide region lets the head
+swing, a tall one lets it nod, all ones is no guidance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import Box, Portrait
+from ..errors import EmoInputError
+
+DEFAULT_EXPAND = 0.15  # of the box's width and height on each side; a talking head needs some room
+MIN_MASK_VALUE = 0.05  # a mask that nowhere exceeds it is empty
+
+
+def face_region_mask(
+    region: Tensor | Box | None,
+    size: int,
+    portrait: Portrait | None = None,
+    *,
+    expand_x: float = DEFAULT_EXPAND,
+    expand_y: float = DEFAULT_EXPAND,
+    feather: float = 0.0,
+) -> Tensor:
+    """The region as a mask (size, size).
+
+    `region`: a mask (h, w) or (1, h, w), resized and used as it is; a box (left, top, right, bottom) in the crop's
+    pixels, used as it is; None: the portrait's face box, grown by `expand_x` of its width and `expand_y` of its height
+    on each side. `feather`: softness of the border, as a share of `size`.
+    """
+    if isinstance(region, Tensor):
+        mask = _from_mask(region, size)
+    elif region is not None:
+        mask = box_mask(region, size)
+    elif portrait is not None:
+        scale = size / portrait.crop.shape[0]
+        left, top, right, bottom = grow_box(portrait.face_box, expand_x, expand_y)
+        mask = box_mask((left * scale, top * scale, right * scale, bottom * scale), size)
+    else:
+        raise EmoInputError("face_region", "nothing", "a mask, a box or a portrait")
+    if not bool((mask > MIN_MASK_VALUE).any()):
+        remedy = "Paint where the face may move; an all-white mask leaves it free."
+        raise EmoInputError("face_region", "an empty mask", "some of it white", remedy)
+    return soften(mask, feather * size) if feather > 0 else mask
+
+
+def union_box(boxes: Iterable[Box]) -> Box:
+    """The smallest box around all boxes of a clip: M = union of M_i (section 3.2)."""
+    rows = list(boxes)
+    if not rows:
+        raise EmoInputError("face boxes", "none", "at least one")
+    return min(r[0] for r in rows), min(r[1] for r in rows), max(r[2] for r in rows), max(r[3] for r in rows)
+
+
+def grow_box(box: Box, expand_x: float, expand_y: float) -> Box:
+    """Grow a box on each side by a share of its width and of its height; negative shares shrink it."""
+    left, top, right, bottom = box
+    dx, dy = (right - left) * expand_x, (bottom - top) * expand_y
+    return left - dx, top - dy, right + dx, bottom + dy
+
+
+def box_mask(box: Box, size: int) -> Tensor:
+    """A box in pixels -> (size, size): 1 inside, 0 outside, in between where the border cuts through a pixel."""
+    left, top, right, bottom = box
+    if not (left < right and top < bottom):
+        allowed = "left < right and top < bottom"
+        raise EmoInputError("face_region", f"the box {tuple(box)}", allowed, "Order: left, top, right, bottom.")
+    edges = torch.arange(size + 1, dtype=torch.float32)
+    columns, rows = edges.clamp(left, right).diff(), edges.clamp(top, bottom).diff()
+    return rows[:, None] * columns[None, :]
+
+
+def soften(mask: Tensor, sigma: float) -> Tensor:
+    """Blur a mask (H, W) with a Gaussian of `sigma` pixels; the border repeats outwards."""
+    radius = max(1, math.ceil(3 * sigma))
+    line = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float32) / sigma) ** 2)
+    line = line / line.sum()
+    for shape, pad in (((1, 1, 1, -1), (radius, radius, 0, 0)), ((1, 1, -1, 1), (0, 0, radius, radius))):
+        mask = F.conv2d(F.pad(mask[None, None], pad, mode="replicate"), line.view(shape))[0, 0]
+    return mask
+
+
+def _from_mask(mask: Tensor, size: int) -> Tensor:
+    while mask.ndim > 2 and mask.shape[0] == 1:
+        mask = mask[0]
+    if mask.ndim != 2 or 0 in mask.shape:
+        raise EmoInputError("face_region", f"a mask of shape {tuple(mask.shape)}", "(h, w)", "Select one mask.")
+    mask = mask.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(mask).all()):
+        raise EmoInputError("face_region", "a mask with NaN or infinite values", "0 to 1")
+    mask = mask.clamp(0, 1)
+    if mask.shape == (size, size):
+        return mask
+    scaled = F.interpolate(mask[None, None], size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return scaled[0, 0].clamp(0, 1)
