@@ -239,9 +239,9 @@ EMO_MINI = EmoConfig(
     face_locator=FaceLocatorConfig(channels=(8, 16, 24, 32)),
     # The first convolution is long enough to hold a filter bank (10 ms), from which its training starts.
     audio_encoder=AudioEncoderConfig(
-        conv_dim=(96, 64, 96, 96, 96),
-        conv_kernel=(160, 8, 3, 3, 2),
-        conv_stride=(10, 4, 2, 2, 2),
+        conv_dim=(96, 64, 96, 96),
+        conv_kernel=(160, 10, 3, 3),
+        conv_stride=(16, 5, 2, 2),
         hidden_size=128,
         layers=4,
         heads=4,

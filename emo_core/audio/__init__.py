@@ -1,1 +1,23 @@
+"""Sound in, one window of encoder features per video frame out (paper 3.2, "Audio Layers").
 
+`read_audio` -> `Waveform` -> `AudioEncoder` (wav2vec2's shape) -> `AudioFeatures`. Importing this package is cheap:
+transformers, PyAV and soxr are imported where they are first used.
+"""
+
+from .encoder import AudioEncoder, wav2vec2_state
+from .file import check_waveform, read_audio
+from .waveform import fit_length, mono_16k, normalise
+from .windows import audio_features, encode_windows, frame_count
+
+__all__ = [
+    "AudioEncoder",
+    "audio_features",
+    "check_waveform",
+    "encode_windows",
+    "fit_length",
+    "frame_count",
+    "mono_16k",
+    "normalise",
+    "read_audio",
+    "wav2vec2_state",
+]

@@ -1,0 +1,59 @@
+"""What the encoder hears: one channel, 16 kHz, an exact length, zero mean and unit variance over the whole file.
+
+Sound in and out as `Waveform` or as samples (..., t) float32.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..data import Waveform
+
+ENCODER_RATE = 16_000  # Hz, wav2vec2's
+
+
+def mono_16k(waveform: Waveform) -> Tensor:
+    """The mean of the channels at 16 kHz: (t,) float32, t = ceil(seconds * 16000)."""
+    samples = waveform.samples.detach().to("cpu", torch.float32).mean(dim=0)
+    return resample(samples, waveform.sample_rate, ENCODER_RATE)
+
+
+def resample(samples: Tensor, rate: int, new_rate: int) -> Tensor:
+    """Samples (t,) at another rate, through soxr (librosa's default), or librosa's own where soxr is missing."""
+    if rate == new_rate:
+        return samples
+    length = math.ceil(samples.shape[-1] * new_rate / rate)
+    try:
+        import soxr
+
+        out = soxr.resample(samples.numpy(), rate, new_rate, quality="HQ")
+    except ImportError:
+        import librosa
+
+        out = librosa.resample(samples.numpy(), orig_sr=rate, target_sr=new_rate, res_type="polyphase")
+    return fit_length(torch.from_numpy(out).float(), length)
+
+
+def fit_length(samples: Tensor, length: int) -> Tensor:
+    """Samples (..., t) cut, or padded with silence at the end, to exactly `length`."""
+    missing = length - samples.shape[-1]
+    return torch.nn.functional.pad(samples, (0, missing)) if missing > 0 else samples[..., :length]
+
+
+def fit_video(waveform: Waveform, frames: int, fps: float) -> Waveform:
+    """The sound of exactly `frames` video frames, at its own rate and with its own channels."""
+    length = round(frames / fps * waveform.sample_rate)
+    return Waveform(fit_length(waveform.samples, length), waveform.sample_rate)
+
+
+def normalise(samples: Tensor) -> Tensor:
+    """Zero mean and unit variance over the last axis, as Wav2Vec2FeatureExtractor does (its 1e-7 included).
+
+    Sound below -80 dB stays small instead of being blown up to full level.
+    """
+    mean = samples.mean(dim=-1, keepdim=True)
+    variance = samples.var(dim=-1, keepdim=True, unbiased=False)
+    return (samples - mean) / torch.sqrt(variance + 1e-7)
