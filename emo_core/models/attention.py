@@ -20,7 +20,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 
 
 def attend_over_frames(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """The same along the frames, each pixel by itself: queries (b, q, s, c), keys and values (b, f, s, c); (b, q, s, c).
+    """The same along the frames, each pixel by itself: queries (b, q, s, c), keys, values (b, f, s, c); (b, q, s, c).
 
     The pixels stand as further heads, (b, s * heads, frames, d), which is a view: nothing is copied.
     """

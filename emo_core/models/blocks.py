@@ -51,7 +51,9 @@ class Block(nn.Module):
         sites = config.motion.sites if config.motion is not None else "none"
         if parts.motion is not None and (sites == "all" or (sites == "with_attention" and self.has_attention)):
             motion = parts.motion
-            self.motion_modules = nn.ModuleList(motion(f"{self.name}.motion_modules.{j}", w) for j, w in enumerate(outs))
+            self.motion_modules = nn.ModuleList(
+                motion(f"{self.name}.motion_modules.{j}", w) for j, w in enumerate(outs)
+            )
 
     def layer(self, index: int, hidden: Tensor, temb: Tensor, context: Any) -> Tensor:
         """hidden (r, c, h, w), temb (r, d) -> (r, c', h, w)."""

@@ -11,7 +11,7 @@ from ..data import ReferenceCache
 
 @dataclass(frozen=True)
 class CallContext:
-    """One forward of the backbone over b clips of f frames; hidden states are (b * f, c, h, w), a clip's frames together.
+    """One forward of the backbone over b clips of f frames; hidden states are (b * f, c, h, w), clip after clip.
 
     `audio` (b * f, k, d) and `speed` (b, f, d) are None where there is no such condition; without `temporal` the
     temporal modules are left out (stage 1).

@@ -6,6 +6,8 @@ V-Express's. The last convolution starts at zero.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,7 +24,7 @@ class FaceLocator(nn.Module):
         channels = config.channels
         self.conv_in = nn.Conv2d(config.in_channels, channels[0], 3, padding=1)
         self.blocks = nn.ModuleList()
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in itertools.pairwise(channels):
             self.blocks.append(nn.Conv2d(before, before, 3, padding=1))
             self.blocks.append(nn.Conv2d(before, after, 3, padding=1, stride=2))
         self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)

@@ -69,7 +69,9 @@ class ReferenceNet(UNet):
             motion=MotionTap if config.motion is not None else None,
         )
         super().__init__(config, parts, config.in_channels)
+        built = set(self.state_dict())
         self._drop_unread()
+        self._left_out = built - set(self.state_dict())
         self._last_site = [m.site for m in self.modules() if isinstance(m, ReferenceBlock)][-1]
 
     def forward(self, portrait: Tensor, motion_frames: Tensor | None = None) -> ReferenceFeatures:
@@ -99,6 +101,15 @@ class ReferenceNet(UNet):
                 height, width = (-(-size // 2**times) for size in latents.shape[-2:])
                 maps[module.site] = latents.new_zeros(latents.shape[0], n_motion_frames, module.width, height, width)
         return maps
+
+    def is_unread(self, key: str) -> bool:
+        """Whether a key of a released file belongs to what this network leaves out because nothing reads it."""
+        if key.startswith(("conv_norm_out.", "conv_out.")):
+            return True
+        constant = self.config.reference_cross_attention == "zero_token"
+        if ".attn2." in key and not (constant and key.endswith("attn2.to_out.0.bias")):
+            return True
+        return key in self._left_out
 
     def _halvings(self, site: str) -> int:
         """How many times smaller by two the maps at a site are."""

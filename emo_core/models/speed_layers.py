@@ -27,7 +27,7 @@ class SpeedLayers(nn.Module):
         return torch.tanh((speed.unsqueeze(-1) - centres) / self.config.radius * 3)
 
     def forward(self, speed: Tensor) -> Tensor:
-        """speed (b, f) in degrees per frame -> tokens (b, f, l). Before the first and after the last frame: as these."""
+        """speed (b, f) in degrees per frame -> tokens (b, f, l). The edge frames are repeated outwards."""
         vectors = self.buckets(speed.float())
         reach = torch.arange(-self.config.window, self.config.window + 1, device=speed.device)
         frames = torch.arange(speed.shape[1], device=speed.device)

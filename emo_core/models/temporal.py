@@ -1,8 +1,8 @@
 """Temporal modules (paper 3.2, "Temporal Modules" and "Speed Layers"), in AnimateDiff's form and names.
 
-In: hidden states of f frames, ReferenceNet's maps of the n motion frames at the same place, speed tokens. Self-attention
-runs along n + f frames with the motion frames first; only the f frames come out. Inside, after self-attention,
-cross-attention to the speed tokens, silent at the start.
+In: hidden states of f frames, ReferenceNet's maps of the n motion frames at the same place, speed tokens.
+Self-attention runs along n + f frames with the motion frames first; only the f frames come out. Inside, after
+self-attention, cross-attention to the speed tokens, silent at the start.
 """
 
 from __future__ import annotations
@@ -136,4 +136,3 @@ class TemporalModule(nn.Module):
         if length > self.max_length:
             allowed = f"at most {self.max_length} with the motion frames"
             raise EmoInputError("frames per clip", f"{length}", allowed, "Make the clips shorter.")
-
