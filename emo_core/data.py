@@ -66,7 +66,7 @@ class ReferenceFeatures:
     """What ReferenceNet hands on, by site name (e.g. "down_blocks.0.attentions.0").
 
     `attention[site]` (b, k, c): features for reference attention, k = h*w of the site.
-    `motion[site]` (b, n, c, h, w): feature maps of the motion frames for the temporal modules; empty without motion frames.
+    `motion[site]` (b, n, c, h, w): feature maps of the motion frames for the temporal modules; empty without any.
     `latents` (b, c, h, w): the portrait's own (scaled) latent.
     """
 
@@ -80,12 +80,14 @@ class ReferenceCache:
     """ReferenceNet's features as the backbone uses them: projected once, then shared by all frames and steps.
 
     `keys[site]`, `values[site]` (b, k, c). `motion[site]` (b, n, c, h, w). `latents` (b, c, h, w).
+    `face_region` (H, W) in 0..1: where the portrait's own face may be, for a clip whose controls name no region.
     """
 
     keys: Mapping[str, Tensor]
     values: Mapping[str, Tensor]
     motion: Mapping[str, Tensor] = field(default_factory=dict)
     latents: Tensor | None = None
+    face_region: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ class Controls:
         values = [] if self.speed is None else [self.speed] if isinstance(self.speed, int | float) else list(self.speed)
         for value in values:
             if not 0.0 <= value <= 10.0:
-                raise EmoInputError("speed", f"{value}", "0 to 10 degrees per frame", "Talking is 0.1-1.0, singing 1.0-1.3.")
+                raise EmoInputError(
+                    "speed", f"{value}", "0 to 10 degrees per frame", "Talking is 0.1-1.0, singing 1.0-1.3."
+                )
 
 
 SCHEDULERS = ("ddim", "euler", "dpm++", "lcm", "tcd")

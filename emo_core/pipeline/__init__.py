@@ -1,1 +1,1 @@
-
+"""The stages put together: portrait -> reference, sound -> audio features, both -> clips of finished frames."""

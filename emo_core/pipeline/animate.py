@@ -1,0 +1,146 @@
+"""The whole job, from files to a file: a portrait and a voice in, a talking video out.
+
+In: paths and `AnimateOptions`. Out: a `WrittenVideo`. Every stage is a function of the ones before; a run that was
+killed goes on after its last finished clip (see `video.job`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..audio.file import read_audio
+from ..data import Box, Controls, GenerateSettings, Portrait, Progress, Waveform
+from ..errors import EmoInputError
+from ..face.crop import DEFAULT_MARGIN, box_to_crop, prepare_portrait
+from ..face.image import read_image
+from ..video import Job, WrittenVideo, open_job, write_video
+from ..video.encode import exact_fps
+from ..video.formats import video_format
+from ..video.job import Resume
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.emo import EmoModel
+
+
+@dataclass(frozen=True)
+class AnimateOptions:
+    """All that may be chosen besides the two files. Boxes are in the picture's own pixels.
+
+    `fps` None means the model's own; `face_region` None the portrait's face box, grown; `max_seconds` cuts the sound.
+    """
+
+    model: str = "emo-mini"
+    family: str | None = None
+    device: str | None = None
+    dtype: torch.dtype | None = None
+    settings: GenerateSettings = field(default_factory=GenerateSettings)
+    fps: float | None = None
+    max_seconds: float | None = None
+    margin: float = DEFAULT_MARGIN
+    face_box: Box | None = None
+    face_region: Box | None = None
+    speed: float | None = None
+    resume: Resume = "same"
+
+    def __post_init__(self) -> None:
+        if self.fps is not None:
+            exact_fps(self.fps)
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise EmoInputError("max_seconds", f"{self.max_seconds}", "more than 0")
+        Controls(speed=self.speed)  # its own check, before anything is loaded
+
+
+def animate(
+    portrait: str | Path,
+    audio: str | Path,
+    output: str | Path,
+    *,
+    options: AnimateOptions | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> WrittenVideo:
+    """Make `portrait` (a picture file) speak `audio` (a sound or video file); the extension of `output` is its format.
+
+    Raises EmoInputError for every input that cannot be used, all of them before the first step of sampling, and
+    UnfinishedVideo if `should_stop` ended it: what is finished is kept, and the same call goes on from there.
+    """
+    from ..weights.file import load_model
+    from .audio import encode_audio
+    from .generate import generate
+    from .reference import encode_reference
+
+    options = options or AnimateOptions()
+    video_format(output)
+    image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
+    model = load_model(options.model, options.family, device=options.device, dtype=options.dtype)
+    prepared = prepare_portrait(image, model.config.clip.size, options.face_box, margin=options.margin)
+    controls = Controls(face_region=_region_in_crop(options.face_region, prepared), speed=options.speed)
+    fps = options.fps or model.config.clip.fps
+    reference, features = encode_reference(model, prepared), encode_audio(model, waveform, fps)
+    job = _open_job(output, prepared, waveform, model=model, controls=controls, fps=fps, options=options)
+    try:
+        clips = generate(
+            model,
+            reference,
+            features,
+            controls,
+            options.settings,
+            on_progress=on_progress,
+            should_stop=should_stop,
+            resume=job.state,
+        )
+        return write_video(output, clips, fps, waveform, job=job, frames=features.frames)
+    except BaseException:
+        if not job.finished_clips:
+            job.remove()  # nothing to go on with
+        raise
+
+
+def _open_job(
+    output: str | Path,
+    portrait: Portrait,
+    waveform: Waveform,
+    *,
+    model: EmoModel,
+    controls: Controls,
+    fps: float,
+    options: AnimateOptions,
+) -> Job:
+    """The work folder of this output; everything that changes a frame is an input of the job."""
+    from ..weights.file import resolve
+
+    parameter = next(model.parameters())
+    inputs = {
+        "portrait": (portrait.crop, portrait.face_box),
+        "audio": waveform,
+        "model": resolve(options.model),
+        "device and type": (parameter.device.type, str(parameter.dtype)),
+        "face region": controls.face_region,
+        "speed": controls.speed,
+        "fps": fps,
+        "settings": options.settings,
+    }
+    return open_job(output, inputs, resume=options.resume)
+
+
+def _cut(waveform: Waveform, max_seconds: float | None) -> Waveform:
+    if max_seconds is None:
+        return waveform
+    return Waveform(waveform.samples[:, : round(max_seconds * waveform.sample_rate)], waveform.sample_rate)
+
+
+def _region_in_crop(region: Box | None, portrait: Portrait) -> Box | None:
+    """A box in the picture's pixels -> the crop's. Raises EmoInputError if the crop holds nothing of it."""
+    if region is None:
+        return None
+    size = portrait.crop.shape[0]
+    left, top, right, bottom = box_to_crop(region, portrait.crop_box, size)
+    if not (left < right and top < bottom and right > 0 and bottom > 0 and left < size and top < size):
+        allowed = f"a box that touches the crop around the face, {tuple(round(v) for v in portrait.crop_box)}"
+        raise EmoInputError("face_region", f"{tuple(round(v) for v in region)}", allowed)
+    return left, top, right, bottom

@@ -1,0 +1,24 @@
+"""Sound to audio features: in, a Waveform and the frame rate; out, one window of encoder features per video frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..data import AudioFeatures, Waveform
+
+if TYPE_CHECKING:
+    from ..models.emo import EmoModel
+
+
+@torch.no_grad()
+def encode_audio(model: EmoModel, waveform: Waveform, fps: float | None = None) -> AudioFeatures:
+    """Windows (f, w, l, d) for exactly round(seconds * fps) frames; `fps` defaults to the model's own.
+
+    Raises EmoInputError for sound that is empty, silent, not finite or shorter than a frame.
+    """
+    from ..audio.windows import audio_features
+
+    rate = model.config.clip.fps if fps is None else fps
+    return audio_features(model.audio_encoder, waveform, rate, model.config.audio_projection)

@@ -1,0 +1,191 @@
+"""Reference and audio to clips: the whole of EMO's inference (paper 3.1). In: a model, a ReferenceCache, AudioFeatures,
+what the user steers. Out: an iterator of finished clips. Memory depends on the clip, not on the length of the sound.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..control.speed import check_speed
+from ..data import AudioFeatures, Clip, ClipState, Controls, GenerateSettings, Progress, ReferenceCache
+from ..diffusion.denoise import denoise
+from ..diffusion.guidance import guided_rows, predict_guided
+from ..diffusion.noise import clip_noise, named_generator
+from ..errors import EmoInputError
+from .conditions import clip_conditions, encode_region, face_region
+from .decode import decode_frames
+from .motion import check_state, next_state, with_motion_frames
+from .placement import device_of, dtype_of, reference_to_network
+from .plan import ClipPlan, clip_count, plan_clip
+from .recovery import Thrift, finite_or_repeated, with_less_memory
+
+if TYPE_CHECKING:
+    from ..models.emo import EmoModel
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[Progress], None]
+ShouldStop = Callable[[], bool]
+KNOBS = "Use a smaller portrait size, guidance 1, decode_chunk 1, or a model in float16."
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that stays the same from clip to clip; `steps` and `guidance` with the model's defaults filled in."""
+
+    model: EmoModel
+    reference: ReferenceCache
+    audio: AudioFeatures
+    controls: Controls
+    settings: GenerateSettings
+    steps: int
+    guidance: float
+    region: Tensor
+    on_progress: OnProgress | None
+    should_stop: ShouldStop | None
+
+
+def generate(
+    model: EmoModel,
+    reference: ReferenceCache,
+    audio: AudioFeatures,
+    controls: Controls | None = None,
+    settings: GenerateSettings | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+    resume: ClipState | None = None,
+) -> Iterator[Clip]:
+    """Yield the clips of a video, in order, each as soon as it is finished; audio.frames frames in all.
+
+    `on_progress` hears of every step; `should_stop` is asked before each, and ends the iterator without the clip in
+    work. `resume` continues after a Clip.state: the same inputs give the same frames, resumed or not. Raises
+    EmoInputError at once for inputs that do not fit the model, and while running for lack of memory and for NaN.
+    """
+    controls, settings = controls or Controls(), settings or GenerateSettings()
+    _check(model, reference, audio, controls)
+    config = model.config
+    run = Run(
+        model=model,
+        reference=reference,
+        audio=audio,
+        controls=controls,
+        settings=settings,
+        steps=config.clip.steps if settings.steps is None else settings.steps,
+        guidance=config.guidance.scale if settings.guidance is None else settings.guidance,
+        region=face_region(model, reference, controls),
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    state = resume or ClipState()
+    clips = clip_count(audio.frames, config.clip.frames)
+    check_state(state, reference, n_motion_frames=config.clip.motion_frames, clips=clips)
+    return _clips(run, state)
+
+
+def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
+    clip = run.model.config.clip
+    thrift = Thrift(one_row_per_pass=False, decode_chunk=run.settings.decode_chunk)
+    for index in range(state.next_index, clip_count(run.audio.frames, clip.frames)):
+        plan = plan_clip(index, run.audio.frames, clip.frames)
+        latents = _sample(run, plan, state, thrift)
+        if latents is None:
+            return
+        frames = _decode(run, plan, latents[: plan.kept], thrift)
+        if frames is None:
+            return
+        # Nothing follows the last clip, whose end is padding: its state holds no motion frames.
+        state = ClipState(index + 1) if plan.is_last else next_state_of(run.model, state, latents, frames)
+        yield Clip(index, frames, state)
+
+
+@torch.no_grad()
+def next_state_of(model: EmoModel, state: ClipState, latents: Tensor, frames: Tensor) -> ClipState:
+    return next_state(model, state, latents=latents, frames=frames)
+
+
+def _sample(run: Run, plan: ClipPlan, state: ClipState, thrift: Thrift) -> Tensor | None:
+    """Clean latents (f, c, h, w) float32 of one clip, on the backbone's device; None when stopped."""
+
+    def split_rows() -> bool:
+        could = run.guidance != 1.0 and not thrift.one_row_per_pass
+        thrift.one_row_per_pass = True
+        return could
+
+    def once(model: EmoModel) -> Tensor | None:
+        return with_less_memory(lambda: _denoise_clip(run, model, plan, state, thrift), split_rows, knobs=KNOBS)
+
+    return finite_or_repeated(run.model, once, what=f"clip {plan.index}")
+
+
+@torch.no_grad()
+def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, thrift: Thrift) -> Tensor | None:
+    backbone, config, seed = model.backbone, model.config, run.settings.seed
+    feature = encode_region(model, run.region, run.controls.face_strength)
+    conditions = clip_conditions(model, run.audio, run.controls, plan, face_feature=feature)
+    reference = reference_to_network(with_motion_frames(model, run.reference, state), backbone)
+    rows = guided_rows(
+        reference, conditions, config.guidance, scale=run.guidance, one_row_per_pass=thrift.one_row_per_pass
+    )
+    assert reference.latents is not None
+    shape = (plan.frames, *reference.latents.shape[1:])
+    noise = clip_noise(seed, plan.index, shape, config.schedule.shared_noise)[None].to(device_of(backbone))
+    dtype = dtype_of(backbone)
+
+    def report(step: int, clean: Tensor) -> None:
+        if run.on_progress is not None:
+            run.on_progress(Progress(plan.index, plan.clips, step, run.steps, clean[0]))
+
+    latents = denoise(
+        lambda noisy, timestep: predict_guided(backbone, noisy.to(dtype), timestep, rows),
+        noise,
+        config.schedule,
+        scheduler=run.settings.scheduler,
+        steps=run.steps,
+        generator=named_generator(seed, f"steps of clip {plan.index}"),
+        on_step=report,
+        should_stop=run.should_stop,
+    )
+    return None if latents is None else latents[0]
+
+
+def _decode(run: Run, plan: ClipPlan, latents: Tensor, thrift: Thrift) -> Tensor | None:
+    """Frames (f, H, W, 3) of one clip's latents; None when stopped."""
+
+    def halve() -> bool:
+        could = thrift.decode_chunk > 1
+        thrift.decode_chunk = max(1, thrift.decode_chunk // 2)
+        return could
+
+    def once(model: EmoModel) -> Tensor | None:
+        return with_less_memory(
+            lambda: decode_frames(model.vae, latents, chunk=thrift.decode_chunk, should_stop=run.should_stop),
+            halve,
+            knobs=KNOBS,
+        )
+
+    return finite_or_repeated(run.model, once, what=f"the pictures of clip {plan.index}")
+
+
+def _check(model: EmoModel, reference: ReferenceCache, audio: AudioFeatures, controls: Controls) -> None:
+    if reference.latents is None or reference.latents.shape[0] != 1:
+        raise EmoInputError("reference", "a cache without the portrait's latent", "what encode_reference gives")
+    if set(reference.keys) == set() or reference.latents.shape[1] != model.config.unet.in_channels:
+        found = f"latents of {reference.latents.shape[1]} channels"
+        remedy = "Encode the portrait with the model that generates."
+        raise EmoInputError("reference", found, f"{model.config.unet.in_channels}", remedy)
+    if audio.frames == 0:
+        raise EmoInputError("audio", "no frames", "at least one frame of sound")
+    if not bool(torch.isfinite(audio.windows[:1]).all()):
+        raise EmoInputError("audio", "features that are not numbers (NaN)", "finite features")
+    check_speed(controls.speed, audio.frames)
+    if controls.speed is not None and model.speed_layers is None:
+        raise EmoInputError("speed", "a speed for a model without speed layers", "no speed")
+    if abs(audio.fps - model.config.clip.fps) > 0.01:
+        log.warning("%s was trained at %g fps, not %g.", model.config.name, model.config.clip.fps, audio.fps)

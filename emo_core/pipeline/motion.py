@@ -1,0 +1,67 @@
+"""Motion frames: how a clip continues the one before (paper 3.2, "Temporal Modules"). They travel as a ClipState.
+
+Before the first clip they are zero maps. Afterwards they are the last n frames of the clip before, either as latents
+or, as the paper has it, as pixels that are encoded again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..data import ClipState, ReferenceCache
+from ..errors import EmoInputError
+from .placement import to_network
+
+if TYPE_CHECKING:
+    from ..models.emo import EmoModel
+
+
+def check_state(state: ClipState, reference: ReferenceCache, *, n_motion_frames: int, clips: int) -> None:
+    """Raises EmoInputError for a state that cannot be continued: from another model, size or video."""
+    if not 0 <= state.next_index <= clips:
+        raise EmoInputError("resume", f"clip {state.next_index}", f"0 to {clips}, the clips of this video")
+    if state.next_index in (0, clips) or n_motion_frames == 0:
+        return
+    assert reference.latents is not None
+    expected = (n_motion_frames, *reference.latents.shape[1:])
+    found = "none" if state.motion_latents is None else f"{tuple(state.motion_latents.shape)}"
+    if found != f"{expected}":
+        remedy = "The state belongs to another model or size: start anew."
+        raise EmoInputError("resume", f"motion frames {found}", f"{expected}", remedy)
+
+
+def with_motion_frames(model: EmoModel, reference: ReferenceCache, state: ClipState) -> ReferenceCache:
+    """The reference with the motion maps of the clip that `state` leads to."""
+    n_motion_frames = model.config.clip.motion_frames
+    if n_motion_frames == 0:
+        return reference
+    assert reference.latents is not None
+    if state.motion_latents is None:
+        latents = to_network(reference.latents, model.reference_net)
+        motion = model.reference_net.zero_motion(latents, n_motion_frames)
+    else:
+        motion = model.reference_net.encode_motion(to_network(state.motion_latents[None], model.reference_net))
+    return dataclasses.replace(reference, motion=motion)
+
+
+def next_state(model: EmoModel, state: ClipState, *, latents: Tensor, frames: Tensor) -> ClipState:
+    """After a clip with `latents` (f, c, h, w) and decoded `frames` (f, H, W, 3): where the next one starts.
+
+    The motion latents are kept on the CPU in float32, so that a state from a file is the same as one from memory.
+    """
+    clip = model.config.clip
+    if clip.motion_frames == 0:
+        return ClipState(state.next_index + 1)
+    if clip.motion_from == "latents":
+        new = latents[-clip.motion_frames :]
+    else:
+        pictures = frames[-clip.motion_frames :].permute(0, 3, 1, 2) * 2 - 1
+        new = model.vae.encode(to_network(pictures, model.vae))
+    new = new.detach().to("cpu", torch.float32)
+    if state.motion_latents is not None:  # clips shorter than the motion frames still need frames of the clip before
+        new = torch.cat([state.motion_latents, new])
+    return ClipState(state.next_index + 1, new[-clip.motion_frames :].clone())

@@ -1,0 +1,45 @@
+"""Where a network is and what it computes in: records are moved to a network, never a network to a record.
+
+Networks of one model may sit on different devices, and a host may move them between two calls, so every call asks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..data import ReferenceCache
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """The device of the network's first parameter."""
+    return next(network.parameters()).device
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The type of the network's first parameter."""
+    return next(network.parameters()).dtype
+
+
+def to_network(value: Tensor, network: nn.Module) -> Tensor:
+    """`value` where the network is, in its type."""
+    return value.to(device_of(network), dtype_of(network))
+
+
+def reference_to_network(reference: ReferenceCache, network: nn.Module) -> ReferenceCache:
+    """All that the backbone reads of a reference, where the network is, in its type."""
+    latents = reference.latents
+    return dataclasses.replace(
+        reference,
+        keys=_sites_to_network(reference.keys, network),
+        values=_sites_to_network(reference.values, network),
+        motion=_sites_to_network(reference.motion, network),
+        latents=None if latents is None else to_network(latents, network),
+    )
+
+
+def _sites_to_network(sites: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    return {site: to_network(value, network) for site, value in sites.items()}

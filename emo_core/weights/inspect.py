@@ -1,0 +1,120 @@
+"""What is this checkpoint: in, a path; out, family, parts, parameter counts and types, read from the names alone.
+
+The key marks are those of the released checkpoints (Hallo net.pth, EchoMimic, V-Express, SD1.5, AnimateDiff, wav2vec2).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..config import EmoConfig
+from .file import resolve
+from .read import CONFIG_KEY, SAFETENSORS, read_header
+
+ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0."
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of checkpoint: `family` as in EmoConfig or None, `part` of a model or "model", what to call it."""
+
+    family: str | None
+    part: str
+    description: str
+
+
+@dataclass(frozen=True)
+class CheckpointReport:
+    """What `inspect` found. `parts`: first component of the names -> parameters; `dtypes`: type -> parameters."""
+
+    path: Path
+    kind: Kind
+    config: EmoConfig | None
+    tensors: int
+    parameters: int
+    bytes: int
+    parts: dict[str, int]
+    dtypes: dict[str, int]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path}: {self.kind.description}",
+            f"  family      {self.kind.family or 'unknown'}{f' ({self.config.name})' if self.config else ''}",
+            f"  tensors     {self.tensors}, {self.parameters:,} parameters, {self.bytes / 1e6:.1f} MB on disk",
+            f"  types       {', '.join(f'{name} {count:,}' for name, count in self.dtypes.items())}",
+        ]
+        return "\n".join([*lines, *(f"  {name:<18} {count:>14,}" for name, count in self.parts.items())])
+
+
+# In order: the first whose marks are all there. A mark ending in "." is a prefix of some name, others are whole names.
+_KINDS: tuple[tuple[tuple[str, ...], Kind], ...] = (
+    (("backbone.", "reference_net.", "vae."), Kind("emo", "model", "a whole EMO model")),
+    (("backbone.", "reference_net."), Kind("emo", "network", "an EMO network without VAE")),
+    (("denoising_unet.", "reference_unet.", "imageproj."), Kind("hallo", "model", "Hallo's net.pth")),
+    ((f"{ATTENTION}attn1_5.to_q.weight",), Kind("v_express", "backbone", "V-Express's denoising_unet")),
+    (
+        ("down_blocks.", "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"),
+        Kind(None, "motion", "motion modules (AnimateDiff's form)"),
+    ),
+    (("conv_in.weight", "conv_out.weight", "blocks.0.weight"), Kind(None, "face_locator", "a face locator")),
+    (("latents", "proj_in.weight", "proj_out.weight"), Kind("v_express", "audio_projection", "V-Express's resampler")),
+    (("model.diffusion_model.",), Kind(None, "backbone", "a whole Stable Diffusion checkpoint")),
+    (("encoder.conv_in.weight", "decoder.conv_in.weight"), Kind(None, "vae", "an image VAE (AutoencoderKL)")),
+    (("wav2vec2.",), Kind(None, "audio_encoder", "wav2vec2 with a head")),
+    (("feature_extractor.", "feature_projection."), Kind(None, "audio_encoder", "a wav2vec2 encoder")),
+)
+
+
+def inspect(path: str | Path) -> CheckpointReport:
+    """Look at a checkpoint without building it. Raises EmoInputError for what is no checkpoint at all."""
+    found = resolve(path)
+    files = sorted(found.glob(f"*{SAFETENSORS}")) if found.is_dir() else [found]
+    tensors: dict[str, Tensor] = {}
+    config: EmoConfig | None = None
+    for file in files:
+        part, metadata = read_header(file)
+        tensors |= part
+        if CONFIG_KEY in metadata:
+            config = EmoConfig.from_json(metadata[CONFIG_KEY])
+    parts: Counter[str] = Counter()
+    dtypes: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        parts[name.split(".")[0]] += tensor.numel()
+        dtypes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
+    kind = recognise(tensors)
+    if config is not None:
+        kind = Kind(config.family, kind.part, kind.description)
+    size = sum(file.stat().st_size for file in files)
+    total = sum(parts.values())
+    return CheckpointReport(found, kind, config, len(tensors), total, size, dict(parts), dict(dtypes))
+
+
+def recognise(tensors: Mapping[str, Tensor]) -> Kind:
+    """The sort of checkpoint, by its names and a few widths."""
+    for marks, kind in _KINDS:
+        if all(_has(tensors, mark) for mark in marks):
+            return kind
+    return _unet_kind(tensors)
+
+
+def _has(tensors: Mapping[str, Tensor], mark: str) -> bool:
+    return any(name.startswith(mark) for name in tensors) if mark.endswith(".") else mark in tensors
+
+
+def _unet_kind(tensors: Mapping[str, Tensor]) -> Kind:
+    """SD1.5's names are shared by many: the width of attn2's input and the last layers tell them apart."""
+    if "down_blocks.0.resnets.0.conv1.weight" not in tensors:
+        return Kind(None, "unknown", "nothing known here")
+    context = tensors.get(f"{ATTENTION}attn2.to_k.weight")
+    if context is None:
+        return Kind("echomimic", "reference_net", "EchoMimic's reference_unet")
+    if context.shape[-1] == 384:  # whisper-tiny's width
+        return Kind("echomimic", "backbone", "EchoMimic's denoising_unet")
+    if "conv_out.weight" not in tensors:
+        return Kind("v_express", "reference_net", "a ReferenceNet from SD1.5 (V-Express's or Hallo's form)")
+    return Kind(None, "backbone", "Stable Diffusion 1.5's U-Net")
