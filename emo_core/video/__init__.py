@@ -1,6 +1,6 @@
 """Clips to video files that survive a kill (see `writer`); `open_job` tells where an unfinished one goes on."""
 
 from .job import Job, open_job
-from .writer import WrittenVideo, write_video
+from .writer import UnfinishedVideo, WrittenVideo, write_video
 
-__all__ = ["Job", "WrittenVideo", "open_job", "write_video"]
+__all__ = ["Job", "UnfinishedVideo", "WrittenVideo", "open_job", "write_video"]

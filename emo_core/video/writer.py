@@ -23,6 +23,10 @@ from .join import join_copy, join_gif, join_png
 log = logging.getLogger(__name__)
 
 
+class UnfinishedVideo(RuntimeError):
+    """The clips ended before the video did, because somebody stopped them; the finished ones are kept."""
+
+
 @dataclass(frozen=True)
 class WrittenVideo:
     """What was written: `frames` pictures at `fps`, exactly frames / fps seconds."""
@@ -37,13 +41,20 @@ class WrittenVideo:
 
 
 def write_video(
-    path: str | Path, clips: Iterable[Clip], fps: float, audio: Waveform | None = None, *, job: Job | None = None
+    path: str | Path,
+    clips: Iterable[Clip],
+    fps: float,
+    audio: Waveform | None = None,
+    *,
+    job: Job | None = None,
+    frames: int | None = None,
 ) -> WrittenVideo:
     """Write `clips` (in the order of their index) and `audio` to `path`; the extension chooses the format.
 
     The sound is cut or padded to the video. With a `job` from `open_job` the clips must begin at `job.state.next_index`
-    and the work folder outlives an error; without one every run begins anew. Raises EmoInputError for an unknown
-    extension, a place that cannot be written to, a full disk, no clips.
+    and the work folder outlives an error; without one every run begins anew. `frames` is how many there will be in all:
+    UnfinishedVideo is raised if fewer come. EmoInputError: an unknown extension, a place that cannot be written to, a
+    full disk, no clips.
     """
     path, fmt, rate = Path(path), video_format(path), exact_fps(fps)
     own = job is None
@@ -55,6 +66,8 @@ def write_video(
             with explain_disk_errors(path, job.finished_clips):
                 data = encode_segment(clip.frames, fmt, rate)
             job.add(data=data, frames=clip.frames.shape[0], state=clip.state)
+        if frames is not None and job.finished_frames < frames:
+            raise UnfinishedVideo(f"{job.finished_frames} of {frames} frames of {path} are finished")
         _finish(job, audio, rate)
     except BaseException:
         if own:

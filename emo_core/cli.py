@@ -1,0 +1,287 @@
+"""`python -m emo_core COMMAND ...`: a thin door to the library. In: arguments. Out: an exit status.
+
+Progress and messages go to stderr, results to stdout. 0: done, 2: an input that cannot be used (one sentence says
+which), 130: stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from .errors import EmoInputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .data import Progress
+    from .pipeline.animate import AnimateOptions
+    from .video import WrittenVideo
+
+DEMO = Path(__file__).parent / "demo"
+DEMO_PORTRAIT = DEMO / "portrait.png"
+DEMO_VOICE = DEMO / "voice.flac"
+
+# Commands with a parser of their own: name -> (module with main(argv), what it does, what it needs).
+DELEGATED = {
+    "train": ("emo_core.training.command", "train emo-mini, step by step", "requirements-training.txt"),
+    "evaluate": ("emo_core.evaluation.command", "measure a model against ground truth", "requirements-training.txt"),
+}
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in DELEGATED:
+            return _delegate(arguments[0], arguments[1:])
+        options = build_parser().parse_args(arguments)
+        status: int = options.run(options)
+        return status
+    except EmoInputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m emo_core",
+        description="EMO: a portrait and a voice become a talking video.",
+        epilog="python -m emo_core COMMAND --help tells more.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_animate(commands)
+    for name, (_, does, _) in DELEGATED.items():
+        commands.add_parser(name, help=does, add_help=False)
+    _add_inspect(commands)
+    _add_convert(commands)
+    return parser
+
+
+def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "animate",
+        help="make a portrait speak",
+        description="Make a portrait speak. Without portrait and audio: the bundled pair.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--portrait", type=Path, help="a picture with one face seen from the front (jpg, png, webp ...)")
+    add("--audio", type=Path, help="the voice: wav, flac, mp3, ogg, m4a, or a video's sound")
+    add("--output", type=Path, help="mp4, mov, mkv, webm or gif; no extension: a folder of PNG (output/PORTRAIT.mp4)")
+    add("--model", default="emo-mini", help="a bundled model or the path of a checkpoint (emo-mini)")
+    add("--family", help="what the checkpoint is, where the file does not say it")
+    add("--steps", type=int, help="sampling steps per clip (the model's own)")
+    add("--guidance", type=float, help="how closely the conditions are followed; 1 means no guidance (the model's own)")
+    add("--scheduler", default="ddim", help="ddim, euler, dpm++, lcm or tcd (ddim)")
+    add("--seed", type=int, default=0, help="the same seed gives the same video (0)")
+    add("--speed", type=float, help="head rotation, degrees per frame: talking 0.1-1.0, singing 1.0-1.3")
+    add("--face-region", type=_box, metavar="X,Y,W,H", help="where the face may move, in the picture's pixels")
+    add("--face-box", type=_box, metavar="X,Y,W,H", help="where the face is, instead of looking for it")
+    add("--margin", type=float, help="room around the face, as a share of its size")
+    add("--fps", type=float, help="frames per second (the model's own)")
+    add("--max-seconds", type=float, metavar="T", help="use only the first T seconds of the sound")
+    add(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        help="go on with an unfinished run, or refuse if it had other inputs; --no-resume: begin anew. "
+        "Without either, go on if the inputs are the same",
+    )
+    add("--device", help="cpu, cuda, cuda:1, mps (cuda where there is one)")
+    add("--dtype", choices=DTYPES, help="precision (float32 on a CPU, elsewhere that of the weights)")
+    add("-v", "--verbose", action="store_true", help="say more")
+    parser.set_defaults(run=_animate)
+
+
+def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("inspect", help="tell what a checkpoint is", description="Tell what a checkpoint is.")
+    parser.add_argument("checkpoint", help="a file, a folder, or the name of a bundled model")
+    parser.set_defaults(run=_inspect)
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="write a checkpoint as a model of EMO's own form",
+        description="Write a checkpoint as safetensors with its configuration inside.",
+    )
+    parser.add_argument("checkpoint", help="a file, a folder, or the name of a bundled model")
+    parser.add_argument("output", type=Path, help="a .safetensors file, or a folder for files of at most 15 MB")
+    parser.add_argument("--family", help="what the checkpoint is, where the file does not say it")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="type of the weights (float16)")
+    parser.set_defaults(run=_convert)
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    """X,Y,W,H -> (left, top, right, bottom)."""
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,W,H, four numbers in pixels") from error
+    if width <= 0 or height <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has no width or no height (the order is X,Y,W,H)")
+    return x, y, x + width, y + height
+
+
+def _delegate(name: str, arguments: list[str]) -> int:
+    module, _, requirements = DELEGATED[name]
+    try:
+        command = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("emo_core"):
+            raise
+        remedy = f"pip install -r {requirements}"
+        raise EmoInputError(f"emo {name}", f"no package {error.name!r}", "the extra packages", remedy) from error
+    status: int = command.main(arguments)
+    return status
+
+
+def _animate(options: argparse.Namespace) -> int:
+    portrait, audio, demo = options.portrait, options.audio, options.portrait is None and options.audio is None
+    if demo:
+        portrait, audio = DEMO_PORTRAIT, DEMO_VOICE
+    elif portrait is None or audio is None:
+        missing = "portrait" if portrait is None else "audio"
+        raise EmoInputError(missing, "none", "both --portrait and --audio, or neither (the demo)", f"Add --{missing}.")
+    output: Path = options.output or Path("output") / f"{'demo' if demo else portrait.stem}.mp4"
+    line = ProgressLine(sys.stderr)
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[_LineHandler(line)], force=True)
+    line.say(f"{portrait} + {audio} -> {output}")
+    try:
+        from .pipeline.animate import animate
+
+        began = time.monotonic()
+        written = animate(portrait, audio, output, options=_animate_options(options), on_progress=line.update)
+    except KeyboardInterrupt:
+        line.say(f"Stopped. {_what_is_kept(output)}")
+        return 130
+    finally:
+        line.end()
+    _report(written, time.monotonic() - began, demo=demo)
+    return 0
+
+
+def _animate_options(options: argparse.Namespace) -> AnimateOptions:
+    from .data import GenerateSettings
+    from .face.crop import DEFAULT_MARGIN
+    from .pipeline.animate import AnimateOptions
+
+    return AnimateOptions(
+        model=options.model,
+        family=options.family,
+        device=options.device,
+        dtype=_dtype(options.dtype),
+        settings=GenerateSettings(
+            steps=options.steps, guidance=options.guidance, seed=options.seed, scheduler=options.scheduler
+        ),
+        fps=options.fps,
+        max_seconds=options.max_seconds,
+        margin=DEFAULT_MARGIN if options.margin is None else options.margin,
+        face_box=options.face_box,
+        face_region=options.face_region,
+        speed=options.speed,
+        resume="same" if options.resume is None else "must" if options.resume else "never",
+    )
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    import torch
+
+    return None if name is None else getattr(torch, name)
+
+
+def _what_is_kept(output: Path) -> str:
+    clips = len(list(output.with_name(output.name + ".part").glob("clip-?????")))
+    if not clips:
+        return "No clip was finished yet."
+    kept = "1 finished clip is kept" if clips == 1 else f"{clips} finished clips are kept"
+    return f"{kept}: the same command with --resume goes on from there."
+
+
+def _report(written: WrittenVideo, seconds: float, *, demo: bool) -> None:
+    length = f"{written.frames} frames, {written.duration_s:.2f} s at {written.fps:g} fps"
+    print(f"{written.path}: {length}, made in {seconds:.0f} s")
+    if demo:
+        python = os.path.relpath(sys.executable) if sys.prefix != sys.base_prefix else "python"
+        print("With your own picture and voice:")
+        print(f"  {python} -m emo_core animate --portrait me.jpg --audio voice.wav --output output/me.mp4")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from .weights.inspect import inspect
+
+    print(inspect(options.checkpoint))
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from .weights.file import load_model, save_model
+
+    dtype = _dtype(options.dtype)
+    model = load_model(options.checkpoint, options.family, device="cpu", dtype=dtype)
+    for path in save_model(model, options.output, dtype=dtype):
+        print(path)
+    return 0
+
+
+class ProgressLine:
+    """Where a run stands: one line that is written over on a terminal, a line per clip elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.overwrites = stream.isatty()
+        self._open = False
+        self._first: tuple[float, int] | None = None  # time and steps done when the first report came
+        self._clip = -1
+
+    def update(self, progress: Progress) -> None:
+        """For `generate(on_progress=...)`."""
+        done, total = progress.clip * progress.steps + progress.step, progress.clips * progress.steps
+        now = time.monotonic()
+        self._first = self._first or (now, done)
+        text = f"clip {progress.clip + 1} of {progress.clips}, step {progress.step} of {progress.steps}"
+        text += f", {100 * done // total} %"
+        if done > self._first[1]:
+            left = (now - self._first[0]) / (done - self._first[1]) * (total - done)
+            text += f", {left // 60:.0f}:{left % 60:02.0f} left"
+        if self.overwrites:
+            self.stream.write(f"\r\x1b[K{text}")
+            self.stream.flush()
+            self._open = True
+        elif progress.clip != self._clip:
+            print(text, file=self.stream, flush=True)
+        self._clip = progress.clip
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.end()
+        print(text, file=self.stream, flush=True)
+
+    def end(self) -> None:
+        """Leave the line that was being written over."""
+        if self._open:
+            self.stream.write("\n")
+            self._open = False
+
+
+class _LineHandler(logging.Handler):
+    """Log messages between updates of the progress line."""
+
+    def __init__(self, line: ProgressLine) -> None:
+        super().__init__()
+        self.line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.line.say(self.format(record))

@@ -1,0 +1,201 @@
+"""The command line as a person uses it: real processes where the process matters, a tiny random model everywhere."""
+
+import io
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from emo_core import cli
+from emo_core.config import TINY
+from emo_core.data import SCHEDULERS, Progress
+
+ROOT = Path(__file__).parents[1]
+FACE_BOX = ["--face-box", "60,50,60,70"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A folder with a tiny model of random weights, a picture and 0.4 s of sound: 10 frames, 3 clips."""
+    from emo_core.models.emo import EmoModel
+    from emo_core.weights.file import save_model
+
+    folder = tmp_path_factory.mktemp("inputs")
+    torch.manual_seed(0)
+    save_model(EmoModel(TINY), folder / "tiny.safetensors")
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 255, (20, 18, 3), np.uint8)).resize((180, 200)).save(folder / "face.png")
+    with wave.open(str(folder / "voice.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes((random.normal(0, 3000, 6400)).astype("<i2").tobytes())
+    return folder
+
+
+def arguments(files: Path, output: Path, *more: str) -> list[str]:
+    inputs = ["--portrait", str(files / "face.png"), "--audio", str(files / "voice.wav"), *FACE_BOX]
+    return ["animate", *inputs, "--model", str(files / "tiny.safetensors"), "--output", str(output), *more]
+
+
+def decode(path: Path) -> torch.Tensor:
+    with av.open(str(path)) as file:
+        return torch.stack([torch.from_numpy(f.to_ndarray(format="rgb24")) for f in file.decode(video=0)])
+
+
+def python(*command: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "emo_core", *command], cwd=ROOT, capture_output=True, text=True, check=False, **more
+    )
+
+
+def test_animate_makes_the_video_it_promises(files, tmp_path, capsys):
+    assert cli.main(arguments(files, tmp_path / "new" / "a.mp4", "--speed", "0.5", "--device", "cpu")) == 0
+    said = capsys.readouterr()
+    assert re.search(r"a\.mp4: 10 frames, 0\.40 s at 25 fps, made in \d+ s", said.out)
+    assert "clip 3 of 3" in said.err
+    seen = decode(tmp_path / "new" / "a.mp4")
+    assert seen.shape == (10, 64, 64, 3)
+    with av.open(str(tmp_path / "new" / "a.mp4")) as file:
+        assert file.streams.audio[0].codec_context.name == "aac"
+    assert os.listdir(tmp_path / "new") == ["a.mp4"]
+
+
+def test_seed_fps_length_and_format_are_obeyed(files, tmp_path):
+    for name, more in {
+        "a.mp4": ["--seed", "1"],
+        "b.mp4": ["--seed", "1"],
+        "c.mp4": ["--seed", "2"],
+        "d.gif": ["--fps", "10", "--max-seconds", "0.3", "--steps", "1", "--scheduler", "lcm", "--guidance", "1"],
+    }.items():
+        assert cli.main(arguments(files, tmp_path / name, *more)) == 0
+    a, b, c = (decode(tmp_path / f"{n}.mp4") for n in "abc")
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    assert len(decode(tmp_path / "d.gif")) == 3
+
+
+def test_ctrl_c_tells_how_to_go_on_and_going_on_gives_the_same_frames(files, tmp_path):
+    """Stopped for real after the first clip; then refused with another seed, then resumed."""
+    output = tmp_path / "a.mp4"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emo_core", *arguments(files, output, "--steps", "400")],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "a.mp4.part" / "state-00000.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert re.search(r"finished clips? (is|are) kept: the same command with --resume goes on", said)
+    assert "Traceback" not in said and not output.exists()
+
+    refused = python(*arguments(files, output, "--steps", "400", "--resume", "--seed", "5"))
+    assert refused.returncode == 2
+    assert "resume: found other settings; expected the inputs" in refused.stderr and "Traceback" not in refused.stderr
+
+    again = python(*arguments(files, output, "--steps", "400", "--resume", "-v"))
+    assert again.returncode == 0 and re.search(r"going on after clip [12]", again.stderr)
+    assert "clip 1 of 3" not in again.stderr
+    whole = tmp_path / "whole.mp4"
+    assert python(*arguments(files, whole, "--steps", "400")).returncode == 0
+    assert torch.equal(decode(output), decode(whole))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (["--output", "a.avi"], r"output: found the extension '\.avi'"),
+        (["--portrait", "nobody.png"], "portrait: found no file at nobody.png"),
+        (["--audio", "nothing.wav"], "audio: found no file at nothing.wav"),
+        (["--model", "no-such-model"], "model: found 'no-such-model'"),
+        (["--steps", "0"], "steps: found 0"),
+        (["--guidance", "-1"], "guidance: found -1"),
+        (["--fps", "0"], "fps: found 0"),
+        (["--speed", "-1"], "speed: found -1"),
+        (["--max-seconds", "0"], "max_seconds: found 0"),
+        (["--max-seconds", "0.001"], "audio: found 1.0 ms of sound"),
+        (["--scheduler", "magic"], "scheduler: found 'magic'"),
+        (["--margin", "-3"], "margin: found -3"),
+        (["--device", "toaster"], "device: found 'toaster'"),
+        (["--face-region", "5000,5000,10,10"], "face_region: found"),
+        (["--face-box", "5000,5000,10,10"], "face_box: found"),
+    ],
+)
+def test_wrong_inputs_end_in_one_sentence_and_status_2(files, tmp_path, capsys, change, sentence):
+    output = tmp_path / "a.mp4"
+    assert cli.main([*arguments(files, output), *change]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert re.match(sentence, said[-1]), said
+    assert list(tmp_path.iterdir()) == []  # no empty work folder stays behind
+
+
+def test_one_of_the_pair_is_not_enough(capsys):
+    assert cli.main(["animate", "--portrait", "me.png"]) == 2
+    assert "audio: found none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "0,0,0,5"])
+def test_boxes_are_checked_where_they_are_typed(box, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["animate", "--face-region", box])
+    assert stopped.value.code == 2 and repr(box) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["animate", "train", "evaluate", "inspect", "convert"])
+def test_every_command_explains_itself(command):
+    if command in cli.DELEGATED:
+        pytest.importorskip(cli.DELEGATED[command][0])
+    said = python(command, "--help")
+    assert said.returncode == 0 and said.stdout.startswith("usage: ") and command in said.stdout
+
+
+def test_help_is_quick_and_names_every_command_and_sampler():
+    said = python("--help").stdout
+    assert all(f"\n    {name} " in said for name in ("animate", "train", "evaluate", "inspect", "convert"))
+    animate = python("animate", "--help").stdout
+    assert all(name in animate for name in SCHEDULERS)
+    code = "import sys; from emo_core.cli import build_parser; build_parser(); print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
+
+
+def test_inspect_and_convert(files, tmp_path, capsys):
+    assert cli.main(["convert", str(files / "tiny.safetensors"), str(tmp_path / "half.safetensors")]) == 0
+    assert cli.main(["inspect", str(tmp_path / "half.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "half.safetensors" in said and "float16" in said and "emo (tiny)" in said
+
+
+def test_progress_is_one_line_on_a_terminal_and_plain_lines_elsewhere():
+    reports = [Progress(clip, 2, step, 3) for clip in range(2) for step in (1, 2, 3)]
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as terminal:
+        line = cli.ProgressLine(terminal)
+        for report in reports:
+            line.update(report)
+        line.say("done")
+        terminal.flush()
+        seen = os.read(leader, 10000).decode()
+    os.close(leader)
+    assert seen.count("\n") == 2 and seen.count("\r\x1b[K") == 6 and "100 %" in seen
+    plain = io.StringIO()
+    line = cli.ProgressLine(plain)
+    for report in reports:
+        line.update(report)
+    line.end()
+    assert [text[:11] for text in plain.getvalue().splitlines()] == ["clip 1 of 2", "clip 2 of 2"]
+    assert "\x1b" not in plain.getvalue() and "\r" not in plain.getvalue()
