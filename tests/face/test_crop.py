@@ -1,0 +1,100 @@
+"""A portrait is framed as in training, at any size, and says where it was cut from."""
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor
+
+from emo_core.errors import EmoInputError
+from emo_core.face.crop import DEFAULT_MARGIN, FACE_SHARE, cut, prepare_portrait
+
+FACE_BOX = (179.0, 71.0, 272.0, 175.0)
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_the_face_takes_its_share_of_the_crop_and_stands_in_its_middle(astronaut: Tensor, size: int) -> None:
+    portrait = prepare_portrait(astronaut, size)
+    assert portrait.crop.shape == (size, size, 3)
+    assert portrait.crop.min() >= 0 and portrait.crop.max() <= 1
+    left, top, right, bottom = portrait.face_box
+    assert (bottom - top) / size == pytest.approx(FACE_SHARE, abs=0.01)
+    assert (left + right) / 2 == pytest.approx(size / 2, abs=0.02 * size)
+    assert (top + bottom) / 2 == pytest.approx(size / 2, abs=0.02 * size)
+
+
+def test_the_crop_is_the_picture_at_crop_box(astronaut: Tensor) -> None:
+    portrait = prepare_portrait(astronaut, 176, FACE_BOX, margin=176 / 104 - 1)
+    left, top, right, bottom = (int(v) for v in portrait.crop_box)
+    assert (right - left, bottom - top) == (176, 176)
+    assert torch.allclose(portrait.crop, astronaut[top:bottom, left:right], atol=1e-6)
+    assert torch.equal(portrait.source, astronaut)
+
+
+def test_landmarks_lie_in_the_face_box_of_the_crop(astronaut: Tensor) -> None:
+    for portrait in (prepare_portrait(astronaut, 128), prepare_portrait(astronaut, 128, FACE_BOX)):
+        assert portrait.landmarks is not None and portrait.landmarks.shape == (468, 3)
+        left, top, right, bottom = portrait.face_box
+        x, y = portrait.landmarks[:, 0], portrait.landmarks[:, 1]
+        assert x.min() > left - 2 and x.max() < right + 2 and y.min() > top - 2 and y.max() < bottom + 2
+
+
+def test_a_larger_margin_shows_more(astronaut: Tensor) -> None:
+    narrow, wide = (prepare_portrait(astronaut, 64, FACE_BOX, margin=m) for m in (DEFAULT_MARGIN, 1.5))
+    assert wide.crop_box[0] < narrow.crop_box[0] and wide.crop_box[3] > narrow.crop_box[3]
+
+
+def test_outside_the_picture_the_edge_is_repeated() -> None:
+    image = torch.rand(20, 20, 3)
+    crop = cut(image, (-10.0, -10.0, 10.0, 10.0), 20)
+    assert torch.allclose(crop[:10, :10], image[0, 0].expand(10, 10, 3), atol=0.3)
+    assert torch.allclose(crop[10:, 3], image[:10, 0], atol=1e-5)
+    beyond = cut(image, (30.0, 0.0, 50.0, 20.0), 20)
+    assert torch.allclose(beyond, image[:, -1:].expand(20, 20, 3), atol=1e-5)
+
+
+def test_no_face_says_what_to_do() -> None:
+    with pytest.raises(EmoInputError, match=r"no face.*face_box"):
+        prepare_portrait(torch.full((200, 200, 3), 0.5), 128)
+
+
+def test_a_face_box_is_taken_even_where_no_face_is(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        portrait = prepare_portrait(torch.full((200, 200, 3), 0.5), 128, (50, 50, 150, 150))
+    assert portrait.landmarks is None and "landmarks" in caplog.text
+    assert portrait.face_box[3] - portrait.face_box[1] == pytest.approx(FACE_SHARE * 128, abs=1)
+
+
+def test_several_faces_take_the_largest_with_a_warning(astronaut: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    head = astronaut[:256, 96:352]
+    canvas = torch.full((280, 560, 3), 0.5)
+    canvas[10:266, 290:546] = head
+    canvas[50:220, 50:220] = head[torch.arange(170) * 3 // 2][:, torch.arange(170) * 3 // 2]
+    with caplog.at_level(logging.WARNING):
+        largest = prepare_portrait(canvas, 64)
+    assert "2 faces" in caplog.text and largest.crop_box[0] > 200
+    assert prepare_portrait(canvas, 64, face_index=1).crop_box[2] < 290
+    with pytest.raises(EmoInputError, match="face_index"):
+        prepare_portrait(canvas, 64, face_index=2)
+
+
+def test_a_face_too_small_names_both_numbers(astronaut: Tensor) -> None:
+    with pytest.raises(EmoInputError, match=r"face of 10 pixels.*at least 38"):
+        prepare_portrait(astronaut, 512, (200, 100, 210, 110))
+
+
+def test_a_face_upside_down_is_refused(astronaut: Tensor) -> None:
+    with pytest.raises(EmoInputError, match="upright"):
+        prepare_portrait(astronaut.flip(0, 1), 128)
+
+
+@pytest.mark.parametrize("box", [(100, 100, 50, 150), (600, 600, 700, 700), (10, 10, 10, 50)])
+def test_impossible_boxes_are_named(astronaut: Tensor, box: tuple[int, ...]) -> None:
+    with pytest.raises(EmoInputError, match="left < right"):
+        prepare_portrait(astronaut, 128, box)
+
+
+@pytest.mark.parametrize("size", [0, -8, 100])
+def test_sizes_that_do_not_fit_the_network_are_named(astronaut: Tensor, size: int) -> None:
+    with pytest.raises(EmoInputError, match="multiple of 8"):
+        prepare_portrait(astronaut, size)
