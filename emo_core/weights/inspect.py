@@ -115,6 +115,6 @@ def _unet_kind(tensors: Mapping[str, Tensor]) -> Kind:
         return Kind("echomimic", "reference_net", "EchoMimic's reference_unet")
     if context.shape[-1] == 384:  # whisper-tiny's width
         return Kind("echomimic", "backbone", "EchoMimic's denoising_unet")
-    if "conv_out.weight" not in tensors:
-        return Kind("v_express", "reference_net", "a ReferenceNet from SD1.5 (V-Express's or Hallo's form)")
+    if "conv_norm_out.weight" not in tensors:
+        return Kind("v_express", "reference_net", "a ReferenceNet from SD1.5 (V-Express's form)")
     return Kind(None, "backbone", "Stable Diffusion 1.5's U-Net")

@@ -1,0 +1,110 @@
+"""The shape of the package: who may import whom, what nobody may import, and that importing it costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import emo_core
+
+PACKAGE = Path(emo_core.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# design.md: a layer imports those below it. Layers on one line do not import each other, but for _PAIRS.
+LAYERS = [
+    {"errors"},
+    {"config"},
+    {"data"},
+    {"audio", "face", "control", "models", "diffusion", "weights", "video"},
+    {"pipeline"},
+    {"training", "evaluation", "cli"},
+    {"__main__", "__init__"},
+]
+_PAIRS = {
+    ("weights", "models"),  # a file becomes a model
+    ("models", "audio"),  # the encoder is a part of EmoModel
+    ("audio", "models"),  # which tokens a window has is written where they are made
+    ("cli", "training"),  # a command calls them
+    ("cli", "evaluation"),
+    ("evaluation", "training"),  # the ground truth is rendered there
+    ("training", "evaluation"),  # training measures itself
+}
+FORBIDDEN = {
+    "torchvision", "torchaudio", "mediapipe", "insightface", "xformers", "comfy", "comfy_api", "folder_paths", "nodes",
+    "facenet_pytorch", "moviepy", "cv2", "tqdm",
+}  # fmt: skip
+TRAINING_ONLY = {"subprocess", "anny", "warp", "pocketsphinx", "accelerate", "numba"}
+
+
+def area(path: Path) -> str:
+    """The part of the package a file belongs to: a folder, or a module of the root."""
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def level(name: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    """(absolute module name, line) of every import of a file, also inside functions; `emo_core.x` for relative ones."""
+    found = []
+    here = ["emo_core", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "emo_core" else [module]
+            found += [(name, node.lineno) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_layers_import_downwards(path: Path) -> None:
+    me = area(path)
+    for name, line in imports(path):
+        parts = name.split(".")
+        if parts[0] != "emo_core" or len(parts) == 1 or parts[1] == me:
+            continue
+        other = parts[1]
+        allowed = level(other) < level(me) or (me, other) in _PAIRS
+        assert allowed, f"{path.name}:{line}: {me} may not import {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_forbidden_is_imported(path: Path) -> None:
+    forbidden = FORBIDDEN | (set() if area(path) in ("training", "evaluation") else TRAINING_ONLY)
+    bad = [f"{path.name}:{line}: {name}" for name, line in imports(path) if name.split(".")[0] in forbidden]
+    assert not bad
+
+
+def test_every_public_name_is_found_and_is_what_type_checkers_see() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.name: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == emo_core._HOMES and sorted(typed) == emo_core.__all__
+    for name in emo_core.__all__:
+        assert getattr(emo_core, name).__name__ == name
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = emo_core.no_such  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = ["torch", "numpy", "diffusers", "transformers", "librosa", "av", "PIL"]
+    code = f"import sys, emo_core; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    ).stdout
+    assert found.strip() == "[]"
