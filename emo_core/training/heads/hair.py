@@ -17,10 +17,13 @@ from .identity import Hair
 
 Array = NDArray[np.float32]
 _ROWS = 30
-_EDGE_AZIMUTH = np.array([0, 20, 38, 50, 58, 66, 74, 82, 92, 104, 116, 130, 150, 180.0])  # degrees from the front
+_EDGE_AZIMUTH = np.array([0, 16, 32, 46, 56, 64, 72, 79, 85, 92, 104, 116, 130, 150, 180.0])  # degrees from the front
 # Elevation, seen from the skull's centre, at which the cap ends: forehead, temple, sideburn, above the ear, nape.
-_EDGE_SHORT = np.array([25, 25, 23, 17, 10, 0, -16, -14, 0, 2, -6, -26, -38, -40.0])
-_EDGE_PULLED = np.array([26, 26, 24, 18, 11, 4, -8, -4, 3, 3, -4, -22, -32, -34.0])
+_EDGE_SHORT = np.array([28, 29.5, 31, 26, 20, 13, 6, -9, -15, 0, 2, -6, -26, -38, -40.0])
+_EDGE_PULLED = np.array([29, 29, 29, 25, 19, 12, 5, -5, -6, 3, 3, -4, -22, -32, -34.0])
+# Parted in the middle or beside it: the rim falls away from the parting like two drapes (azimuth from the parting).
+_DRAPE_AZIMUTH = np.array([0, 6, 16, 28, 40, 50, 60, 70, 90, 180.0])
+_EDGE_DRAPE = np.array([36, 34, 29, 22, 12, 0, -14, -26, -38, -40.0])
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,15 @@ def _edge(azimuth: Array, hair: Hair) -> Array:
     front = 1 - _smooth(around, 40, 62)
     rim = rim + hair.hairline * front
     if hair.style == "fringe":
-        rim = rim - (13.5 + 1.2 * np.sin(np.radians(azimuth * 7))) * (1 - _smooth(around, 34, 60))
+        rim = rim - (14.5 + 2.0 * np.sin(np.radians(azimuth * 7))) * (1 - _smooth(around, 30, 58))
     if hair.style == "side_parting":  # the swept side hangs lower over the forehead
         swept = np.clip(-azimuth * np.sign(hair.parting) / 45, -1, 1)
         rim = rim - 5.5 * np.exp(-(((swept - 0.55) / 0.4) ** 2)) * front
     if hair.style in ("bob", "long"):
-        swept = np.exp(-(((azimuth - 30 * hair.parting) / 26) ** 2))
-        rim = rim + 2.0 * swept - 5.0 * _smooth(around, 38, 62) * (1 - _smooth(around, 66, 90))
+        away = np.abs(azimuth - 16 * hair.parting * front)
+        rim = np.interp(away, _DRAPE_AZIMUTH, _EDGE_DRAPE) + hair.hairline * 0.5
+    if hair.style in ("short", "side_parting", "fringe"):  # single locks
+        rim = rim + (0.9 * np.sin(np.radians(azimuth * 17)) + 0.6 * np.sin(np.radians(azimuth * 29) + 1)) * front
     if hair.style == "curly":
         rim = rim + 1.6 * np.sin(np.radians(azimuth * 11)) * front
     return np.asarray(rim, dtype=np.float32)
@@ -97,20 +102,23 @@ def _thickness(azimuth: Array, along: Array, hair: Hair) -> Array:
     around = np.abs(azimuth)
     profile = np.sqrt(np.clip(1 - along**3, 0, 1)) * 0.8 + 0.2  # rounds off towards the rim
     height = hair.volume * profile * (1 - 0.25 * _smooth(around, 60, 95))
+    sides = _smooth(around, 38, 66)
+    if hair.style in ("short", "side_parting", "fringe"):  # close at the sides
+        height = height * (1 - 0.72 * sides * _smooth(along, 0.35, 0.8))
     if hair.style == "short":
-        height = height * (0.55 + 0.6 * (1 - _smooth(around, 45, 80)) * along + 0.25 * (1 - along))
+        height = height * (0.6 + 0.4 * (1 - sides) * along)
     if hair.style == "side_parting":
         groove = np.exp(-(((azimuth - 38 * hair.parting) / 9) ** 2)) * (1 - _smooth(around, 60, 90))
         swell = np.exp(-(((azimuth + 14 * hair.parting) / 26) ** 2))
         height = height * (1 - 0.6 * groove + 0.55 * swell * along)
     if hair.style in ("bob", "long", "fringe"):
-        groove = np.exp(-(((azimuth - 30 * hair.parting) / 7) ** 2)) * (hair.style != "fringe")
+        groove = np.exp(-(((azimuth - 16 * hair.parting) / 7) ** 2)) * (hair.style != "fringe")
         height = height * (1 - 0.45 * groove) + 0.004 * _smooth(around, 50, 80)
     if hair.style == "bun":
-        height = height * 0.6
+        height = height * (0.7 - 0.5 * along**4)
     if hair.style == "curly":
         lumps = np.sin(np.radians(azimuth * 13) + 6 * along) * np.sin(along * 21 + np.radians(azimuth * 5))
-        height = height * 1.9 + 0.0035 * lumps * profile + 0.004
+        height = height * (1.7 - 0.7 * sides) + 0.0035 * lumps * profile + 0.004
     locks = np.sin(np.radians(azimuth * 19) + 5 * hair.wave * along) + 0.6 * np.sin(np.radians(azimuth * 31) + 2.0)
     return np.asarray(height + 0.0008 * locks * along, dtype=np.float32)
 

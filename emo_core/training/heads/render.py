@@ -17,7 +17,7 @@ from .head import HeadModel, build_head
 from .identity import Identity
 from .performance import Performance, rotation_matrices, rotation_speed
 from .raster import rasterise, vertex_normals
-from .shading import shade
+from .shading import develop, shade
 from .texture import linear
 
 Array = NDArray[np.float32]
@@ -70,7 +70,7 @@ class HeadRenderer:
             vertices = _posed(model, weights[i], turns[i], performance.translation[i])
             points, inside = self._draw(model, vertices, background)
             mouth_open[i] = inside * 1000.0 / (size * self.supersample) ** 2
-            frames[i] = self._developed()
+            develop(self._picture, self.supersample, _SRGB, frames[i])
             for name, part in model.parts.items():
                 boxes[name][i] = _box(points[part] / self.supersample, name, size)
         jaw = performance.actions.get("jawOpen", np.zeros(f, np.float32))
@@ -112,12 +112,6 @@ class HeadRenderer:
             model.texture, model.palette, model.ways, camera, self._picture,
         )  # fmt: skip
         return points, int(inside)
-
-    def _developed(self) -> NDArray[np.uint8]:
-        """The samples averaged in linear light, as 8-bit sRGB."""
-        n, s = self.size, self.supersample
-        mean = self._picture.reshape(n, s, n, s, 3).mean(axis=(1, 3))
-        return _SRGB[np.clip(mean * 4095 + 0.5, 0, 4095).astype(np.uint16)]
 
 
 def _posed(model: HeadModel, weights: Array, turn: Array, translation: Array) -> Array:

@@ -58,19 +58,21 @@ def _albedo(material: int, at: Array, texture: Array, palette: Array, out: Array
             ring = palette[IRIS_COLOUR, c] * glow * (1.0 - 0.75 * limbal)
             out[c] = white * (1.0 - iris) + (ring * (1.0 - pupil) + 0.004 * pupil) * iris
     elif material == HAIR:
-        lock = np.sin(at[PLACE_X] * 260.0 + 2.0 * np.sin(at[PLACE_Z] * 22.0)) + 0.6 * np.sin(at[PLACE_X] * 431.0 + 1.0)
+        bend = 1.6 * np.sin(at[PLACE_Z] * 19.0 + at[PLACE_X] * 31.0)
+        lock = np.sin(at[PLACE_X] * 233.0 + bend) + 0.8 * np.sin(at[PLACE_X] * 391.0 + 1.0 - bend)
+        lock += 0.5 * np.sin(at[PLACE_X] * 611.0 + 2.0 * bend)
         for c in range(3):
             out[c] = palette[HAIR_COLOUR, c] * (1.0 + 0.16 * lock)
     elif material == MOUTH:
-        out[0], out[1], out[2] = 0.30, 0.045, 0.045
+        out[0], out[1], out[2] = 0.20, 0.028, 0.028
     elif material == TONGUE:
-        out[0], out[1], out[2] = 0.50, 0.14, 0.13
+        out[0], out[1], out[2] = 0.42, 0.12, 0.12
     elif material == TEETH:
         out[0], out[1], out[2] = 0.80, 0.74, 0.64
     else:
         _texture(texture, at[PLACE_X], at[PLACE_Z], out)
         lips = _step(at[LIPS], 0.25, 0.75)
-        lash = _step(at[LASH], 0.15, 0.75) * 0.92
+        lash = _step(at[LASH], 0.10, 0.60) * 0.94
         if material == SOCKET:
             lash = max(lash, 0.35)
         cloth = _step(-at[COLLAR], -0.0008, 0.0008)
@@ -148,12 +150,14 @@ def _light(
         bare = 1.0 - _step(-at[COLLAR], -0.0008, 0.0008)
         gloss = (0.05 * max(h, 0.0) ** 14 + 0.05 * max(h, 0.0) ** 40 + 0.16 * lips * max(h, 0.0) ** 36) * shadow * bare
     elif material == EYE:
-        gloss = 0.9 * max(h, 0.0) ** 260 + 0.06 * max(h, 0.0) ** 20
+        side = 0.0021 if ways[KEY_WAY, 0] > 0 else -0.0021  # a small window reflected, fixed to the eye
+        spot = (at[PLACE_X] - side) ** 2 + (at[PLACE_Z] - 0.0024) ** 2
+        gloss = 0.95 * np.exp(-spot / 2.2e-6) + 0.04 * max(h, 0.0) ** 20
     elif material == TEETH or material == TONGUE:
         gloss = 0.10 * max(h, 0.0) ** 30 * shadow
     elif material == HAIR:  # a band across strands that run down the head: bright where the normal halves light and view
         across = 1.0 - (n[2] * 0.92 - hz / np.sqrt(hx * hx + hy * hy + hz * hz)) ** 2 * 7.0
-        gloss = 0.5 * max(across, 0.0) ** 3 * max(key + 0.25, 0.0) * shadow
+        gloss = 0.42 * max(across, 0.0) ** 3 * max(key + 0.25, 0.0) * shadow
     for i in range(3):
         wrap = (0.42, 0.24, 0.18)[i] if flesh else 0.15  # red light travels farther under the skin
         lit = max(0.0, (key + wrap) / (1.0 + wrap)) * (shadow if i > 0 else 0.12 + 0.88 * shadow if flesh else shadow)
@@ -165,3 +169,17 @@ def _light(
             shine *= 0.25 * palette[HAIR_COLOUR, i] + 0.05
             shine += 0.8 * palette[HAIR_COLOUR, i] * gloss * palette[KEY_LIGHT, i]
         colour[i] = colour[i] * light + shine + palette[RIM_LIGHT, i] * edge * (0.25 + 0.75 * colour[i])
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def develop(picture: Array, supersample: int, table: NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
+    """Average supersample^2 samples of `picture` in linear light into `frame` (H, W, 3), through a table of 4096 sRGB values."""
+    share = np.float32(4095.0 / (supersample * supersample))
+    for y in range(frame.shape[0]):
+        for x in range(frame.shape[1]):
+            for c in range(3):
+                total = np.float32(0.0)
+                for j in range(supersample):
+                    for i in range(supersample):
+                        total += picture[y * supersample + j, x * supersample + i, c]
+                frame[y, x, c] = table[min(4095, max(0, int(total * share + np.float32(0.5))))]

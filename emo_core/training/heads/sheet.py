@@ -17,8 +17,9 @@ from .performance import Performance
 from .render import HeadRenderer
 
 Pose = tuple[dict[str, float], tuple[float, float, float]]
+_CALM = {"mouthSmileLeft": 0.18, "mouthSmileRight": 0.18, "eyeWideLeft": 0.15, "eyeWideRight": 0.15}
 _POSES: tuple[Pose, ...] = (
-    ({}, (0, 0, 0)),
+    (_CALM, (0, 0, 0)),
     ({"jawOpen": 0.3, "mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25}, (0, 6, 0)),
     ({"jawOpen": 0.6, "browInnerUp": 0.4, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}, (-4, -10, 2)),
     ({"mouthPucker": 0.8, "mouthFunnel": 0.5, "jawOpen": 0.15}, (3, 0, -4)),

@@ -61,16 +61,16 @@ def _cloud(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 def _hairs(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     from scipy.ndimage import gaussian_filter
 
-    noise = gaussian_filter(rng.standard_normal(shape), (2.2, 1.0))
-    return np.asarray(np.clip(0.8 + 0.28 * noise / (noise.std() + 1e-9), 0, 1))
+    noise = gaussian_filter(rng.standard_normal(shape), (2.5, 1.4))
+    return np.asarray(np.clip(0.88 + 0.10 * noise / (noise.std() + 1e-9), 0, 1))
 
 
 def _brow(face: Face, ax: Array, z: Array, rng: np.random.Generator) -> Array:
     """Coverage by the brows: an arc from beside the nose to the temple, thinning outwards."""
     t = np.clip((ax - 0.0115) / 0.038, 0, 1)
     centre = 0.0195 + face.brow_height + face.brow_arch * np.sin(np.pi * np.clip(t * 0.78, 0, 1)) - 0.003 * t**3
-    half = face.brow_thickness * (0.95 - 0.6 * t**1.6) * 0.85
-    inside = 1 / (1 + np.exp((np.abs(z - centre) - half) / 0.0006))
+    half = face.brow_thickness * (1.0 - 0.6 * t**1.6) * 0.62
+    inside = 1 / (1 + np.exp((np.abs(z - centre) - half) / 0.0008))
     ends = 1 / (1 + np.exp((0.0118 - ax) / 0.0010)) / (1 + np.exp((ax - 0.0485) / 0.0012))
     return np.asarray(inside * ends * _hairs(rng, ax.shape) * 0.93)
 
@@ -78,7 +78,7 @@ def _brow(face: Face, ax: Array, z: Array, rng: np.random.Generator) -> Array:
 def _beard(ax: Array, z: Array, rng: np.random.Generator) -> Array:
     """Coverage by a beard: jaw, chin and moustache, free of the lips."""
     jaw = 1 / (1 + np.exp((z + 0.052 + 0.9 * np.maximum(0, 0.04 - ax) - 0.55 * np.maximum(0, ax - 0.045)) / 0.005))
-    moustache = _spot(ax, z, 0.009, -0.0605, 0.016, 0.0042)
+    moustache = _spot(ax, z, 0.007, -0.0612, 0.019, 0.0045)
     lips = np.exp(-(((ax / 0.031) ** 4) + ((z + 0.0745) / 0.0115) ** 4))
     neck = 1 / (1 + np.exp((-0.122 - z) / 0.006))
-    return np.asarray(np.clip(np.maximum(jaw * neck, moustache) * (1 - lips), 0, 1) * _hairs(rng, ax.shape) * 0.85)
+    return np.asarray(np.clip(np.maximum(jaw * neck, moustache) * (1 - lips), 0, 1) * _hairs(rng, ax.shape) * 0.8)
