@@ -22,7 +22,7 @@ Index = NDArray[np.int32]
 logger = logging.getLogger(__name__)
 
 DEFAULT_CACHE = Path("runs") / "heads"
-_CACHE_NAME = "geometry-2.npz"  # raise the number whenever what is stored changes
+_CACHE_NAME = "geometry-3.npz"  # raise the number whenever what is stored changes
 SKIN, EYE, MOUTH, TONGUE, TEETH, HAIR, CLOTH, SOCKET = range(8)  # materials of faces
 _GENDER, _AGE, _WEIGHT = (0.0, 1.0), (2 / 3, 1.0), (0.0, 0.5, 1.0)  # anny's own anchors: exact in between
 _RACES = ("african", "asian", "caucasian")
@@ -197,6 +197,8 @@ def _lashes(template: NDArray[np.float64], faces: Index, material: NDArray[np.ui
     rim = np.intersect1d(faces[material == SKIN], faces[material == SOCKET])
     lash = np.zeros(len(template), dtype=np.float32)
     lash[rim] = np.where(template[rim, 2] > -0.001, 1.0, 0.45)
+    beside = np.setdiff1d(faces[(np.isin(faces, rim[lash[rim] == 1].astype(int)).any(1)) & (material == SKIN)], rim)
+    lash[beside] = 0.22  # so that the line stays whole when the lid is down
     return lash
 
 

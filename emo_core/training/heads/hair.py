@@ -113,7 +113,7 @@ def _thickness(azimuth: Array, along: Array, hair: Hair) -> Array:
         height = height * (1 - 0.6 * groove + 0.55 * swell * along)
     if hair.style in ("bob", "long", "fringe"):
         groove = np.exp(-(((azimuth - 16 * hair.parting) / 7) ** 2)) * (hair.style != "fringe")
-        height = height * (1 - 0.45 * groove) + 0.004 * _smooth(around, 50, 80)
+        height = height * (1 - 0.45 * groove) + 0.006 * _smooth(around, 40, 75)
     if hair.style == "bun":
         height = height * (0.7 - 0.5 * along**4)
     if hair.style == "curly":
@@ -141,7 +141,7 @@ def _cap(scalp: _Scalp, hair: Hair) -> HairMesh:
 def _curtain(scalp: _Scalp, hair: Hair) -> HairMesh:
     """Hair that hangs from above the ears, at the sides and the back."""
     rows = 18
-    azimuth = np.linspace(57, 303, 90, dtype=np.float32)[:, None].repeat(rows, 1)
+    azimuth = np.linspace(50, 310, 96, dtype=np.float32)[:, None].repeat(rows, 1)
     signed = np.where(azimuth > 180, azimuth - 360, azimuth)
     along = np.linspace(0, 1, rows, dtype=np.float32)[None, :].repeat(len(azimuth), 0)
     start = np.full_like(signed, 30.0)
@@ -150,9 +150,9 @@ def _curtain(scalp: _Scalp, hair: Hair) -> HairMesh:
     out /= np.linalg.norm(out, axis=-1, keepdims=True)
     root = skin + out * (hair.volume * 0.86 + 0.003)
     side = np.stack([np.sin(np.radians(signed)), -np.cos(np.radians(signed)), np.zeros_like(signed)], axis=-1)
-    front = 1 - _smooth(np.abs(signed), 58, 84)  # towards the face
+    front = 1 - _smooth(np.abs(signed), 50, 80)  # towards the face
     drop = (root[..., 2] + 0.045 + hair.length + 0.012 * front) * along**1.1
-    bulge = 0.021 * np.sin(np.clip(along * 2.2, 0, 1) * np.pi / 2) - 0.016 * _smooth(along, 0.55, 1.0)
+    bulge = 0.011 * np.sin(np.clip(along * 2.2, 0, 1) * np.pi / 2) - 0.010 * _smooth(along, 0.55, 1.0)
     sway = hair.wave * 0.004 * np.sin(along * 14 + signed / 20)
     locks = 0.0012 * np.sin(np.radians(signed * 21)) + 0.0008 * np.sin(np.radians(signed * 33))
     shell = root + side * (bulge + sway + locks * along)[..., None]

@@ -89,10 +89,10 @@ _SKINS: tuple[tuple[Colour, tuple[float, float, float]], ...] = (
     ((0.40, 0.27, 0.21), (0.9, 0.05, 0.05)),
 )
 _LIGHT_HAIR: tuple[Colour, ...] = (
-    (0.10, 0.08, 0.075), (0.20, 0.13, 0.09), (0.30, 0.19, 0.12), (0.42, 0.27, 0.16), (0.70, 0.54, 0.33),
+    (0.13, 0.105, 0.095), (0.20, 0.13, 0.09), (0.30, 0.19, 0.12), (0.42, 0.27, 0.16), (0.70, 0.54, 0.33),
     (0.80, 0.67, 0.46), (0.52, 0.24, 0.12), (0.26, 0.17, 0.12),
 )  # fmt: skip
-_DARK_HAIR: tuple[Colour, ...] = ((0.07, 0.06, 0.06), (0.10, 0.075, 0.065), (0.16, 0.11, 0.085))
+_DARK_HAIR: tuple[Colour, ...] = ((0.10, 0.088, 0.085), (0.13, 0.10, 0.085), (0.18, 0.125, 0.095))
 _IRISES: tuple[Colour, ...] = ((0.36, 0.21, 0.11), (0.26, 0.15, 0.09), (0.30, 0.45, 0.60), (0.36, 0.47, 0.33), (0.42, 0.47, 0.52))
 _CLOTHES: tuple[Colour, ...] = (
     (0.16, 0.20, 0.30), (0.30, 0.32, 0.35), (0.82, 0.81, 0.78), (0.42, 0.18, 0.20), (0.18, 0.32, 0.30),
@@ -129,7 +129,7 @@ def sample_identity(seed: int) -> Identity:
     old = float(np.clip(rng.beta(1.2, 3.0), 0, 1))
     dark = race[2] < 0.5
     hair = _hair(rng, female=female, dark=dark, old=old)
-    shapes = {name: float(np.clip(rng.normal(0, 0.26), -0.5, 0.5)) for name in _SHAPES}
+    shapes = {name: float(np.clip(rng.normal(0, 0.26), -0.5, 0.5)) * (0.45 if name.startswith("mouth") else 1) for name in _SHAPES}
     shapes |= {name: float(np.clip(rng.normal(mean, 0.18), -0.4, 0.8)) for name, mean in _SHIFTED.items()}
     background = _jitter(rng, _BACKGROUNDS[int(rng.integers(len(_BACKGROUNDS)))], 0.03)
     fall = float(rng.uniform(0.45, 0.72))
@@ -172,13 +172,13 @@ def _face(rng: np.random.Generator, *, female: bool, skin: Colour, hair: Hair, d
     red = np.array([0.72, 0.30, 0.30]) if female else np.array([0.66, 0.36, 0.33])
     share = rng.uniform(0.45, 0.75) if female else rng.uniform(0.3, 0.5)
     lips = (tone * (1 - share) + red * share) * np.array([0.98, 0.86, 0.86]) * (0.75 + 0.25 * tone[0])
-    brow = np.array(hair.colour) * 0.72 * 0.8 + tone * 0.06
+    brow = np.array(hair.colour) * 0.50 + tone * 0.05
     iris = _IRISES[int(rng.integers(2 if dark else len(_IRISES)))]
     return Face(
         skin=skin,
         lips=_colour(lips),
         blush=float(rng.uniform(0.25, 0.8) if female else rng.uniform(0.1, 0.4)),
-        brow_colour=_colour(np.minimum(brow, 0.42)),
+        brow_colour=_colour(np.minimum(brow, 0.36)),
         brow_thickness=float(rng.uniform(0.0036, 0.0050) if female else rng.uniform(0.0050, 0.0068)),
         brow_arch=float(rng.uniform(0.003, 0.006) if female else rng.uniform(0.001, 0.004)),
         brow_height=float(rng.normal(0, 0.001)),

@@ -22,8 +22,8 @@ from .texture import linear
 
 Array = NDArray[np.float32]
 _DISTANCE = 1.15  # metres from the eyes to the camera: a portrait lens
-_FRAME = 0.278  # metres of the eyes' plane that the picture shows
-_CENTRE = -0.018  # metres, the height at the picture's middle
+_FRAME = 0.282  # metres of the eyes' plane that the picture shows
+_CENTRE = -0.011  # metres, the height at the picture's middle
 
 
 @dataclass(frozen=True)

@@ -145,10 +145,11 @@ def _light(
     hx, hy, hz = view[0] + ways[KEY_WAY, 0], view[1] + ways[KEY_WAY, 1], view[2] + ways[KEY_WAY, 2]
     h = (n[0] * hx + n[1] * hy + n[2] * hz) / np.sqrt(hx * hx + hy * hy + hz * hz)
     gloss = 0.0
-    if flesh:
+    if flesh and at[COLLAR] < 0.0:
+        flesh = False
+    elif flesh:
         lips = _step(at[LIPS], 0.25, 0.75)
-        bare = 1.0 - _step(-at[COLLAR], -0.0008, 0.0008)
-        gloss = (0.05 * max(h, 0.0) ** 14 + 0.05 * max(h, 0.0) ** 40 + 0.16 * lips * max(h, 0.0) ** 36) * shadow * bare
+        gloss = (0.05 * max(h, 0.0) ** 14 + 0.05 * max(h, 0.0) ** 40 + 0.16 * lips * max(h, 0.0) ** 36) * shadow
     elif material == EYE:
         side = 0.0021 if ways[KEY_WAY, 0] > 0 else -0.0021  # a small window reflected, fixed to the eye
         spot = (at[PLACE_X] - side) ** 2 + (at[PLACE_Z] - 0.0024) ** 2

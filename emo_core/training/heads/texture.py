@@ -69,7 +69,7 @@ def _brow(face: Face, ax: Array, z: Array, rng: np.random.Generator) -> Array:
     """Coverage by the brows: an arc from beside the nose to the temple, thinning outwards."""
     t = np.clip((ax - 0.0115) / 0.038, 0, 1)
     centre = 0.0195 + face.brow_height + face.brow_arch * np.sin(np.pi * np.clip(t * 0.78, 0, 1)) - 0.003 * t**3
-    half = face.brow_thickness * (1.0 - 0.6 * t**1.6) * 0.62
+    half = face.brow_thickness * (1.0 - 0.6 * t**1.6) * 0.76
     inside = 1 / (1 + np.exp((np.abs(z - centre) - half) / 0.0008))
     ends = 1 / (1 + np.exp((0.0118 - ax) / 0.0010)) / (1 + np.exp((ax - 0.0485) / 0.0012))
     return np.asarray(inside * ends * _hairs(rng, ax.shape) * 0.93)

@@ -1,0 +1,164 @@
+"""A folder of rendered clips with their truth, drawn by several processes, and its reader.
+
+In: jobs (who, how, which mouth track). Out: `clips.json`, a list of {file, start, frames, identity, split, style,
+utterance, speed}, and per shard one `<file>.frames.npy` (n, H, W, 3) uint8 and one `<file>.truth.npy` (n, 18) float32,
+both read by memmap. Seeded: the same jobs give the same bytes, however many processes draw them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import EmoInputError
+from .identity import sample_identity
+from .performance import Style, perform
+from .render import HeadRenderer, RenderedClip
+
+Array = NDArray[np.float32]
+logger = logging.getLogger(__name__)
+# Columns of the truth.
+COLUMNS = {"face_box": (0, 4), "mouth_box": (4, 8), "eye_box": (8, 12), "mouth_open": 12, "jaw": 13, "rotation_deg": (14, 17), "speed_deg": 17}
+_WIDTH = 18
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """One clip to draw. `mouth[name]` (f,) or None for a closed mouth; `loudness` (f,) 0..1; `seed` of the performance."""
+
+    identity: int
+    style: Style
+    speed: float | None
+    mouth: Mapping[str, Array] | None
+    loudness: Array
+    utterance: str
+    split: str
+    seed: int = 0
+
+
+def render_dataset(
+    folder: Path | str, jobs: Sequence[HeadJob], *, size: int = 128, fps: float = 25.0, workers: int = 2,
+    clips_per_shard: int = 64, cache: Path | str | None = None,
+) -> Path:  # fmt: skip
+    """Draw all jobs into `folder`; shards already finished by an earlier, interrupted call are kept."""
+    if not jobs:
+        raise EmoInputError("jobs", "none", "at least one clip to draw")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    HeadRenderer(size=16, cache=cache)  # builds the geometry once, before several processes would
+    # Clips of one identity lie together, so that its mesh is built once.
+    order = sorted(range(len(jobs)), key=lambda i: (jobs[i].split, jobs[i].identity))
+    shards = [[jobs[i] for i in order[s : s + clips_per_shard]] for s in range(0, len(order), clips_per_shard)]
+    tasks = [(folder, f"shard-{k:04d}", shard, size, fps, cache) for k, shard in enumerate(shards)]
+    entries: list[dict[str, Any]] = []
+    if workers <= 1:
+        finished = map(_draw_shard, tasks)
+        entries = [entry for shard in finished for entry in shard]
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for k, shard_entries in enumerate(pool.map(_draw_shard, tasks)):
+                entries += shard_entries
+                logger.info("shard %d of %d", k + 1, len(tasks))
+                _write_json(folder / "clips.json", entries)  # readable while the rest is being drawn
+    _write_json(folder / "clips.json", entries)
+    return folder
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(value))
+    partial.replace(path)
+
+
+def _draw_shard(task: tuple[Path, str, list[HeadJob], int, float, Path | str | None]) -> list[dict[str, Any]]:
+    folder, name, jobs, size, fps, cache = task
+    index = folder / f"{name}.json"
+    if index.exists():
+        return list(json.loads(index.read_text()))
+    renderer = HeadRenderer(size=size, cache=cache)
+    total = sum(len(job.loudness) for job in jobs)
+    frames_part = folder / f"{name}.{os.getpid()}.part"
+    frames = np.lib.format.open_memmap(frames_part, mode="w+", dtype=np.uint8, shape=(total, size, size, 3))
+    truth = np.empty((total, _WIDTH), np.float32)
+    entries, start = [], 0
+    for job in jobs:
+        performance = perform(
+            job.mouth or {}, job.loudness, fps=fps, seed=job.identity * 1009 + job.seed, style=job.style, speed=job.speed
+        )
+        clip = renderer.render(sample_identity(job.identity), performance)
+        stop = start + len(job.loudness)
+        frames[start:stop], truth[start:stop] = clip.frames, _table(clip)
+        entries.append(
+            {
+                "file": name, "start": start, "frames": stop - start, "identity": job.identity, "split": job.split,
+                "style": job.style, "utterance": job.utterance, "speed": float(clip.speed_deg.mean()),
+            }
+        )  # fmt: skip
+        start = stop
+    frames.flush()
+    del frames
+    frames_part.replace(folder / f"{name}.frames.npy")
+    np.save(folder / f"{name}.truth.npy", truth)
+    _write_json(index, entries)
+    return entries
+
+
+def _table(clip: RenderedClip) -> Array:
+    table = np.empty((len(clip.frames), _WIDTH), np.float32)
+    for name, columns in COLUMNS.items():
+        table[:, slice(*columns) if isinstance(columns, tuple) else columns] = getattr(clip, name)
+    return table
+
+
+class HeadDataset:
+    """Reads a folder written by `render_dataset`: `len`, `clips` (the list in clips.json) and `[i]` -> RenderedClip by memmap."""
+
+    def __init__(self, folder: Path | str, split: str | None = None) -> None:
+        self.folder = Path(folder)
+        index = self.folder / "clips.json"
+        if not index.exists():
+            raise EmoInputError("head data", f"no clips.json in {folder}", "a folder written by render_dataset")
+        self.clips = [c for c in json.loads(index.read_text()) if split is None or c["split"] == split]
+        self._open: dict[str, tuple[NDArray[np.uint8], Array]] = {}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: int) -> RenderedClip:
+        clip = self.clips[i]
+        if clip["file"] not in self._open:
+            base = self.folder / clip["file"]
+            self._open[clip["file"]] = np.load(f"{base}.frames.npy", mmap_mode="r"), np.load(f"{base}.truth.npy", mmap_mode="r")
+        frames, truth = self._open[clip["file"]]
+        rows = slice(clip["start"], clip["start"] + clip["frames"])
+        values = {n: truth[rows, slice(*c) if isinstance(c, tuple) else c] for n, c in COLUMNS.items()}
+        return RenderedClip(frames=frames[rows], **values)
+
+
+def babble(frames: int, *, fps: float, seed: int) -> tuple[dict[str, Array], Array]:
+    """A mouth track and its loudness without any voice: about four openings a second with pauses, for trying things out."""
+    from scipy.ndimage import gaussian_filter1d
+
+    rng = np.random.default_rng([seed, 0xBAB])
+    knots = gaussian_filter1d(rng.standard_normal((frames, 4)), fps / 16, axis=0, mode="wrap")
+    knots /= knots.std(axis=0) + 1e-9
+    pause = gaussian_filter1d(rng.standard_normal(frames), fps * 0.6, mode="wrap")
+    voice = np.clip(0.7 + 0.8 * pause / (pause.std() + 1e-9), 0, 1)
+    jaw = np.clip(0.22 + 0.2 * knots[:, 0], 0, 0.75) * voice
+    wide, round_ = np.clip(0.3 * knots[:, 1], 0, 0.6) * voice, np.clip(0.4 * knots[:, 2] - 0.1, 0, 0.8) * voice
+    upper = np.clip(0.2 * knots[:, 3], 0, 0.5) * voice
+    tracks = {
+        "jawOpen": jaw, "mouthPucker": round_, "mouthFunnel": round_ * 0.6, "mouthStretchLeft": wide, "mouthStretchRight": wide,
+        "mouthUpperUpLeft": upper, "mouthUpperUpRight": upper, "mouthLowerDownLeft": 0.6 * jaw, "mouthLowerDownRight": 0.6 * jaw,
+    }  # fmt: skip
+    return {k: v.astype(np.float32) for k, v in tracks.items()}, np.clip(jaw * 2.2, 0, 1).astype(np.float32)
