@@ -62,6 +62,7 @@ def next_state(model: EmoModel, state: ClipState, *, latents: Tensor, frames: Te
         pictures = frames[-clip.motion_frames :].permute(0, 3, 1, 2) * 2 - 1
         new = model.vae.encode(to_network(pictures, model.vae))
     new = new.detach().to("cpu", torch.float32)
-    if state.motion_latents is not None:  # clips shorter than the motion frames still need frames of the clip before
-        new = torch.cat([state.motion_latents, new])
+    if len(new) < clip.motion_frames:  # a clip shorter than its motion frames: older ones, or the first repeated
+        older = new[:1].expand(clip.motion_frames, -1, -1, -1) if state.motion_latents is None else state.motion_latents
+        new = torch.cat([older, new])
     return ClipState(state.next_index + 1, new[-clip.motion_frames :].clone())

@@ -29,11 +29,6 @@ class ClipPlan:
         return self.index == self.clips - 1
 
 
-def frame_count(duration_s: float, fps: float) -> int:
-    """Frames of a video of this length: exactly round(duration_s * fps)."""
-    return round(duration_s * fps)
-
-
 def clip_count(total: int, frames: int) -> int:
     """Clips of `frames` frames that hold `total`."""
     return -(-total // frames)

@@ -1,0 +1,35 @@
+"""A tiny model whose every layer speaks, and sound for it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from emo_core.config import ClipConfig, EmoConfig
+from emo_core.data import AudioFeatures
+from emo_core.models.emo import EmoModel
+
+
+def awake(config: EmoConfig) -> EmoModel:
+    """Random weights, also where training starts at zero, so that every condition moves the picture."""
+    torch.manual_seed(0)
+    model = EmoModel(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for name, p in model.named_parameters():
+        if not name.startswith("audio_encoder."):
+            fan = p[0].numel() if p.ndim > 1 else 1
+            noise = torch.randn(p.shape, generator=generator)
+            p.copy_(noise / fan**0.5 if p.ndim > 1 else 0.1 * noise + float(name.endswith(".weight")))
+    return model
+
+
+def with_clip(config: EmoConfig, **changes: object) -> EmoConfig:
+    clip: ClipConfig = dataclasses.replace(config.clip, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(config, clip=clip)
+
+
+def sound(frames: int) -> AudioFeatures:
+    """Windows of TINY's encoder; a longer one begins like a shorter one."""
+    windows = torch.randn(200, 5, 2, 16, generator=torch.Generator().manual_seed(3))
+    return AudioFeatures(windows[:frames], 25.0)
