@@ -156,8 +156,9 @@ def _animate(options: argparse.Namespace) -> int:
         raise EmoInputError(missing, "none", "both --portrait and --audio, or neither (the demo)", f"Add --{missing}.")
     output: Path = options.output or Path("output") / f"{'demo' if demo else portrait.stem}.mp4"
     line = ProgressLine(sys.stderr)
-    level = logging.INFO if options.verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", handlers=[_LineHandler(line)], force=True)
+    handler, root = _LineHandler(line), logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if options.verbose else logging.WARNING)
     line.say(f"{portrait} + {audio} -> {output}")
     try:
         from .pipeline.animate import animate
@@ -169,6 +170,7 @@ def _animate(options: argparse.Namespace) -> int:
         return 130
     finally:
         line.end()
+        root.removeHandler(handler)
     _report(written, time.monotonic() - began, demo=demo)
     return 0
 

@@ -53,6 +53,7 @@ class AnimateOptions:
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise EmoInputError("max_seconds", f"{self.max_seconds}", "more than 0")
         Controls(speed=self.speed)  # its own check, before anything is loaded
+        _check_device(self.device)
 
 
 def animate(
@@ -126,6 +127,20 @@ def _open_job(
         "settings": options.settings,
     }
     return open_job(output, inputs, resume=options.resume)
+
+
+def _check_device(name: str | None) -> None:
+    import torch
+
+    if name is None:
+        return
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise EmoInputError("device", repr(name), "cpu, cuda, cuda:1 or mps") from error
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        remedy = "Use --device cpu, or install a build of torch for this device."
+        raise EmoInputError("device", f"{name!r}, which torch cannot use here", "a device of this machine", remedy)
 
 
 def _cut(waveform: Waveform, max_seconds: float | None) -> Waveform:

@@ -14,7 +14,7 @@ import torch
 
 from emo_core.data import Clip, ClipState, GenerateSettings, Waveform
 from emo_core.errors import EmoInputError
-from emo_core.video import open_job, write_video
+from emo_core.video import UnfinishedVideo, open_job, write_video
 from emo_core.video.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +115,18 @@ def test_other_inputs_begin_anew_or_are_refused_by_name(tmp_path, caplog):
     assert open_job(path, other).finished_clips == 0
     assert "other seed" in caplog.text
     assert list(path.with_name("a.mp4.part").glob("clip-*")) == []
+
+
+def test_clips_that_end_too_early_are_kept_not_taken_for_the_whole(tmp_path, uninterrupted):
+    path = tmp_path / "a.mp4"
+    job = open_job(path, {"seed": 1})
+    stopped = (clip for clip, _ in zip(generate(job.state), range(2), strict=False))
+    with pytest.raises(UnfinishedVideo, match="6 of 15 frames"):
+        write_video(path, stopped, 25, SOUND, job=job, frames=15)
+    assert not path.exists()
+    again = open_job(path, {"seed": 1})
+    write_video(path, generate(again.state), 25, SOUND, job=again, frames=15)
+    assert torch.equal(decode(path), uninterrupted)
 
 
 def test_no_resume_begins_anew(tmp_path):
