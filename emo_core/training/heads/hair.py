@@ -86,7 +86,7 @@ def _edge(azimuth: Array, hair: Hair) -> Array:
         rim = rim - (14.5 + 2.0 * np.sin(np.radians(azimuth * 7))) * (1 - _smooth(around, 30, 58))
     if hair.style == "side_parting":  # the swept side hangs lower over the forehead
         swept = np.clip(-azimuth * np.sign(hair.parting) / 45, -1, 1)
-        rim = rim - 5.5 * np.exp(-(((swept - 0.55) / 0.4) ** 2)) * front
+        rim = rim + 2.5 * front - 5.0 * np.exp(-(((swept - 0.55) / 0.4) ** 2)) * front
     if hair.style in ("bob", "long"):
         away = np.abs(azimuth - 16 * hair.parting * front)
         rim = np.interp(away, _DRAPE_AZIMUTH, _EDGE_DRAPE) + hair.hairline * 0.5

@@ -96,6 +96,10 @@ def _shape(geometry: HeadGeometry, identity: Identity) -> Array:
         shape = shape + abs(amount) * geometry.shapes[index, 0 if amount > 0 else 1].astype(np.float32)
     shape = _framed(geometry, shape)
     shape[:, 2] += 0.022 * (1 - geometry.neck)  # shoulders a little higher, so that they show at the picture's foot
+    if identity.hair.style in ("bob", "long"):  # ears lie flat under the hair
+        t = geometry.template
+        ear = (np.abs(t[:, 0]) > 0.066) & (t[:, 2] > -0.075) & (t[:, 2] < 0.045) & (t[:, 1] > 0.055)
+        shape[ear, 0] = np.sign(shape[ear, 0]) * (0.064 + 0.15 * np.maximum(np.abs(shape[ear, 0]) - 0.064, 0))
     return np.asarray(shape, dtype=np.float32)
 
 

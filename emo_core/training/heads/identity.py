@@ -102,8 +102,8 @@ _BACKGROUNDS: tuple[Colour, ...] = (
     (0.62, 0.66, 0.70), (0.70, 0.67, 0.62), (0.52, 0.58, 0.60), (0.60, 0.63, 0.57), (0.66, 0.60, 0.60),
     (0.46, 0.52, 0.60), (0.56, 0.54, 0.60), (0.74, 0.74, 0.73), (0.40, 0.46, 0.48),
 )  # fmt: skip
-_FEMALE_HAIR: tuple[HairStyle, ...] = ("bob", "long", "long", "bun", "fringe", "side_parting", "bob", "curly")
-_MALE_HAIR: tuple[HairStyle, ...] = ("short", "short", "side_parting", "side_parting", "curly", "bald", "fringe")
+_FEMALE_HAIR: tuple[HairStyle, ...] = ("bob", "long", "long", "bun", "fringe", "side_parting", "bob", "curly", "long", "bob")
+_MALE_HAIR: tuple[HairStyle, ...] = ("short", "short", "short", "side_parting", "side_parting", "curly", "bald")
 # anny's local changes that keep a face plain and symmetric; the second row gets a mean as well.
 _SHAPES = (
     "cheek-trans-up cheek-volume-incr cheek-inner-incr cheek-bones-incr chin-jaw-drop-incr chin-height-incr "

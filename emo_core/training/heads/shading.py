@@ -161,7 +161,7 @@ def _light(
         gloss = 0.42 * max(across, 0.0) ** 3 * max(key + 0.25, 0.0) * shadow
     for i in range(3):
         wrap = (0.42, 0.24, 0.18)[i] if flesh else 0.15  # red light travels farther under the skin
-        lit = max(0.0, (key + wrap) / (1.0 + wrap)) * (shadow if i > 0 else 0.12 + 0.88 * shadow if flesh else shadow)
+        lit = max(0.0, (key + wrap) / (1.0 + wrap)) * (shadow if i > 0 else shadow + 0.14 * (1.0 - shadow) * ao if flesh else shadow)
         light = palette[KEY_LIGHT, i] * lit
         light += palette[FILL_LIGHT, i] * max(0.0, (fill + 0.35) / 1.35) * ao
         light += palette[SKY_LIGHT, i] * sky
