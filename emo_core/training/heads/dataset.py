@@ -28,7 +28,10 @@ from .render import HeadRenderer, RenderedClip
 Array = NDArray[np.float32]
 logger = logging.getLogger(__name__)
 # Columns of the truth.
-COLUMNS = {"face_box": (0, 4), "mouth_box": (4, 8), "eye_box": (8, 12), "mouth_open": 12, "jaw": 13, "rotation_deg": (14, 17), "speed_deg": 17}
+COLUMNS: dict[str, slice | int] = {
+    "face_box": slice(0, 4), "mouth_box": slice(4, 8), "eye_box": slice(8, 12), "mouth_open": 12, "jaw": 13,
+    "rotation_deg": slice(14, 17), "speed_deg": 17,
+}  # fmt: skip
 _WIDTH = 18
 
 
@@ -93,7 +96,12 @@ def _draw_shard(task: tuple[Path, str, list[HeadJob], int, float, Path | str | N
     entries, start = [], 0
     for job in jobs:
         performance = perform(
-            job.mouth or {}, job.loudness, fps=fps, seed=job.identity * 1009 + job.seed, style=job.style, speed=job.speed
+            job.mouth or {},
+            job.loudness,
+            fps=fps,
+            seed=job.identity * 1009 + job.seed,
+            style=job.style,
+            speed=job.speed,
         )
         clip = renderer.render(sample_identity(job.identity), performance)
         stop = start + len(job.loudness)
@@ -116,12 +124,12 @@ def _draw_shard(task: tuple[Path, str, list[HeadJob], int, float, Path | str | N
 def _table(clip: RenderedClip) -> Array:
     table = np.empty((len(clip.frames), _WIDTH), np.float32)
     for name, columns in COLUMNS.items():
-        table[:, slice(*columns) if isinstance(columns, tuple) else columns] = getattr(clip, name)
+        table[:, columns] = getattr(clip, name)
     return table
 
 
 class HeadDataset:
-    """Reads a folder written by `render_dataset`: `len`, `clips` (the list in clips.json) and `[i]` -> RenderedClip by memmap."""
+    """Reads a folder written by `render_dataset`: `len`, `clips` (as in clips.json) and `[i]` -> RenderedClip by memmap."""
 
     def __init__(self, folder: Path | str, split: str | None = None) -> None:
         self.folder = Path(folder)
@@ -138,10 +146,11 @@ class HeadDataset:
         clip = self.clips[i]
         if clip["file"] not in self._open:
             base = self.folder / clip["file"]
-            self._open[clip["file"]] = np.load(f"{base}.frames.npy", mmap_mode="r"), np.load(f"{base}.truth.npy", mmap_mode="r")
+            parts = (np.load(f"{base}.{part}.npy", mmap_mode="r") for part in ("frames", "truth"))
+            self._open[clip["file"]] = next(parts), next(parts)
         frames, truth = self._open[clip["file"]]
         rows = slice(clip["start"], clip["start"] + clip["frames"])
-        values = {n: truth[rows, slice(*c) if isinstance(c, tuple) else c] for n, c in COLUMNS.items()}
+        values = {n: truth[rows, c] for n, c in COLUMNS.items()}
         return RenderedClip(frames=frames[rows], **values)
 
 
@@ -158,7 +167,8 @@ def babble(frames: int, *, fps: float, seed: int) -> tuple[dict[str, Array], Arr
     wide, round_ = np.clip(0.3 * knots[:, 1], 0, 0.6) * voice, np.clip(0.4 * knots[:, 2] - 0.1, 0, 0.8) * voice
     upper = np.clip(0.2 * knots[:, 3], 0, 0.5) * voice
     tracks = {
-        "jawOpen": jaw, "mouthPucker": round_, "mouthFunnel": round_ * 0.6, "mouthStretchLeft": wide, "mouthStretchRight": wide,
-        "mouthUpperUpLeft": upper, "mouthUpperUpRight": upper, "mouthLowerDownLeft": 0.6 * jaw, "mouthLowerDownRight": 0.6 * jaw,
+        "jawOpen": jaw, "mouthPucker": round_, "mouthFunnel": round_ * 0.6, "mouthStretchLeft": wide,
+        "mouthStretchRight": wide, "mouthUpperUpLeft": upper, "mouthUpperUpRight": upper, "mouthLowerDownLeft": 0.6 * jaw,
+        "mouthLowerDownRight": 0.6 * jaw,
     }  # fmt: skip
     return {k: v.astype(np.float32) for k, v in tracks.items()}, np.clip(jaw * 2.2, 0, 1).astype(np.float32)

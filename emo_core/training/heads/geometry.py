@@ -91,7 +91,9 @@ def _build() -> HeadGeometry:
     faces = renumber[all_faces[face_kept]].astype(np.int32)
     material = material[face_kept]
     origin = average[np.unique(all_faces[_part(model, "eye_front.L", "eye_front.R")])].mean(axis=0)
-    origin_of = corners[..., np.unique(all_faces[_part(model, "eye_front.L", "eye_front.R")]), :].mean(axis=-2, keepdims=True)
+    origin_of = corners[..., np.unique(all_faces[_part(model, "eye_front.L", "eye_front.R")]), :].mean(
+        axis=-2, keepdims=True
+    )
     corners = corners[..., used, :] - origin_of
     labels = list(model.blendshape_labels)
     deltas = model.blendshapes[:, torch.from_numpy(used)].numpy().astype(np.float32)
@@ -202,9 +204,7 @@ def _lashes(template: NDArray[np.float64], faces: Index, material: NDArray[np.ui
     return lash
 
 
-def _scalp(
-    template: NDArray[np.float64], faces: Index, material: NDArray[np.uint8]
-) -> tuple[Index, Array, Array]:
+def _scalp(template: NDArray[np.float64], faces: Index, material: NDArray[np.uint8]) -> tuple[Index, Array, Array]:
     """For a grid of directions, the skin triangle farthest out from the skull's centre and where in it."""
     skin = np.flatnonzero(material == SKIN)
     centre = np.array([0.0, 0.088, 0.022])  # between the ears' tops, well inside the cranium

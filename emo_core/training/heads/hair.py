@@ -67,7 +67,9 @@ class _Scalp:
         u, v = (x - i)[..., None], (y - j)[..., None]
         i2 = np.minimum(i + 1, columns - 1)
         g = self.grid
-        return ((g[i, j] * (1 - u) + g[i2, j] * u) * (1 - v) + (g[i, j + 1] * (1 - u) + g[i2, j + 1] * u) * v).astype(np.float32)
+        return ((g[i, j] * (1 - u) + g[i2, j] * u) * (1 - v) + (g[i, j + 1] * (1 - u) + g[i2, j + 1] * u) * v).astype(
+            np.float32
+        )
 
 
 def _smooth(x: Array, low: float, high: float) -> Array:
@@ -172,7 +174,7 @@ def _bun(scalp: _Scalp, hair: Hair) -> HairMesh:
     ball = np.stack([np.sin(a) * np.cos(e), -np.cos(a) * np.cos(e), np.sin(e) * 0.85], axis=-1)
     ball = ball * (radius * (1 + 0.03 * np.sin(a * 9 + e * 3)))[..., None] + top + np.array([0, 0, radius * 0.55])
     strand = np.stack([(azimuth + 2 * elevation) / 180 * 0.08, (elevation + 90) / 180 * 0.1], axis=-1)
-    return _sheet(ball.astype(np.float32), strand)
+    return _sheet(ball.astype(np.float32), strand.astype(np.float32))
 
 
 def _sheet(grid: Array, strand: Array) -> HairMesh:
@@ -182,7 +184,9 @@ def _sheet(grid: Array, strand: Array) -> HairMesh:
     a, b, c, d = number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]
     faces = np.concatenate([np.stack([a, d, c], -1).reshape(-1, 3), np.stack([a, c, b], -1).reshape(-1, 3)])
     vertices = grid.reshape(-1, 3).astype(np.float32)
-    return HairMesh(vertices, faces.astype(np.int32), np.ones(len(vertices), np.float32), strand.reshape(-1, 2).astype(np.float32))
+    return HairMesh(
+        vertices, faces.astype(np.int32), np.ones(len(vertices), np.float32), strand.reshape(-1, 2).astype(np.float32)
+    )
 
 
 def _joined(parts: list[HairMesh]) -> HairMesh:

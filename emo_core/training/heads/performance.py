@@ -50,8 +50,6 @@ def perform(
     rotation = _turns(rng, f, fps, speed) if style != "still" or speed > 0 else np.zeros((f, 3))
     breath = 2 * np.pi * (np.arange(f) / fps * rng.uniform(0.22, 0.3) + rng.random())
     rotation = rotation + np.stack([0.18 * np.sin(breath), 0.05 * np.sin(breath * 0.5), 0.04 * np.sin(breath * 0.7)], 1)
-    if style != "still":
-        rotation[:, 0] += 0.0
     translation = np.stack([rotation[:, 1] * 1.5e-4, np.zeros(f), 4e-4 * np.sin(breath + 0.4)], axis=1)
     frozen = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in actions.items()}
     return Performance(frozen, rotation.astype(np.float32), translation.astype(np.float32))
@@ -81,7 +79,9 @@ def rotation_speed(rotation_deg: Array) -> Array:
         return np.zeros(len(matrices), np.float32)
     between = matrices[1:] @ matrices[:-1].transpose(0, 2, 1)
     # From the skew part: exact for small angles, where arccos of the trace loses all digits.
-    skew = np.stack([between[:, 2, 1] - between[:, 1, 2], between[:, 0, 2] - between[:, 2, 0], between[:, 1, 0] - between[:, 0, 1]])
+    skew = np.stack(
+        [between[:, 2, 1] - between[:, 1, 2], between[:, 0, 2] - between[:, 2, 0], between[:, 1, 0] - between[:, 0, 1]]
+    )
     angle = np.degrees(np.arcsin(np.clip(np.linalg.norm(skew, axis=0) / 2, 0, 1)))
     return np.concatenate([angle[:1], angle]).astype(np.float32)
 
@@ -101,14 +101,15 @@ def _turns(rng: np.random.Generator, f: int, fps: float, speed: float) -> NDArra
         return np.zeros((f, 3))
     base = 0.22 + 0.16 * min(speed, 2.5)  # hertz
     hertz = base * rng.uniform(0.85, 1.15)
+    luck = rng.random((3, 3, 2))
+    seconds = np.arange(f) / fps
     for _ in range(12):
-        seconds = np.arange(f) / fps
         curve = np.zeros((f, 3))
         for axis, share in enumerate((0.5, 1.0, 0.38)):
-            for overtone, weight in ((0.55, 0.7), (1.0, 1.0), (1.7, 0.35)):
-                phase = np.random.default_rng([int(rng.bit_generator.state["state"]["state"] % 2**31), axis, int(overtone * 100)])
-                wave = hertz * overtone * (0.9 + 0.2 * phase.random()) * (1 + 0.17 * axis)
-                curve[:, axis] += share * weight * np.sin(2 * np.pi * (wave * seconds + phase.random()))
+            for k, (overtone, weight) in enumerate(((0.55, 0.7), (1.0, 1.0), (1.7, 0.35))):
+                detune, phase = luck[axis, k]
+                wave = hertz * overtone * (0.9 + 0.2 * detune) * (1 + 0.17 * axis)
+                curve[:, axis] += share * weight * np.sin(2 * np.pi * (wave * seconds + phase))
         measured = float(rotation_speed((curve * 1e-2).astype(np.float64))[1:].mean()) * 1e2
         curve *= speed / max(measured, 1e-9)
         if np.all(np.abs(curve).max(axis=0) <= LIMITS_DEG * 0.98):
@@ -152,7 +153,9 @@ def _gaze(rng: np.random.Generator, f: int, fps: float, *, quiet: bool) -> dict[
     return {k: v.astype(np.float32) for k, v in tracks.items()}
 
 
-def _express(actions: dict[str, Array], rng: np.random.Generator, loud: NDArray[np.float64], fps: float, style: Style) -> None:
+def _express(
+    actions: dict[str, Array], rng: np.random.Generator, loud: NDArray[np.float64], fps: float, style: Style
+) -> None:
     """Brows and eyes follow the loudness, more when singing; a faint steady mood."""
     f = len(loud)
     slow = _smoothed(rng.standard_normal(f), 0.7 * fps) if f > 1 else np.zeros(f)

@@ -72,7 +72,7 @@ class HeadRenderer:
             mouth_open[i] = inside * 1000.0 / (size * self.supersample) ** 2
             develop(self._picture, self.supersample, _SRGB, frames[i])
             for name, part in model.parts.items():
-                boxes[name][i] = _box(points[part] / self.supersample, name, size)
+                boxes[name][i] = _box(points[part] / np.float32(self.supersample), name, size)
         jaw = performance.actions.get("jawOpen", np.zeros(f, np.float32))
         speed = rotation_speed(performance.rotation_deg)
         return RenderedClip(

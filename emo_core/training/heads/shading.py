@@ -6,6 +6,8 @@ sample, tone-mapped; and how many samples show the inside of the mouth.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -13,11 +15,12 @@ from numpy.typing import NDArray
 from .geometry import CLOTH, EYE, HAIR, MOUTH, SKIN, SOCKET, TEETH, TONGUE
 
 Array = NDArray[np.float32]
-# Columns of the vertex attributes. Place: on the template (x, z); in the eye (x, z from its axis); on the hair (across, along).
+# Columns of the vertex attributes. Place: on the template (x, z); in the eye (x, z from its axis); on hair (across, along).
 AO, KEY, PLACE_X, PLACE_Z, LIPS, LASH, COLLAR = range(7)
 N_ATTRIBUTES = 7
 # Rows of the palette, linear light.
-LIP_COLOUR, IRIS_COLOUR, HAIR_COLOUR, CLOTH_COLOUR, LASH_COLOUR, SKIN_COLOUR, KEY_LIGHT, FILL_LIGHT, SKY_LIGHT, RIM_LIGHT = range(10)
+LIP_COLOUR, IRIS_COLOUR, HAIR_COLOUR, CLOTH_COLOUR, LASH_COLOUR = range(5)
+KEY_LIGHT, FILL_LIGHT, SKY_LIGHT, RIM_LIGHT = range(5, 9)
 # Rows of the directions, unit vectors towards the light.
 KEY_WAY, FILL_WAY, RIM_WAY = range(3)
 IRIS_RADIUS = np.float32(0.0060)  # metres; a human iris is 11.7 mm across
@@ -25,7 +28,7 @@ PUPIL_RADIUS = np.float32(0.0023)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _step(x: float, low: float, high: float) -> float:
+def _step(x: Any, low: Any, high: Any) -> Any:
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
@@ -95,7 +98,7 @@ def shade(
 ) -> int:  # fmt: skip
     """Colour every sample of `picture` (H, W, 3), which comes filled with the background; returns samples inside the mouth.
 
-    `vertices`, `normals` (v, 3); `attributes` (v, N_ATTRIBUTES); `palette` (10, 3); `ways` (3, 3); `camera` (3,) its place.
+    `vertices`, `normals` (v, 3); `attributes` (v, N_ATTRIBUTES); `palette` (9, 3); `ways` (3, 3); `camera` (3,) its place.
     """
     inside = 0
     at = np.empty(N_ATTRIBUTES, np.float32)
@@ -113,12 +116,16 @@ def shade(
             for i in range(3):
                 n[i] = wa * normals[a, i] + wb * normals[b, i] + wc * normals[c, i]
                 view[i] = camera[i] - (wa * vertices[a, i] + wb * vertices[b, i] + wc * vertices[c, i])
-            n /= np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) + np.float32(1e-12)
-            view /= np.sqrt(view[0] * view[0] + view[1] * view[1] + view[2] * view[2])
+            short = np.float32(1.0) / np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2] + np.float32(1e-12))
+            near = np.float32(1.0) / np.sqrt(view[0] * view[0] + view[1] * view[1] + view[2] * view[2])
+            for i in range(3):  # plain loops: array expressions would allocate per sample
+                n[i] *= short
+                view[i] *= near
             facing = n[0] * view[0] + n[1] * view[1] + n[2] * view[2]
             m = material[t]
             if facing < 0.0 and m == HAIR:
-                n *= np.float32(-1.0)
+                for i in range(3):
+                    n[i] = -n[i]
                 facing = -facing
             _albedo(m, at, texture, palette, colour)
             if m == MOUTH or m == TEETH or m == TONGUE:
@@ -156,25 +163,27 @@ def _light(
         gloss = 0.95 * np.exp(-spot / 2.2e-6) + 0.04 * max(h, 0.0) ** 20
     elif material == TEETH or material == TONGUE:
         gloss = 0.10 * max(h, 0.0) ** 30 * shadow
-    elif material == HAIR:  # a band across strands that run down the head: bright where the normal halves light and view
+    elif (
+        material == HAIR
+    ):  # a band across strands that run down the head: bright where the normal halves light and view
         across = 1.0 - (n[2] * 0.92 - hz / np.sqrt(hx * hx + hy * hy + hz * hz)) ** 2 * 7.0
         gloss = 0.42 * max(across, 0.0) ** 3 * max(key + 0.25, 0.0) * shadow
+    leak = 0.14 * (1.0 - shadow) * ao if flesh else 0.0
     for i in range(3):
         wrap = (0.42, 0.24, 0.18)[i] if flesh else 0.15  # red light travels farther under the skin
-        lit = max(0.0, (key + wrap) / (1.0 + wrap)) * (shadow if i > 0 else shadow + 0.14 * (1.0 - shadow) * ao if flesh else shadow)
+        lit = max(0.0, (key + wrap) / (1.0 + wrap)) * (shadow + leak if i == 0 else shadow)
         light = palette[KEY_LIGHT, i] * lit
         light += palette[FILL_LIGHT, i] * max(0.0, (fill + 0.35) / 1.35) * ao
         light += palette[SKY_LIGHT, i] * sky
         shine = gloss * palette[KEY_LIGHT, i]
         if material == HAIR:
-            shine *= 0.25 * palette[HAIR_COLOUR, i] + 0.05
-            shine += 0.8 * palette[HAIR_COLOUR, i] * gloss * palette[KEY_LIGHT, i]
+            shine *= 1.05 * palette[HAIR_COLOUR, i] + 0.05
         colour[i] = colour[i] * light + shine + palette[RIM_LIGHT, i] * edge * (0.25 + 0.75 * colour[i])
 
 
 @njit(cache=True, fastmath=True, nogil=True)
 def develop(picture: Array, supersample: int, table: NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
-    """Average supersample^2 samples of `picture` in linear light into `frame` (H, W, 3), through a table of 4096 sRGB values."""
+    """Average supersample^2 samples of `picture` in linear light into `frame` (H, W, 3), by a table of 4096 sRGB values."""
     share = np.float32(4095.0 / (supersample * supersample))
     for y in range(frame.shape[0]):
         for x in range(frame.shape[1]):

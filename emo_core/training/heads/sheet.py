@@ -23,7 +23,7 @@ _POSES: tuple[Pose, ...] = (
     ({"jawOpen": 0.3, "mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25}, (0, 6, 0)),
     ({"jawOpen": 0.6, "browInnerUp": 0.4, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}, (-4, -10, 2)),
     ({"mouthPucker": 0.8, "mouthFunnel": 0.5, "jawOpen": 0.15}, (3, 0, -4)),
-    ({"mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "jawOpen": 0.12, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}, (0, 16, 0)),
+    ({"mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "jawOpen": 0.12}, (0, 16, 0)),
     ({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0, "mouthPressLeft": 0.5, "mouthPressRight": 0.5}, (6, -18, 0)),
 )
 
@@ -36,7 +36,9 @@ def poses(chosen: Sequence[Pose]) -> Performance:
     return Performance(tracks, rotation, np.zeros_like(rotation))
 
 
-def contact_sheet(seeds: Sequence[int], *, size: int = 128, columns: int = 6, expressions: bool = False) -> NDArray[np.uint8]:
+def contact_sheet(
+    seeds: Sequence[int], *, size: int = 128, columns: int = 6, expressions: bool = False
+) -> NDArray[np.uint8]:
     """(rows*size, columns*size, 3) pictures of these identities."""
     renderer = HeadRenderer(size=size)
     chosen = _POSES[:columns] if expressions else _POSES[:1]

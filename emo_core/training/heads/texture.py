@@ -7,16 +7,16 @@ columns, 3), 0.8 mm a texel; the shading looks a vertex's colour up by its place
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .identity import Colour, Face
+from .identity import Face
 
 Array = NDArray[np.float32]
 LEFT, RIGHT, BOTTOM, TOP = -0.11, 0.11, -0.16, 0.13  # metres on the template
 TEXEL = 0.0008  # metres
 
 
-def linear(colour: Colour | Array) -> Array:
+def linear(colour: ArrayLike) -> Array:
     """sRGB (0..1) to linear light."""
     c = np.asarray(colour, dtype=np.float32)
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
