@@ -92,9 +92,13 @@ def train_vae(options: Options) -> None:
 
 
 def train_audio(options: Options) -> None:
-    from .audio_encoder import train_audio_encoder
+    from .audio_encoder import EncoderTraining
+    from .audio_encoder import train as train_encoder
+    from .voices.corpus import VoiceCorpus
 
-    train_audio_encoder(options.root / "voices", options.root / "audio", minutes=options.minutes, seed=options.seed)
+    settings = EncoderTraining(minutes=options.minutes, seed=options.seed)
+    corpus = VoiceCorpus(options.root / "voices")
+    train_encoder(corpus, options.root / "audio", options.config.audio_encoder, settings)
 
 
 @torch.no_grad()
@@ -158,8 +162,30 @@ def train_stage(options: Options, stage: int) -> None:
             batch = {name: value.to(device) for name, value in probe_batch.items()}
             return audio_gap(step, batch) if settings.audio else {}
 
-    loop = replace(options.loop(_stage_folder(options, stage)), find_unused=not settings.temporal)
+    loop = replace(
+        options.loop(_stage_folder(options, stage)),
+        find_unused=not settings.temporal,
+        leave_out=("model.vae.", "model.audio_encoder."),
+    )
     train(step, batches, loop, groups=optimizer_groups(step, audio_lr_scale=3.0), probe=probe)
+
+
+def export(options: Options) -> None:
+    """Put the trained parts together and write them in float16, as they ship: stage weights from `start_from`."""
+    from ..weights.file import save_model
+    from .checkpoint import find_checkpoint, load_shards
+
+    model = EmoModel(options.config)
+    model.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
+    model.audio_encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
+    checkpoint = find_checkpoint((options.start_from or options.root / "stage3") / "checkpoint")
+    if checkpoint is None:
+        raise FileNotFoundError("no checkpoint of a stage: give --start-from")
+    averaged = {k.removeprefix("model."): v for k, v in load_shards(checkpoint, "average").items()}
+    model.load_state_dict(averaged, strict=False)
+    log.info("%d tensors from %s", len(averaged), checkpoint)
+    for path in save_model(model, options.root / "export"):
+        log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
 
 
 def _stage_folder(options: Options, stage: int) -> str:
@@ -180,6 +206,7 @@ STEPS: dict[str, Callable[[Options], None]] = {
     "stage1": partial(train_stage, stage=1),
     "stage2": partial(train_stage, stage=2),
     "stage3": partial(train_stage, stage=3),
+    "export": export,
 }
 
 

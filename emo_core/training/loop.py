@@ -1,4 +1,4 @@
-"""The training loop under every stage: accelerate, a time budget, warm-up, cosine decay, clipping, EMA, checkpoints, a log.
+"""The training loop under every stage: accelerate, a time budget, warm-up and decay, clipping, EMA, checkpoints, a log.
 
 A stage is a module whose forward turns a batch into (loss, parts to log), and a function from (step, rank) to a batch.
 One process per core with one thread each is the fastest on a CPU; the same code runs on one GPU or under
@@ -43,6 +43,7 @@ class LoopSettings:
     save_every_s: float = 60.0
     log_every_s: float = 15.0
     channels_last: bool = True
+    leave_out: tuple[str, ...] = ()  # prefixes of parameters that other files hold already
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
 
 
@@ -79,8 +80,9 @@ def train(
     for group in groups:
         group["lr_scale"] = group.get("lr_scale", 1.0)
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
-    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    average = {name: p.detach().clone() for name, p in trained.items()}
+    kept = {name: p for name, p in module.named_parameters() if not name.startswith(settings.leave_out or ("-",))}
+    trained = {name: p for name, p in kept.items() if p.requires_grad}
+    average = {name: p.detach().clone() for name, p in kept.items()}
     checkpoint = find_checkpoint(settings.folder / "checkpoint")
     if checkpoint:
         counters = load_counters(checkpoint)
@@ -96,7 +98,7 @@ def train(
     def save() -> None:
         if accelerator.is_main_process:
             save_checkpoint(
-                settings.folder / "checkpoint", trained, average=average, optimizer=optimizer, counters=counters
+                settings.folder / "checkpoint", kept, average=average, optimizer=optimizer, counters=counters
             )
 
     recent: list[Parts] = []
@@ -144,7 +146,7 @@ def _agree(accelerator: Any, trained_s: float) -> float:
 
 @torch.no_grad()
 def _update_average(average: Batch, trained: dict[str, nn.Parameter], decay: float) -> None:
-    torch._foreach_lerp_(list(average.values()), [p.detach() for p in trained.values()], 1 - decay)
+    torch._foreach_lerp_([average[n] for n in trained], [p.detach() for p in trained.values()], 1 - decay)
 
 
 def _log_line(path: Path, line: dict[str, Any]) -> None:

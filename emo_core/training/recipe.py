@@ -7,10 +7,11 @@ never trained on, half of them in a voice that was never trained on, half still 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from .heads.dataset import HeadJob
+from .heads.performance import Style
 from .voices.corpus import Split, VoiceCorpus
 
 TEST_IDENTITIES = 1_000_000
@@ -20,8 +21,8 @@ TEST_IDENTITIES = 1_000_000
 class HeadsRecipe:
     """How many clips of how many frames; one identity each."""
 
-    clips: int = 1200
-    frames: int = 48
+    clips: int = 1100
+    frames: int = 44
     test_clips: int = 40
     test_frames: int = 75
     still_share: float = 0.5
@@ -29,12 +30,12 @@ class HeadsRecipe:
     seed: int = 0
 
 
-def head_jobs(corpus: VoiceCorpus, recipe: HeadsRecipe) -> list[dict[str, Any]]:
+def head_jobs(corpus: VoiceCorpus, recipe: HeadsRecipe) -> list[HeadJob]:
     """Arguments of heads.dataset.render_dataset for every clip."""
     rng = np.random.default_rng((recipe.seed, 17))
-    jobs = []
+    jobs: list[HeadJob] = []
     for identity in range(recipe.clips):
-        style = "still" if rng.random() < recipe.still_share else "talking"
+        style: Style = "still" if rng.random() < recipe.still_share else "talking"
         if style == "talking" and rng.random() < recipe.singing_share / (1 - recipe.still_share):
             style = "singing"
         jobs.append(_job(rng, corpus, "train", identity=identity, style=style, frames=recipe.frames))
@@ -47,8 +48,8 @@ def head_jobs(corpus: VoiceCorpus, recipe: HeadsRecipe) -> list[dict[str, Any]]:
 
 
 def _job(
-    rng: np.random.Generator, corpus: VoiceCorpus, voices: Split, *, identity: int, style: str, frames: int
-) -> dict[str, Any]:
+    rng: np.random.Generator, corpus: VoiceCorpus, voices: Split, *, identity: int, style: Style, frames: int
+) -> HeadJob:
     pool = corpus.utterances(voices)
     frames = min(frames, max(len(u.loudness) for u in pool))
     long_enough = [index for index, u in enumerate(pool) if len(u.loudness) >= frames]
@@ -56,15 +57,16 @@ def _job(
     start = int(rng.integers(len(pool[index].loudness) - frames + 1))
     window = slice(start, start + frames)
     speed = {"still": None, "talking": rng.uniform(0.05, 1.2), "singing": rng.uniform(0.8, 2.0)}[style]
-    return {
-        "identity_seed": identity,
-        "style": style,
-        "speed": None if speed is None else float(speed),
-        "mouth": {name: track[window] for name, track in pool[index].mouth.items()},
-        "loudness": pool[index].loudness[window],
-        "utterance": utterance_id(voices, index) + f"@{start}",
-        "split": "train" if voices == "train" else "test",
-    }
+    return HeadJob(
+        identity=identity,
+        style=style,
+        speed=None if speed is None else float(speed),
+        mouth={name: track[window] for name, track in pool[index].mouth.items()},
+        loudness=pool[index].loudness[window],
+        utterance=f"{utterance_id(voices, index)}@{start}",
+        split="train" if voices == "train" else "test",
+        seed=identity,
+    )
 
 
 def utterance_id(split: str, index: int) -> str:
