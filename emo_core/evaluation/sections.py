@@ -1,0 +1,201 @@
+"""The other sections of the table: identity, seams, still regions, face region, speed, signal-to-noise.
+
+In: a `Studio`. Out: rows. The bars are those of issue 2, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from . import identity
+from .faces import FaceTrack, follow, share_inside
+from .lipsync import lip_rows
+from .pictures import colour_drift, frame_differences, psnr, seam_ratio, still_mask
+from .readers import embed_faces
+from .report import Bar, Row
+from .takes import SPEEDS, Pictures, Studio
+from .tracks import rank_correlation
+
+EVERY = 5  # every fifth frame is looked at for identity: neighbours are alike
+DRIFT_WINDOW = 25  # frames: one second
+INSIDE_TOLERANCE = 2.0  # pixels that a box may reach out: the mesh's own jitter at 128 pixels
+
+
+def identity_rows(studio: Studio) -> list[Row]:
+    """Nearest of 20 portraits, and drift over the long video."""
+    section = "identity"
+    bank = _bank(studio)
+    generated = [_vectors(take.frames[::EVERY], _every(take.face)) for take in studio.right]
+    truth = [_vectors(case.frames[::EVERY], follow(case.frames[::EVERY])) for case in studio.tests.cases]
+    note = f"every {EVERY}th frame of {len(generated)} clips"
+    rows = [
+        Row(
+            section, f"portrait is the nearest of {len(bank)}, share", _nearest(generated, bank), Bar(">=", 0.95), note
+        ),
+        Row(section, "the same on the truth's frames", _nearest(truth, bank), note="what the embedder can tell"),
+    ]
+    pairs = [identity.own_and_nearest_other(v, bank, i) for i, v in enumerate(generated) if len(v)]
+    if pairs:
+        own, other = np.mean(pairs, axis=0)
+        rows.append(
+            Row(section, "distance to the portrait", own, note=f"to the nearest other {other:.2f} (1 - cosine)")
+        )
+    return rows + _drift_rows(studio, section)
+
+
+def _drift_rows(studio: Studio, section: str) -> list[Row]:
+    rows = []
+    for take in studio.long:
+        seconds = f"{len(take.frames) / 25:.0f} s"
+        change = colour_drift(take.frames, DRIFT_WINDOW)
+        rows.append(Row(section, f"colour drift over {seconds}, 1/255", change, Bar("<=", 2), "largest of any channel"))
+        ends = [follow(part) for part in (take.frames[:DRIFT_WINDOW], take.frames[-DRIFT_WINDOW:])]
+        vectors = [
+            _vectors(p, f) for p, f in zip((take.frames[:DRIFT_WINDOW], take.frames[-DRIFT_WINDOW:]), ends, strict=True)
+        ]
+        moved = identity.drift(np.concatenate(vectors), DRIFT_WINDOW) if all(len(v) for v in vectors) else float("nan")
+        rows.append(Row(section, f"identity drift over {seconds}", moved, note="1 - cosine, first against last second"))
+    return rows
+
+
+def seam_rows(studio: Studio) -> list[Row]:
+    """Jumps where clips meet."""
+    section, bar = "seams (difference at clip borders over the median inside)", Bar("<=", 1.5)
+    short = [seam_ratio(take.frames, take.borders) for take in studio.right]
+    rows = [Row(section, "clips of the test set", _mean(short), bar, f"worst {_worst(short):.2f}")]
+    for take in studio.long:
+        note = f"{len(take.borders)} borders"
+        rows.append(Row(section, "long video", seam_ratio(take.frames, take.borders), bar, note))
+    return rows
+
+
+def still_rows(studio: Studio) -> list[Row]:
+    """Flicker of what should hold still: everything but mouth and eyes of heads that do not turn."""
+    section = "still regions (frame-to-frame difference, 1/255, still heads, outside mouth and eyes)"
+    made: list[float] = []
+    decoded: list[float] = []
+    true: list[float] = []
+    for take, through in zip(studio.right, studio.decoded, strict=True):
+        case = take.case
+        if not case.moving:
+            height, width = case.frames.shape[1:3]
+            where = still_mask((height, width), case.mouth_box, case.eye_box)
+            videos = ((made, take.frames), (decoded, through), (true, case.frames))
+            for kept, video in videos:
+                kept.append(float(frame_differences(video, where).mean()))
+    ratio = _mean(made) / max(_mean(decoded), 1e-9)
+    return [
+        Row(section, "over the truth's, both through the VAE", ratio, Bar("<=", 4), f"{len(made)} clips"),
+        Row(section, "over the truth's as rendered", _mean(made) / max(_mean(true), 1e-9)),
+        Row(section, "generated", _mean(made)),
+        Row(section, "truth through the VAE", _mean(decoded)),
+        Row(section, "truth as rendered", _mean(true)),
+    ]
+
+
+def region_rows(studio: Studio) -> list[Row]:
+    """Does the face stay where it was told to stay?"""
+    section = "face region"
+    shares = [share_inside(t.face.boxes, t.region, INSIDE_TOLERANCE) if t.face else 0.0 for t in studio.right]
+    truth = []
+    for take in studio.right:
+        face = follow(take.case.frames[::EVERY])
+        truth.append(share_inside(face.boxes, take.region, INSIDE_TOLERANCE) if face else 0.0)
+    note = f"box of the face mesh, {INSIDE_TOLERANCE:g} px tolerance"
+    return [
+        Row(section, "share of frames with the face inside", _mean(shares), note=note),
+        Row(section, "the same on the truth's frames", _mean(truth)),
+    ]
+
+
+def speed_rows(studio: Studio) -> list[Row]:
+    """Measured head rotation at each setting, degrees per frame (mesh, smoothed over 5 frames)."""
+    section = "speed (measured head rotation, degrees per frame)"
+    if studio.model.speed_layers is None:
+        return []
+    measured = {}
+    rows = []
+    for speed, takes in studio.at_speeds.items():
+        measured[speed] = _mean([float(take.face.speed_deg.mean()) if take.face else float("nan") for take in takes])
+        name = "without a setting" if speed is None else f"setting {speed:g}"
+        rows.append(Row(section, name, measured[speed], note=f"{len(takes)} clips"))
+    rises = rank_correlation(SPEEDS, [measured[speed] for speed in SPEEDS])
+    rows.append(Row(section, "rises with the setting (rank correlation)", rises, Bar(">=", 0.99)))
+    return rows + _speed_of_truth(studio, section)
+
+
+def _speed_of_truth(studio: Studio, section: str) -> list[Row]:
+    """How well the measure itself does: the mesh on moving true heads."""
+    moving = [case for case in studio.tests.cases if case.moving][:2]
+    faces = [follow(case.frames) for case in moving]
+    read = _mean([float(face.speed_deg.mean()) for face in faces if face is not None])
+    true = _mean([float(case.speed_deg.mean()) for case in moving])
+    return [Row(section, "the measure on true moving heads", read, note=f"true speed {true:.2f}")]
+
+
+def psnr_rows(studio: Studio) -> list[Row]:
+    """Signal-to-noise ratio in dB: of the VAE alone, of generated still heads, of the portrait held still."""
+    section, cases = "PSNR, dB (unseen people)", studio.tests.cases
+    truth = np.concatenate([case.frames for case in cases])
+    decoded = np.concatenate(studio.decoded)
+    mouth, eyes = (np.concatenate(boxes) for boxes in ([c.mouth_box for c in cases], [c.eye_box for c in cases]))
+    rows = [
+        Row(section, "VAE, whole picture", psnr(decoded, truth), Bar(">=", 31)),
+        Row(section, "VAE, mouth", psnr(decoded, truth, mouth), Bar(">=", 29)),
+        Row(section, "VAE, eyes", psnr(decoded, truth, eyes), Bar(">=", 29)),
+    ]
+    takes = [take for take in studio.right if not take.case.moving]
+    if takes:
+        still, boxes = np.concatenate([t.case.frames for t in takes]), np.concatenate([t.case.mouth_box for t in takes])
+        made = np.concatenate([t.frames for t in takes])
+        copied = np.concatenate([np.broadcast_to(t.case.portrait, t.frames.shape) for t in takes])
+        for name, video in (("generated", made), ("the portrait, copied", copied)):
+            note = f"mouth {psnr(video, still, boxes):.1f}"
+            rows.append(Row(section, f"{name}, still heads, whole picture", psnr(video, still), note=note))
+    return rows
+
+
+SECTIONS: Mapping[str, Callable[[Studio], list[Row]]] = {
+    "psnr": psnr_rows,
+    "lipsync": lip_rows,
+    "identity": identity_rows,
+    "seams": seam_rows,
+    "still": still_rows,
+    "region": region_rows,
+    "speed": speed_rows,
+}
+
+
+def _bank(studio: Studio) -> identity.Vectors:
+    """Unit vectors (p, d) of all portraits, the cases' first."""
+    portraits = [*(case.portrait for case in studio.tests.cases), *studio.tests.others]
+    rows = []
+    for portrait in portraits:
+        vectors = _vectors(portrait[None], follow(portrait[None]))
+        rows.append(vectors[0] if len(vectors) else np.zeros(64, np.float32))
+    return np.stack(rows)
+
+
+def _vectors(frames: Pictures, face: FaceTrack | None) -> identity.Vectors:
+    return np.zeros((0, 64), np.float32) if face is None else embed_faces(frames, face)
+
+
+def _every(face: FaceTrack | None) -> FaceTrack | None:
+    return None if face is None else FaceTrack(face.landmarks[::EVERY], face.found[::EVERY])
+
+
+def _nearest(vectors: list[identity.Vectors], bank: identity.Vectors) -> float:
+    """A video without a face is of nobody."""
+    return _mean([identity.nearest_share(v, bank, i) if len(v) else 0.0 for i, v in enumerate(vectors)])
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _worst(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return max(known, default=float("nan"))

@@ -1,0 +1,196 @@
+"""The test set: people, sentences and a voice that training never saw, with the truth about every frame.
+
+In: a `TruthSpec` and a folder. Out: `Case`s, rendered once and read from the folder ever after, so that an evaluation
+can be repeated where neither flite nor anny is installed. Everything follows from the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EmoInputError
+from ..training.recipe import TEST_IDENTITIES
+
+if TYPE_CHECKING:
+    from ..training.heads.render import HeadRenderer, RenderedClip
+    from ..training.voices.corpus import VoiceCorpus, VoiceRecord
+
+log = logging.getLogger(__name__)
+
+Voices = Literal[
+    "sentences", "voice"
+]  # unseen sentences of the training's voices; an unseen voice (other sentences too)
+FPS = 25.0  # of the voices' tracks
+SAMPLE_RATE = 16_000
+FIRST_IDENTITY = TEST_IDENTITIES + 5000  # beyond those whose clips training looks at to choose its settings
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TruthSpec:
+    """`cases` clips of `frames` frames, one person each; portraits of `people` persons in all, the cases' first."""
+
+    cases: int = 16
+    frames: int = 75
+    people: int = 20
+    size: int = 128
+    seed: int = 0
+    long_frames: int = 750  # of the sound for the long video
+
+
+@dataclass(frozen=True)
+class Case:
+    """One person speaking. Boxes (f, 4) in pixels; `mouth_open` and `jaw` (f,) as in training/heads/render.py;
+    `samples` (t,) float32 at 16 kHz; `portrait` (H, W, 3) uint8, the person at rest, eyes open; `portrait_box` (4,)."""
+
+    name: str
+    voices: str
+    moving: bool
+    frames: NDArray[np.uint8]
+    face_box: NDArray[np.float32]
+    mouth_box: NDArray[np.float32]
+    eye_box: NDArray[np.float32]
+    mouth_open: NDArray[np.float32]
+    jaw: NDArray[np.float32]
+    speed_deg: NDArray[np.float32]
+    samples: NDArray[np.float32]
+    portrait: NDArray[np.uint8]
+    portrait_box: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TruthSet:
+    """`others` (p, H, W, 3) uint8: portraits of further people; `long_samples` (t,): test sentences in a row."""
+
+    spec: TruthSpec
+    cases: tuple[Case, ...]
+    others: NDArray[np.uint8]
+    long_samples: NDArray[np.float32] = field(repr=False)
+
+
+def load_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> TruthSet:
+    """The test set of this spec in `folder`, made first if it is not there.
+
+    `voices` is a corpus that training/voices wrote; without one a small one is made, which needs flite.
+    """
+    note = folder / "testset.json"
+    wanted = {"format": _FORMAT, **asdict(spec)}
+    if not note.exists() or json.loads(note.read_text()) != wanted:
+        _make(folder, spec, voices)
+        note.write_text(json.dumps(wanted))
+    cases = tuple(_read(folder / f"case-{i:03d}.npz") for i in range(spec.cases))
+    with np.load(folder / "others.npz", allow_pickle=False) as more:
+        return TruthSet(spec, cases, more["portraits"], more["samples"].astype(np.float32) / 32767)
+
+
+def _make(folder: Path, spec: TruthSpec, voices: Path | None) -> None:
+    if spec.cases > spec.people:
+        raise EmoInputError("clips", f"{spec.cases}", f"at most {spec.people}", "Every clip needs a person of its own.")
+    try:
+        from ..training.heads.render import HeadRenderer
+        from ..training.voices.corpus import VoiceCorpus, build_corpus
+    except ImportError as error:
+        remedy = "Install the training requirements, or give --testset the folder of an earlier evaluation."
+        raise EmoInputError("test set", f"no {error.name}", "the packages that draw test heads", remedy) from error
+    log.info("drawing %d test clips and %d portraits into %s", spec.cases, spec.people, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The test sentences of a corpus depend on its seed, not on its size: a twentieth of a corpus is enough.
+    corpus = VoiceCorpus(voices) if voices else build_corpus(folder / "voices", minutes=4.0, seed=1000 + spec.seed)
+    renderer = HeadRenderer(spec.size, cache=folder)
+    for index in range(spec.cases):
+        case = _draw(renderer, corpus, spec, index)
+        arrays: dict[str, Any] = {f.name: getattr(case, f.name) for f in fields(Case)}
+        arrays["samples"] = _as_int16(case.samples)
+        np.savez_compressed(folder / f"case-{index:03d}.npz", **arrays)
+    others = [_portrait(renderer, FIRST_IDENTITY + i, FPS).frames[0] for i in range(spec.cases, spec.people)]
+    size = spec.size
+    portraits = np.stack(others) if others else np.zeros((0, size, size, 3), np.uint8)
+    np.savez_compressed(folder / "others.npz", portraits=portraits, samples=_as_int16(_long_sound(corpus, spec)))
+
+
+def _draw(renderer: HeadRenderer, corpus: VoiceCorpus, spec: TruthSpec, index: int) -> Case:
+    """Case `index`: the four kinds (sentences or voice, still or moving) take turns."""
+    from ..training.heads.identity import sample_identity
+    from ..training.heads.performance import perform
+
+    rng = np.random.default_rng((spec.seed, 91, index))
+    voices: Voices = "sentences" if index % 2 == 0 else "voice"
+    moving = index % 4 >= 2
+    record, start = _utterance(
+        rng, corpus.utterances("test_sentences" if index % 2 == 0 else "test_voice"), spec.frames
+    )
+    window = slice(start, start + spec.frames)
+    performance = perform(
+        {name: track[window] for name, track in record.mouth.items()},
+        record.loudness[window],
+        fps=FPS,
+        seed=FIRST_IDENTITY + index,
+        style="talking" if moving else "still",
+        speed=float(rng.uniform(0.1, 1.0)) if moving else None,
+    )
+    identity = sample_identity(FIRST_IDENTITY + index)
+    clip, portrait = renderer.render(identity, performance), _portrait(renderer, FIRST_IDENTITY + index, FPS)
+    per_frame = int(SAMPLE_RATE / FPS)
+    return Case(
+        name=f"{index:03d}-{voices}-{'moving' if moving else 'still'}",
+        voices=voices,
+        moving=moving,
+        frames=clip.frames,
+        face_box=clip.face_box,
+        mouth_box=clip.mouth_box,
+        eye_box=clip.eye_box,
+        mouth_open=clip.mouth_open,
+        jaw=clip.jaw,
+        speed_deg=clip.speed_deg,
+        samples=record.samples[start * per_frame : (start + spec.frames) * per_frame],
+        portrait=portrait.frames[0],
+        portrait_box=portrait.face_box[0],
+    )
+
+
+def _portrait(renderer: HeadRenderer, identity: int, fps: float) -> RenderedClip:
+    """The person at rest: mouth shut, no movement; its first frame comes before any blink."""
+    from ..training.heads.identity import sample_identity
+    from ..training.heads.performance import perform
+
+    rest = perform({}, np.zeros(2, np.float32), fps=fps, seed=identity, style="still", speed=0.0)
+    return renderer.render(sample_identity(identity), rest)
+
+
+def _utterance(rng: np.random.Generator, pool: list[VoiceRecord], frames: int) -> tuple[VoiceRecord, int]:
+    """A random utterance of at least `frames` frames, and the frame where the clip starts."""
+    fitting = [record for record in pool if min(len(record.loudness), int(record.duration_s * FPS)) >= frames]
+    if not fitting:
+        raise EmoInputError("frames", f"{frames}", f"no more than the longest test sentence of {len(pool)}")
+    record = fitting[int(rng.integers(len(fitting)))]
+    return record, int(rng.integers(min(len(record.loudness), int(record.duration_s * FPS)) - frames + 1))
+
+
+def _long_sound(corpus: VoiceCorpus, spec: TruthSpec) -> NDArray[np.float32]:
+    """Test sentences one after the other, `long_frames` frames long."""
+    rng, wanted = np.random.default_rng((spec.seed, 92)), round(spec.long_frames / FPS * SAMPLE_RATE)
+    pool, parts, total = corpus.utterances("test_sentences"), [], 0
+    while total < wanted:
+        parts.append(pool[int(rng.integers(len(pool)))].samples)
+        total += len(parts[-1])
+    return np.concatenate(parts)[:wanted]
+
+
+def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.round(samples.clip(-1, 1) * 32767).astype(np.int16)
+
+
+def _read(path: Path) -> Case:
+    with np.load(path, allow_pickle=False) as file:
+        arrays: dict[str, Any] = {f.name: file[f.name] for f in fields(Case)}
+    arrays["samples"] = arrays["samples"].astype(np.float32) / 32767
+    arrays["name"], arrays["voices"] = str(arrays["name"]), str(arrays["voices"])
+    arrays["moving"] = bool(arrays["moving"])
+    return Case(**arrays)

@@ -1,0 +1,218 @@
+"""Train the two readers of generated frames: `python -m emo_core.evaluation.train_readers --heads runs/heads`.
+
+In: rendered heads (training split; the test split only measures). Out: the safetensors files of `readers`. The crops
+are spoilt as a generator spoils them: through a VAE if one is given, blurred, noisy, shifted, brighter or darker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .faces import anchor_of_truth, cut_squares, face_squares, mouth_squares
+from .readers import WEIGHTS, FaceEmbedder, MouthReader
+
+if TYPE_CHECKING:
+    from ..models.vae import VAE
+    from ..training.heads.dataset import HeadDataset
+
+log = logging.getLogger(__name__)
+
+_GROW = 1.25  # crops are kept this much larger than the readers see, so that they can be shifted
+_PEOPLE = 48  # different people in a batch of the embedder
+_TEMPERATURE = 0.1  # of the contrastive loss
+
+
+@dataclass(frozen=True)
+class Crops:
+    """`mouths` (m, 3, s, s) and `faces` (m, 3, s', s') uint8, `truth` (m, 2) opening and jaw, `person` (m,)."""
+
+    mouths: Tensor
+    faces: Tensor
+    truth: Tensor
+    person: Tensor
+
+
+def collect(heads: HeadDataset, split: str, per_clip: int, *, vae: VAE | None = None, seed: int = 0) -> Crops:
+    """Random frames of every clip of a split; every third clip goes through the VAE, if there is one."""
+    rng = np.random.default_rng(seed)
+    mouths: list[Tensor] = []
+    faces: list[Tensor] = []
+    truth: list[Tensor] = []
+    person: list[Tensor] = []
+    for number, index in enumerate(i for i, clip in enumerate(heads.clips) if clip["split"] == split):
+        clip = heads[index]
+        chosen = np.sort(rng.choice(len(clip.frames), min(per_clip, len(clip.frames)), replace=False))
+        frames = np.asarray(clip.frames)[chosen]
+        if vae is not None and number % 3 == 0:
+            frames = round_trip(vae, frames)
+        anchor = anchor_of_truth(np.asarray(clip.face_box)[chosen], np.asarray(clip.mouth_box)[chosen])
+        for squares, size, kept in (
+            (mouth_squares(anchor), MouthReader.size, mouths),
+            (face_squares(anchor), FaceEmbedder.size, faces),
+        ):
+            kept.append((cut_squares(frames, _grown(squares), round(size * _GROW)) * 255).round().byte())
+        opening = np.asarray(clip.mouth_open)[chosen] / 10 * (frames.shape[1] / anchor[:, 2]) ** 2
+        truth.append(torch.from_numpy(np.stack([opening, np.asarray(clip.jaw)[chosen]], axis=1)).float())
+        person.append(torch.full((len(chosen),), int(heads.clips[index]["identity"])))
+    return Crops(torch.cat(mouths), torch.cat(faces), torch.cat(truth), torch.cat(person))
+
+
+@torch.no_grad()
+def round_trip(vae: VAE, frames: np.ndarray, batch: int = 16) -> np.ndarray:
+    """Frames (f, H, W, 3) uint8 encoded and decoded."""
+    parts = []
+    for start in range(0, len(frames), batch):
+        pictures = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch])).permute(0, 3, 1, 2)
+        decoded = vae.decode(vae.encode(pictures.to(vae.device, vae.dtype) / 127.5 - 1)).float().cpu()
+        parts.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+def spoil(crops: Tensor, size: int, generator: torch.Generator, *, colour: float, mirror: bool = True) -> Tensor:
+    """(b, 3, s, s) uint8 -> (b, 3, size, size) in 0..1, each shifted, scaled, blurred, noisy and of another light."""
+    b = len(crops)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(b, *shape, generator=generator)
+
+    theta = torch.zeros(b, 2, 3)
+    flip = torch.where(torch.rand(b, generator=generator) < 0.5, -1.0, 1.0) if mirror else torch.ones(b)
+    scale, turn = uniform(0.92, 1.08) / _GROW, uniform(-0.08, 0.08)
+    theta[:, 0, 0], theta[:, 0, 1] = scale * flip, -turn * scale
+    theta[:, 1, 0], theta[:, 1, 1] = turn * scale * flip, scale
+    theta[:, :, 2] = uniform(-0.1, 0.1, 2)
+    x = F.grid_sample(
+        crops.float() / 255, F.affine_grid(theta, [b, 3, size, size], align_corners=False), align_corners=False
+    )
+    small = F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True, align_corners=False)
+    blurred = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
+    share = uniform(-0.6, 1.0, 1, 1, 1).clamp(min=0)
+    x = x + share * (blurred - x)
+    x = (x - 0.5) * uniform(1 - colour, 1 + colour, 1, 1, 1) + 0.5 + uniform(-colour, colour, 3, 1, 1) / 2
+    return x + uniform(-0.02, 0.03, 1, 1, 1).clamp(min=0) * torch.randn(x.shape, generator=generator)
+
+
+def train_reader(crops: Crops, seconds: float, *, batch: int = 128, seed: int = 0) -> MouthReader:
+    """Least squares on opening and jaw, both brought to unit variance."""
+    torch.manual_seed(seed)
+    net, generator = MouthReader(), torch.Generator().manual_seed(seed)
+    scale = crops.truth.std(dim=0)
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(crops.mouths), (batch,), generator=generator)
+        seen = spoil(crops.mouths[rows], net.size, generator, colour=0.12)
+        return F.smooth_l1_loss(net(seen) / scale, crops.truth[rows] / scale)
+
+    _fit(net, loss, seconds, "mouth reader")
+    return net
+
+
+def train_embedder(crops: Crops, seconds: float, *, seed: int = 0) -> FaceEmbedder:
+    """Two frames of each of many people: a frame must find its partner among them all (contrastive, both ways)."""
+    torch.manual_seed(seed)
+    net, generator = FaceEmbedder(), torch.Generator().manual_seed(seed)
+    members = [torch.nonzero(crops.person == p)[:, 0] for p in crops.person.unique()]
+
+    def loss() -> Tensor:
+        people = torch.randperm(len(members), generator=generator)[:_PEOPLE]
+        pairs = [members[p][torch.randint(len(members[p]), (2,), generator=generator)] for p in people.tolist()]
+        rows = torch.stack(pairs, dim=1).flatten()
+        vectors = net(spoil(crops.faces[rows], net.size, generator, colour=0.05, mirror=False))
+        first, second = vectors.chunk(2)
+        table, own = first @ second.T / _TEMPERATURE, torch.arange(len(first))
+        return (F.cross_entropy(table, own) + F.cross_entropy(table.T, own)) / 2
+
+    _fit(net, loss, seconds, "face embedder")
+    return net
+
+
+def _fit(net: nn.Module, loss: Callable[[], Tensor], seconds: float, name: str) -> None:
+    """AdamW; the learning rate falls with the time that has passed."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-3)
+    start, step, mean = time.monotonic(), 0, 0.0
+    while (share := (time.monotonic() - start) / seconds) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 30) * (1 - share)
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        step, mean = step + 1, float(value.detach()) if step == 0 else 0.95 * mean + 0.05 * float(value.detach())
+        if step % 200 == 0:
+            log.info("%s: %d steps, loss %.4f", name, step, mean)
+
+
+def _grown(squares: np.ndarray) -> np.ndarray:
+    middle = (squares[:, :2] + squares[:, 2:]) / 2
+    half = (squares[:, 2:] - squares[:, :2]) / 2 * _GROW
+    return np.concatenate([middle - half, middle + half], axis=1)
+
+
+@torch.no_grad()
+def accuracy(crops: Crops, reader: MouthReader, embedder: FaceEmbedder) -> dict[str, float]:
+    """On people never seen: correlation of opening and of jaw, share of frames nearest to their person."""
+    plain = torch.Generator().manual_seed(0)
+    read = reader(spoil(crops.mouths, reader.size, plain, colour=0.05, mirror=False))
+    found = {}
+    for column, name in enumerate(("opening", "jaw")):
+        found[f"{name}_r"] = float(torch.corrcoef(torch.stack([read[:, column], crops.truth[:, column]]))[0, 1])
+    vectors = embedder(spoil(crops.faces, embedder.size, plain, colour=0.02, mirror=False))
+    first = [int(torch.nonzero(crops.person == p)[0, 0]) for p in crops.person.unique()]
+    nearest = (vectors @ vectors[first].T).argmax(dim=1)
+    found["people"], found["nearest"] = float(len(first)), float((nearest == crops.person).float().mean())
+    return found
+
+
+def _save(net: MouthReader | FaceEmbedder, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, folder / net.weights)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train both readers and write their weights. Returns the exit status."""
+    from ..training.heads.dataset import HeadDataset
+
+    parser = argparse.ArgumentParser(prog="python -m emo_core.evaluation.train_readers", description=__doc__)
+    parser.add_argument("--heads", type=Path, required=True, help="folder of rendered heads")
+    parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini's kind)")
+    parser.add_argument("--seconds", type=float, default=80.0, help="for each of the two networks")
+    parser.add_argument("--per-clip", type=int, default=12, help="frames taken from a clip")
+    parser.add_argument("--output", type=Path, default=WEIGHTS)
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    heads, vae = HeadDataset(options.heads), None if options.vae is None else _load_vae(options.vae)
+    crops = collect(heads, "train", options.per_clip, vae=vae)
+    log.info("%d crops of %d people", len(crops.mouths), len(crops.person.unique()))
+    reader, embedder = train_reader(crops, options.seconds), train_embedder(crops, options.seconds)
+    log.info("unseen people: %s", accuracy(collect(heads, "test", 24, seed=1), reader.eval(), embedder.eval()))
+    _save(reader, options.output)
+    _save(embedder, options.output)
+    return 0
+
+
+def _load_vae(path: Path) -> VAE:
+    from safetensors.torch import load_file
+
+    from ..config import EMO_MINI
+    from ..models.vae import VAE
+
+    vae = VAE(EMO_MINI.vae)
+    vae.load_state_dict(load_file(path))
+    return vae.eval()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
