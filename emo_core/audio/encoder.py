@@ -54,6 +54,8 @@ class AudioEncoder(nn.Module):
         self.config = config
         model = Wav2Vec2Model(_transformers_config(config))
         self.feature_extractor = model.feature_extractor
+        # Otherwise transformers asks for the gradient of the sound itself whenever the module is in training mode.
+        self.feature_extractor._requires_grad = False
         self.feature_projection = model.feature_projection
         self.encoder = model.encoder
 
@@ -89,7 +91,8 @@ class AudioEncoder(nn.Module):
     def hidden_states(self, features: Tensor) -> Tensor:
         """(b, f, l, d) after each transformer layer, from CNN features (b, f, c).
 
-        transformers' own `hidden_states[1:]`: the last is `last_hidden_state`, the embedding (index 0) is left out.
+        transformers' own `hidden_states[1:]`: the last is `last_hidden_state` (with pre-norm that is after the final
+        LayerNorm, as in transformers 4; 5 lists it before), the embedding (index 0) is left out.
         """
         projected = self.feature_projection(features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
@@ -110,34 +113,24 @@ class AudioEncoder(nn.Module):
 def _transformers_config(config: AudioEncoderConfig) -> Any:
     from transformers import Wav2Vec2Config
 
-    # Dropout everywhere off: an encoder is frozen in all of EMO's stages, and our own pre-training augments instead.
-    silent = dict.fromkeys(
-        (
-            "hidden_dropout",
-            "attention_dropout",
-            "activation_dropout",
-            "feat_proj_dropout",
-            "layerdrop",
-            "mask_time_prob",
-        ),
-        0.0,
-    )
-    made = Wav2Vec2Config(
-        conv_dim=list(config.conv_dim),
-        conv_kernel=list(config.conv_kernel),
-        conv_stride=list(config.conv_stride),
-        num_feat_extract_layers=len(config.conv_dim),
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        intermediate_size=config.intermediate_size,
-        num_conv_pos_embeddings=config.pos_conv_kernel,
-        num_conv_pos_embedding_groups=config.pos_conv_groups,
-        feat_extract_norm=config.conv_norm,
-        conv_bias=config.conv_bias,
-        do_stable_layer_norm=config.pre_norm,
-        mask_feature_prob=0.0,
-        **silent,
-    )
+    settings: dict[str, Any] = {
+        "conv_dim": list(config.conv_dim),
+        "conv_kernel": list(config.conv_kernel),
+        "conv_stride": list(config.conv_stride),
+        "num_feat_extract_layers": len(config.conv_dim),
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.intermediate_size,
+        "num_conv_pos_embeddings": config.pos_conv_kernel,
+        "num_conv_pos_embedding_groups": config.pos_conv_groups,
+        "feat_extract_norm": config.conv_norm,
+        "conv_bias": config.conv_bias,
+        "do_stable_layer_norm": config.pre_norm,
+    }
+    # No dropout, no masking: the encoder is frozen in all of EMO's stages, and our own pre-training augments instead.
+    for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"):
+        settings[name] = 0.0
+    made = Wav2Vec2Config(**settings, mask_time_prob=0.0, mask_feature_prob=0.0)
     made._attn_implementation = "sdpa"
     return made

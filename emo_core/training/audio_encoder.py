@@ -39,6 +39,8 @@ FRAME = round(SAMPLE_RATE / FPS)  # samples
 PHONE_HZ = 100
 _PHONES_PER_FRAME = round(PHONE_HZ / FPS)
 JAW = MOUTH_ACTIONS.index("jawOpen")
+# What the eye notices first: the jaw, lips that close, lips that round.
+_IMPORTANCE = {"jawOpen": 6.0, "mouthPucker": 2.0, "mouthPressLeft": 2.0, "mouthPressRight": 2.0, "mouthRollLower": 2.0}
 _LEFT_OR_SINGLE = [i for i, action in enumerate(MOUTH_ACTIONS) if not action.endswith("Right")]
 _VOICED = np.asarray([phone in VOICED for phone in PHONES], np.float32)
 
@@ -186,8 +188,7 @@ def training_loss(
     samples, targets, frames = stream.batch(settings, step)
     readings = heads(encoder(samples, frames=frames))
     mouth, loud = targets["tracks"][..., :-1] / heads.mouth_std, targets["tracks"][..., -1]
-    importance = torch.ones(len(MOUTH_ACTIONS))
-    importance[JAW] = 6.0
+    importance = torch.tensor([_IMPORTANCE.get(action, 1.0) for action in MOUTH_ACTIONS])
     importance = importance / importance.sum()
     total = torch.zeros(())
     parts: dict[str, float] = {}

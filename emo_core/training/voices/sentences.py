@@ -9,75 +9,75 @@ import zlib
 
 import numpy as np
 
-_WORDS: dict[str, tuple[str, ...]] = {
-    "who": tuple(
-        "my mother|the old teacher|a young judge|our neighbour|the wise fisherman|your boy|this woman|the fifth player|"
-        "a cheerful painter|the village doctor|Barbara|Paul|Vivian|Joshua|Maggie|the photographer|a quiet poet|"
-        "the king of thieves|one of the brothers|nobody|everyone in the choir|the famous pianist|a grey wolf|"
-        "the youngest daughter|Thomas|Ruth|Oscar|Beth|the choirmaster|a puppet maker|my employer|the beekeeper".split(
-            "|"
-        )
+_LISTS = {
+    "who": (
+        "my mother|the old teacher|a young judge|our neighbour|the wise fisherman|your boy|this woman|"
+        "the fifth player|a cheerful painter|the village doctor|Barbara|Paul|Vivian|Joshua|Maggie|"
+        "the photographer|a quiet poet|the king of thieves|one of the brothers|nobody|everyone in the choir|"
+        "the famous pianist|a grey wolf|the youngest daughter|Thomas|Ruth|Oscar|Beth|the choirmaster|"
+        "a puppet maker|my employer|the beekeeper"
     ),
-    "thing": tuple(
-        "a wooden box|the blue umbrella|five fresh apples|a book of maps|the broken violin|some warm bread|a yellow fish|"
-        "the big copper bowl|a pair of shoes|the measuring cup|a thick wool blanket|an old photograph|the oily machine|"
-        "both garage doors|a small treasure|the path through the woods|a very loud trumpet|three thin feathers|her voice|"
-        "the last chocolate|a rough sketch|the coin|two orange balloons|the bath water|a mouthful of pudding|the vowels|"
-        "a beige jacket|the whole story|an unusual vision|the mayor's poem|a bunch of purple flowers|the toy piano".split(
-            "|"
-        )
+    "thing": (
+        "a wooden box|the blue umbrella|five fresh apples|a book of maps|the broken violin|some warm bread|"
+        "a yellow fish|the big copper bowl|a pair of shoes|the measuring cup|a thick wool blanket|"
+        "an old photograph|the oily machine|both garage doors|a small treasure|the path through the woods|"
+        "a very loud trumpet|three thin feathers|her voice|the last chocolate|a rough sketch|the coin|"
+        "two orange balloons|the bath water|a mouthful of pudding|the vowels|a beige jacket|the whole story|"
+        "an unusual vision|the mayor's poem|a bunch of purple flowers|the toy piano"
     ),
-    "did": tuple(
-        "bought|found|forgot|moved|pushed|showed me|threw away|caught|measured|painted|brought home|polished|wanted|"
-        "looked for|laughed about|asked for|dreamed of|watched|fixed|borrowed|put down|gave up|talked about|washed|"
-        "hid behind|wrapped|chose|sold|wove|admired|opened|covered|kept|bumped into|whispered about|jumped over".split(
-            "|"
-        )
+    "did": (
+        "bought|found|forgot|moved|pushed|showed me|threw away|caught|measured|painted|brought home|polished|"
+        "wanted|looked for|laughed about|asked for|dreamed of|watched|fixed|borrowed|put down|gave up|"
+        "talked about|washed|hid behind|wrapped|chose|sold|wove|admired|opened|covered|kept|bumped into|"
+        "whispered about|jumped over"
     ),
-    "will": tuple(
-        "carry|choose|open|buy|move|find|watch|fix|wash|measure|describe|bring|borrow|push|wrap|paint|remember|pull|"
-        "throw away|enjoy|share|sing about|look at|ask for|improve|weigh|judge|follow|save|pass me".split("|")
+    "will": (
+        "carry|choose|open|buy|move|find|watch|fix|wash|measure|describe|bring|borrow|push|wrap|paint|remember|"
+        "pull|throw away|enjoy|share|sing about|look at|ask for|improve|weigh|judge|follow|save|pass me"
     ),
-    "where": tuple(
+    "where": (
         "in the garden|by the river|above the harbour|under the bridge|at the top of the hill|near the sea|"
-        "behind the church|in the south of France|between two houses|on the wooden floor|at the market|in the fog|"
-        "by the fireplace|on the roof|across the road|inside the theatre|down in the valley|beyond the village".split(
-            "|"
-        )
+        "behind the church|in the south of France|between two houses|on the wooden floor|at the market|"
+        "in the fog|by the fireplace|on the roof|across the road|inside the theatre|down in the valley|"
+        "beyond the village"
     ),
-    "when": tuple(
-        "this morning|before the storm|on Thursday|every evening|after a long journey|in the month of May|at noon|"
-        "when the moon was full|for half an hour|once upon a time|in February|twice a week|all through the summer|"
-        "as soon as possible|while we were away|before breakfast|years ago|until four o'clock".split("|")
+    "when": (
+        "this morning|before the storm|on Thursday|every evening|after a long journey|in the month of May|"
+        "at noon|when the moon was full|for half an hour|once upon a time|in February|twice a week|"
+        "all through the summer|as soon as possible|while we were away|before breakfast|years ago|"
+        "until four o'clock"
     ),
-    "how": tuple(
-        "slowly|with both hands|very carefully|without a word|in a low voice|far too quickly|with great joy|softly|"
-        "like a fool|on purpose|out of pure boredom|with some effort|as usual|beautifully|in a hurry|bravely".split("|")
+    "how": (
+        "slowly|with both hands|very carefully|without a word|in a low voice|far too quickly|with great joy|"
+        "softly|like a fool|on purpose|out of pure boredom|with some effort|as usual|beautifully|in a hurry|"
+        "bravely"
     ),
-    "is": tuple(
+    "is": (
         "beautiful|very heavy|too small|quite smooth|warm and soft|full of pepper|rather funny|worth a fortune|"
         "made of marble|impossible to move|sharp as a knife|older than you think|empty|purple|available|obvious|"
-        "thoroughly boring|about to fall|surprisingly good|a matter of opinion|covered with moss|unfair".split("|")
+        "thoroughly boring|about to fall|surprisingly good|a matter of opinion|covered with moss|unfair"
     ),
-    "say": tuple(
+    "say": (
         "oh|well|wow|you know|maybe|of course|believe me|above all|in fact|by the way|to be fair|after all|"
-        "as a rule|frankly|hooray|my goodness|whatever happens|good morning|bye for now|for example".split("|")
+        "as a rule|frankly|hooray|my goodness|whatever happens|good morning|bye for now|for example"
     ),
-    "fact": tuple(
-        "we move forward|the water was cool|few people knew|my voice is gone|both of them were amazed|it may rain|"
-        "the bells were ringing|nothing ever changes|she found the map|he never came back|they all jumped up|"
-        "I owe you a favour|the boys would not obey|the bus was empty|somebody has to pay|you should hear them sing|"
-        "the whole shop smelled of coffee|our ship was lost|the fog will vanish|everybody was watching".split("|")
+    "fact": (
+        "we move forward|the water was cool|few people knew|my voice is gone|both of them were amazed|"
+        "it may rain|the bells were ringing|nothing ever changes|she found the map|he never came back|"
+        "they all jumped up|I owe you a favour|the boys would not obey|the bus was empty|somebody has to pay|"
+        "you should hear them sing|the whole shop smelled of coffee|our ship was lost|the fog will vanish|"
+        "everybody was watching"
     ),
-    "number": tuple(
+    "number": (
         "seven|forty five|one thousand and two|eleven|sixty three|nineteen|four hundred|thirty eight|twelve|"
-        "ninety nine|two and a half|a million|fifty four|zero|twenty six|eight".split("|")
+        "ninety nine|two and a half|a million|fifty four|zero|twenty six|eight"
     ),
-    "many": tuple(
-        "pebbles|mushrooms|passengers|bubbles|chairs|wolves|paper boats|birthday cards|violins|judges|onions|puppies|"
-        "buttons|thieves|garages|peaches|yogurts|waves|kings|moths|shells|yachts".split("|")
+    "many": (
+        "pebbles|mushrooms|passengers|bubbles|chairs|wolves|paper boats|birthday cards|violins|judges|onions|"
+        "puppies|buttons|thieves|garages|peaches|yogurts|waves|kings|moths|shells|yachts"
     ),
 }
+_WORDS = {key: tuple(words.split("|")) for key, words in _LISTS.items()}
 
 _TEMPLATES = (
     "{who} {did} {thing} {where}.",
