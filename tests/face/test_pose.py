@@ -20,10 +20,11 @@ def turn(axis: int, degrees: float) -> Tensor:
 
 
 def flat_face() -> Tensor:
-    """Points in the picture's plane: eyes, chin, forehead, lips where a face has them."""
+    """Eyes, chin, forehead, lips in the picture's plane, a nose before it."""
     points = torch.zeros(468, 3)
     points[33], points[263] = torch.tensor([-30.0, 0.0, 0.0]), torch.tensor([30.0, 0.0, 0.0])
     points[152], points[10] = torch.tensor([0.0, 70.0, 0.0]), torch.tensor([0.0, -50.0, 0.0])
+    points[6], points[4] = torch.tensor([0.0, 2.0, -8.0]), torch.tensor([0.0, 28.0, -22.0])
     points[13], points[14] = torch.tensor([0.0, 38.0, 0.0]), torch.tensor([0.0, 44.0, 0.0])
     return points
 
@@ -59,9 +60,15 @@ def test_a_steady_turn_has_its_own_speed_in_every_frame(axis: int, speed: float)
 
 
 def test_smoothing_takes_jitter_out_of_a_still_head() -> None:
-    noise = torch.randn(60, 468, 3, generator=torch.Generator().manual_seed(0)) * 0.5
+    noise = torch.randn(60, 468, 3, generator=torch.Generator().manual_seed(0)) * 0.5  # pixels
     frames = flat_face() + noise
     assert rotation_speed(frames).mean() < 0.4 * rotation_speed(frames, smooth=1).mean()
+
+
+def test_a_moving_jaw_is_no_turn_of_the_head() -> None:
+    frames = flat_face().repeat(20, 1, 1)
+    frames[:, 152] += torch.stack([torch.zeros(20), 9 * torch.rand(20), 5 * torch.rand(20)], dim=-1)
+    assert rotation_speed(frames).max() < 1e-3
 
 
 def test_one_frame_has_no_speed() -> None:
