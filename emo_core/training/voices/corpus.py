@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -90,7 +91,12 @@ class VoiceCorpus:
 
 
 def build_corpus(
-    folder: str | Path, *, minutes: float = 80.0, seed: int = 0, processes: int | None = None
+    folder: str | Path,
+    *,
+    minutes: float = 80.0,
+    seed: int = 0,
+    processes: int | None = None,
+    splits: Sequence[Split] = get_args(Split),
 ) -> VoiceCorpus:
     """Write `minutes` of training sound and the test splits (about 2 s a minute on one core); returns the reader.
 
@@ -102,12 +108,13 @@ def build_corpus(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _check_same_job(folder, seed)
-    jobs: list[tuple[Split, int, float]] = [("real", 0, 0.0)]
+    jobs: list[tuple[Split, int, float]] = [("real", 0, 0.0)]  # (split, number of the shard, its minutes)
     test_share = min(1.0, minutes / 20.0)  # a tiny corpus gets tiny tests
     for split, test_minutes in _TEST_MINUTES.items():
         jobs.append((split, 0, test_minutes * test_share))  # type: ignore[arg-type]
     shards = max(1, round(minutes / _SHARD_MINUTES))
     jobs += [("train", number, minutes / shards) for number in range(shards)]
+    jobs = [job for job in jobs if job[0] in splits]
     todo = [job for job in jobs if not _shard_path(folder, job[0], job[1]).exists()]
     work = partial(_write_shard, folder, seed)
     workers = min(processes or os.cpu_count() or 1, max(1, len(todo)))

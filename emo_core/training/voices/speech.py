@@ -22,6 +22,7 @@ from .phones import SILENCE, Phone, canonical
 SAMPLE_RATE = 16_000
 TRAIN_VOICES = ("slt", "rms", "kal16")
 HELD_OUT_VOICE = "awb"
+VOICES = (*TRAIN_VOICES, HELD_OUT_VOICE)
 
 Samples = NDArray[np.float32]
 
@@ -55,8 +56,10 @@ _KAL_PITCH_HZ = 105.0
 
 
 def synthesise(text: str, voice: str = "slt", manner: Manner | None = None) -> Utterance:
-    """Speak `text` with a flite voice. EmoInputError if flite is not installed or does not know the voice."""
+    """Speak `text` with a flite voice. EmoInputError if flite is not installed, or for another voice."""
     manner = manner or Manner()
+    if voice not in VOICES:  # flite itself would quietly take another one
+        raise EmoInputError("voice", repr(voice), f"one of {', '.join(VOICES)}")
     program = shutil.which("flite")
     if program is None:
         raise EmoInputError(
@@ -72,7 +75,7 @@ def synthesise(text: str, voice: str = "slt", manner: Manner | None = None) -> U
         command = [program, "-voice", voice, *options, "-psdur", "-t", text, "-o", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 fixed program, own text
         if done.returncode or not path.is_file():
-            raise EmoInputError("voice", f"{voice!r} ({done.stderr.strip()[:200]})", "a voice of `flite -lv`")
+            raise EmoInputError("flite", done.stderr.strip()[:200], "speech", "Check its installation: flite -lv.")
         samples, sample_rate = _read(path)
     phones = _parse_times(done.stdout)
     return _as_utterance(samples, sample_rate * manner.tract, phones, voice=voice, text=text)
