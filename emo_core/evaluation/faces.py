@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..face.detect import detect_faces
 from ..face.pose import mouth_opening, rotation_speed
 from ..face.track import track_face
 
@@ -62,8 +63,14 @@ def bounds(points: Tensor) -> Boxes:
 
 
 def follow(frames: NDArray[np.uint8]) -> FaceTrack | None:
-    """The face through frames (f, H, W, 3); None if no frame shows one."""
-    faces = track_face(torch.from_numpy(frame).float() / 255 for frame in frames)
+    """The face through frames (f, H, W, 3); None if it is not seen at the start, in the middle or at the end.
+
+    The three are asked first because looking for a face where there is none takes longest.
+    """
+    pictures = [torch.from_numpy(frame).float() / 255 for frame in frames]
+    if not any(detect_faces(pictures[i]) for i in sorted({0, len(pictures) // 2, len(pictures) - 1})):
+        return None
+    faces = track_face(pictures)
     found = np.array([face is not None for face in faces])
     if not found.any():
         return None

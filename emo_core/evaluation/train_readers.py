@@ -138,10 +138,10 @@ def train_embedder(crops: Crops, seconds: float, *, seed: int = 0) -> FaceEmbedd
 
 
 def _fit(net: nn.Module, loss: Callable[[], Tensor], seconds: float, name: str) -> None:
-    """AdamW; the learning rate falls with the time that has passed."""
+    """AdamW; the learning rate falls with the processor time used, of which there are `seconds`."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-3)
-    start, step, mean = time.monotonic(), 0, 0.0
-    while (share := (time.monotonic() - start) / seconds) < 1:
+    start, step, mean = time.process_time(), 0, 0.0
+    while (share := (time.process_time() - start) / seconds) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, (step + 1) / 30) * (1 - share)
         value = loss()
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m emo_core.evaluation.train_readers", description=__doc__)
     parser.add_argument("--heads", type=Path, required=True, help="folder of rendered heads")
     parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini's kind)")
-    parser.add_argument("--seconds", type=float, default=80.0, help="for each of the two networks")
+    parser.add_argument("--seconds", type=float, default=80.0, help="processor time for each of the two networks")
     parser.add_argument("--per-clip", type=int, default=12, help="frames taken from a clip")
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     options = parser.parse_args(argv)
