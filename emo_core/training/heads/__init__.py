@@ -1,1 +1,1 @@
-"""Synthetic talking heads with ground truth: who (`identity`), what they do (`performance`), how it looks (`render`)."""
+"""Synthetic talking heads with their truth: who (`identity`), what they do (`performance`), how it looks (`render`)."""

@@ -1,8 +1,8 @@
 """A folder of rendered clips with their truth, drawn by several processes, and its reader.
 
 In: jobs (who, how, which mouth track). Out: `clips.json`, a list of {file, start, frames, identity, split, style,
-utterance, speed}, and per shard one `<file>.frames.npy` (n, H, W, 3) uint8 and one `<file>.truth.npy` (n, 18) float32,
-both read by memmap. Seeded: the same jobs give the same bytes, however many processes draw them.
+utterance, speed}, and per shard one `<file>.frames.npy` (n, H, W, 3) uint8 and one `<file>.truth.npy` (n, 18)
+float32, both read by memmap. Seeded: the same jobs give the same bytes, however many processes draw them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _WIDTH = 18
 
 @dataclass(frozen=True)
 class HeadJob:
-    """One clip to draw. `mouth[name]` (f,) or None for a closed mouth; `loudness` (f,) 0..1; `seed` of the performance."""
+    """One clip to draw. `mouth[name]` (f,) or None for a closed mouth; `loudness` (f,) 0..1; own `seed`."""
 
     identity: int
     style: Style
@@ -129,7 +129,7 @@ def _table(clip: RenderedClip) -> Array:
 
 
 class HeadDataset:
-    """Reads a folder written by `render_dataset`: `len`, `clips` (as in clips.json) and `[i]` -> RenderedClip by memmap."""
+    """Reads what `render_dataset` wrote: `clips` (as in clips.json), `len`, `[i]` -> RenderedClip by memmap."""
 
     def __init__(self, folder: Path | str, split: str | None = None) -> None:
         self.folder = Path(folder)
@@ -155,7 +155,7 @@ class HeadDataset:
 
 
 def babble(frames: int, *, fps: float, seed: int) -> tuple[dict[str, Array], Array]:
-    """A mouth track and its loudness without any voice: about four openings a second with pauses, for trying things out."""
+    """A mouth track and its loudness without any voice: about four openings a second with pauses, for trials."""
     from scipy.ndimage import gaussian_filter1d
 
     rng = np.random.default_rng([seed, 0xBAB])
@@ -168,7 +168,8 @@ def babble(frames: int, *, fps: float, seed: int) -> tuple[dict[str, Array], Arr
     upper = np.clip(0.2 * knots[:, 3], 0, 0.5) * voice
     tracks = {
         "jawOpen": jaw, "mouthPucker": round_, "mouthFunnel": round_ * 0.6, "mouthStretchLeft": wide,
-        "mouthStretchRight": wide, "mouthUpperUpLeft": upper, "mouthUpperUpRight": upper, "mouthLowerDownLeft": 0.6 * jaw,
+        "mouthStretchRight": wide, "mouthUpperUpLeft": upper, "mouthUpperUpRight": upper,
+        "mouthLowerDownLeft": 0.6 * jaw,
         "mouthLowerDownRight": 0.6 * jaw,
     }  # fmt: skip
     return {k: v.astype(np.float32) for k, v in tracks.items()}, np.clip(jaw * 2.2, 0, 1).astype(np.float32)

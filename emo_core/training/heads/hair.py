@@ -1,8 +1,9 @@
 """Hair as geometry: shells grown from the scalp of one identity.
 
-In: the identity's vertices and its `Hair`. Out: a `HairMesh`: rest vertices, triangles, how much of the head's rotation
-reaches each vertex, and each vertex's position along and across the strands for the shading. A cap is a grid of columns
-around the head and rows from the crown to the hairline, so its edge is smooth whatever the head's mesh is.
+In: the identity's vertices and its `Hair`. Out: a `HairMesh`: rest vertices, triangles, how much of the head's
+rotation reaches each vertex, and each vertex's position along and across the strands for the shading. A cap is a
+grid of columns around the head and rows from the crown to the hairline, so its edge is smooth whatever the head's
+mesh is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _EDGE_DRAPE = np.array([36, 34, 29, 22, 12, 0, -14, -26, -38, -40.0])
 
 @dataclass(frozen=True)
 class HairMesh:
-    """`vertices` (v, 3) metres, `faces` (t, 3), `neck` (v,) share of the head's rotation, `strand` (v, 2): across, along."""
+    """`vertices` (v, 3) metres, `faces` (t, 3), `neck` (v,) share of the rotation, `strand` (v, 2): across, along."""
 
     vertices: Array
     faces: NDArray[np.int32]

@@ -6,6 +6,7 @@ In: the shared geometry and an `Identity`. Out: a `HeadModel`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ _RIM = (0.0, -0.0158, -0.0725)  # where the lips meet, metres on the template
 
 @dataclass(frozen=True)
 class HeadModel:
-    """`rest` (v, 3); `actions` (a, m, 3) for the first m vertices; `faces` (t, 3); everything else as the shading wants it."""
+    """`rest` (v, 3); `actions` (a, m, 3) for the first m vertices; `faces` (t, 3); the rest as the shading wants it."""
 
     rest: Array
     actions: Array
@@ -218,9 +219,9 @@ def _palette(identity: Identity) -> Array:
     light, face = identity.light, identity.face
     warm = np.array([1.0 + 0.07 * light.warmth, 1.0, 1.0 - 0.09 * light.warmth])
     cool = np.array([0.94, 1.0, 1.08])
-    rows: list[Array] = [
+    rows: list[NDArray[Any]] = [
         linear(face.lips), linear(face.iris), linear(identity.hair.colour), linear(identity.cloth),
         linear(np.array(identity.hair.colour) * 0.22 + 0.02),
         warm * light.key * 0.86, cool * light.fill * 0.8, np.array([0.99, 1.0, 1.02]) * 0.30, cool * light.rim,
     ]  # fmt: skip
-    return np.stack(rows).astype(np.float32)
+    return np.stack([np.asarray(row, np.float32) for row in rows])

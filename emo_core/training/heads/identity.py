@@ -1,7 +1,8 @@
 """Who is on the picture: everything about a person, their hair, clothes, background and light, drawn from one seed.
 
-In: a seed. Out: an `Identity`, plain numbers only. The amplitudes are calm on purpose: a small network spends itself on
-gaudy variety (a trial showed it), and a calm, well-lit portrait is good to look at. Colours are sRGB in 0..1.
+In: a seed. Out: an `Identity`, plain numbers only. The amplitudes are calm on purpose: a small network spends
+itself on gaudy variety (a trial showed it), and a calm, well-lit portrait is good to look at. Colours are sRGB in
+0..1.
 """
 
 from __future__ import annotations
@@ -122,7 +123,20 @@ _FEMALE_HAIR: tuple[HairStyle, ...] = (
 )
 _MALE_HAIR: tuple[HairStyle, ...] = ("short", "short", "short", "side_parting", "side_parting", "curly", "bald")
 # anny's local changes that keep a face plain and symmetric; the second row gets a mean as well.
-_SHAPES = ["cheek-trans-up", "cheek-volume-incr", "cheek-inner-incr", "cheek-bones-incr", "chin-jaw-drop-incr", "chin-height-incr", "chin-prominent-incr", "chin-bones-incr", "chin-width-incr", "ear-lobe-incr", "ear-shape-round", "ear-scale-incr", "eyebrows-angle-up", "eyebrows-trans-forward", "eye-corner1-up", "eye-bag-incr", "eye-trans-up", "eye-corner2-up", "eye-trans-out", "forehead-temple-incr", "forehead-trans-forward", "forehead-scale-vert-incr", "head-fat-incr", "head-scale-depth-incr", "head-scale-horiz-incr", "mouth-lowerlip-height-incr", "mouth-cupidsbow-incr", "mouth-lowerlip-volume-incr", "mouth-lowerlip-width-incr", "mouth-trans-forward", "mouth-upperlip-width-incr", "mouth-scale-vert-incr", "mouth-upperlip-height-incr", "mouth-upperlip-volume-incr", "mouth-cupidsbow-width-incr", "mouth-trans-up", "neck-scale-horiz-incr", "neck-trans-forward", "nose-nostrils-angle-up", "nose-flaring-incr", "nose-curve-convex", "nose-scale-depth-incr", "nose-scale-vert-incr", "nose-point-width-incr", "nose-scale-horiz-incr", "nose-width1-incr", "nose-trans-up", "nose-hump-incr", "nose-nostrils-width-incr", "nose-greek-incr", "nose-point-up", "nose-width2-incr", "nose-width3-incr", "nose-base-up", "nose-volume-incr"]
+_SHAPES = (
+    "cheek-trans-up", "cheek-volume-incr", "cheek-inner-incr", "cheek-bones-incr", "chin-jaw-drop-incr",
+    "chin-height-incr", "chin-prominent-incr", "chin-bones-incr", "chin-width-incr", "ear-lobe-incr",
+    "ear-shape-round", "ear-scale-incr", "eyebrows-angle-up", "eyebrows-trans-forward", "eye-corner1-up",
+    "eye-bag-incr", "eye-trans-up", "eye-corner2-up", "eye-trans-out", "forehead-temple-incr",
+    "forehead-trans-forward", "forehead-scale-vert-incr", "head-fat-incr", "head-scale-depth-incr",
+    "head-scale-horiz-incr", "mouth-lowerlip-height-incr", "mouth-cupidsbow-incr", "mouth-lowerlip-volume-incr",
+    "mouth-lowerlip-width-incr", "mouth-trans-forward", "mouth-upperlip-width-incr", "mouth-scale-vert-incr",
+    "mouth-upperlip-height-incr", "mouth-upperlip-volume-incr", "mouth-cupidsbow-width-incr", "mouth-trans-up",
+    "neck-scale-horiz-incr", "neck-trans-forward", "nose-nostrils-angle-up", "nose-flaring-incr",
+    "nose-curve-convex", "nose-scale-depth-incr", "nose-scale-vert-incr", "nose-point-width-incr",
+    "nose-scale-horiz-incr", "nose-width1-incr", "nose-trans-up", "nose-hump-incr", "nose-nostrils-width-incr",
+    "nose-greek-incr", "nose-point-up", "nose-width2-incr", "nose-width3-incr", "nose-base-up", "nose-volume-incr",
+)  # fmt: skip
 _SHIFTED = {"eye-scale-incr": 0.45, "eye-height2-incr": 0.3, "mouth-angles-up": 0.35, "mouth-scale-horiz-incr": 0.25}
 
 

@@ -1,7 +1,8 @@
-"""How much of the sky and of the key light each vertex sees in the neutral pose: soft shadow under brows, chin and hair.
+"""How much of the sky and of the key light each vertex sees in the neutral pose: soft shadow under brows, chin and
+hair.
 
-In: rest vertices, triangles, the key's direction. Out: two shares per vertex. Found by looking at the head from many
-directions through the rasteriser and asking which vertices are nearest.
+In: rest vertices, triangles, the key's direction. Out: two shares per vertex. Found by looking at the head from
+many directions through the rasteriser and asking which vertices are nearest.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ def _visible(vertices: Array, faces: NDArray[np.int32], ways: Array) -> Array:
         right = np.cross(way, [0.0, 0.0, 1.0] if abs(way[2]) < 0.9 else [0.0, 1.0, 0.0])
         right /= np.linalg.norm(right)
         frame = np.stack([right, np.cross(right, way), way]).astype(np.float32)
-        local = (vertices - centre) @ frame.T
-        points = np.ascontiguousarray(local[:, :2] / _SPAN * _SIZE + _SIZE / 2)
-        depth = local[:, 2] + np.float32(1.0)  # larger is nearer to the light; positive
+        local = ((vertices - centre) @ frame.T).astype(np.float32)
+        points = np.ascontiguousarray(local[:, :2] * np.float32(_SIZE / _SPAN) + np.float32(_SIZE / 2))
+        depth = np.ascontiguousarray(local[:, 2] + np.float32(1.0))  # larger is nearer to the light; positive
         rasterise(points, depth, faces, both, nearest, triangle, weights)
         _compare(points, depth, nearest, seen[:, k])
     return seen

@@ -1,8 +1,8 @@
 """What a head does: from a mouth track and its loudness to all facial actions and the head's movement.
 
-In: ARKit mouth actions per frame and a loudness in 0..1. Out: a `Performance`: blinks, brows, gaze and expression are
-added, and the head turns smoothly at a known speed (paper 3.2, "Speed Layers": degrees per frame; talking 0.1-1.0,
-singing 1.0-1.3).
+In: ARKit mouth actions per frame and a loudness in 0..1. Out: a `Performance`: blinks, brows, gaze and expression
+are added, and the head turns smoothly at a known speed (paper 3.2, "Speed Layers": degrees per frame; talking
+0.1-1.0, singing 1.0-1.3).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Performance:
 def perform(
     mouth: Mapping[str, Array], loudness: Array, *, fps: float, seed: int, style: Style, speed: float | None = None
 ) -> Performance:
-    """A whole performance of len(loudness) frames; `speed` is the mean rotation in degrees per frame (None: the style's)."""
+    """A whole performance of len(loudness) frames; `speed`: mean degrees per frame (None: the style's)."""
     f = len(loudness)
     rng = np.random.default_rng([seed, 0xAC7])
     if speed is None:

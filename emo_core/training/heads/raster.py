@@ -1,7 +1,8 @@
 """A z-buffer rasteriser compiled by numba: triangles in, a visibility buffer out (which triangle, where in it).
 
-In: vertices in pixels with their inverse depth. Out: per sample the triangle's number (-1: none) and the perspective-correct
-weights of its second and third corner. Not parallel inside: the data set is drawn by one process per core.
+In: vertices in pixels with their inverse depth. Out: per sample the triangle's number (-1: none) and the
+perspective-correct weights of its second and third corner. Not parallel inside: the data set is drawn by one
+process per core.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def rasterise(
 ) -> None:  # fmt: skip
     """Fill `nearest` (H, W), `triangle` (H, W) and `weights` (H, W, 2) in place.
 
-    `points` (v, 2) pixels, x right and y down; `inverse_depth` (v,) 1/metres, positive before the camera; `faces` (t, 3)
+    `points` (v, 2) pixels, x right and y down; `inverse_depth` (v,) 1/metres, positive ahead; `faces` (t, 3)
     counter-clockwise when seen from the front; `two_sided` (t,) 1 where the back shows too.
     """
     height, width = nearest.shape

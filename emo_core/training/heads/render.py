@@ -1,7 +1,8 @@
 """From an identity and a performance to pictures and their ground truth.
 
-In: `Identity`, `Performance`. Out: `RenderedClip`: frames and, per frame, boxes of face, mouth and eyes, mouth opening,
-jaw, rotation and rotation speed. Everything but the pictures is exact, for it is what the pictures were made from.
+In: `Identity`, `Performance`. Out: `RenderedClip`: frames and, per frame, boxes of face, mouth and eyes, mouth
+opening, jaw, rotation and rotation speed. Everything but the pictures is exact, for it is what the pictures were
+made from.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class RenderedClip:
 
 
 class HeadRenderer:
-    """Draws square pictures of `size` pixels, averaging `supersample`^2 samples each. Keeps the last identity's mesh."""
+    """Draws square pictures of `size` pixels, averaging `supersample`^2 samples each. Keeps the last mesh."""
 
     def __init__(self, size: int = 128, supersample: int = 2, cache: Path | str | None = None) -> None:
         self.size, self.supersample = size, supersample

@@ -1,7 +1,8 @@
-"""Light on the visibility buffer: per sample a material, a colour, a key, a fill, a rim and the sky; compiled by numba.
+"""Light on the visibility buffer: per sample a material, a colour, a key, a fill, a rim and the sky; compiled by
+numba.
 
-In: what `raster.rasterise` found, vertex normals and attributes, the identity's palette and lights. Out: linear light per
-sample, tone-mapped; and how many samples show the inside of the mouth.
+In: what `raster.rasterise` found, vertex normals and attributes, the identity's palette and lights. Out: linear
+light per sample, tone-mapped; and how many samples show the inside of the mouth.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from .geometry import CLOTH, EYE, HAIR, MOUTH, SKIN, SOCKET, TEETH, TONGUE
 
 Array = NDArray[np.float32]
-# Columns of the vertex attributes. Place: on the template (x, z); in the eye (x, z from its axis); on hair (across, along).
+# Columns of the vertex attributes. Place: on the template (x, z), in the eye (from its axis), on hair (across, along).
 AO, KEY, PLACE_X, PLACE_Z, LIPS, LASH, COLLAR = range(7)
 N_ATTRIBUTES = 7
 # Rows of the palette, linear light.
@@ -96,9 +97,9 @@ def shade(
     triangle: NDArray[np.int32], weights: Array, faces: NDArray[np.int32], material: NDArray[np.uint8], vertices: Array,
     normals: Array, attributes: Array, texture: Array, palette: Array, ways: Array, camera: Array, picture: Array,
 ) -> int:  # fmt: skip
-    """Colour every sample of `picture` (H, W, 3), which comes filled with the background; returns samples inside the mouth.
+    """Colour every sample of `picture` (H, W, 3), which comes holding the background; returns samples inside the mouth.
 
-    `vertices`, `normals` (v, 3); `attributes` (v, N_ATTRIBUTES); `palette` (9, 3); `ways` (3, 3); `camera` (3,) its place.
+    `vertices`, `normals` (v, 3); `attributes` (v, N_ATTRIBUTES); `palette` (9, 3); `ways` (3, 3); `camera` (3,).
     """
     inside = 0
     at = np.empty(N_ATTRIBUTES, np.float32)
@@ -128,7 +129,7 @@ def shade(
                     n[i] = -n[i]
                 facing = -facing
             _albedo(m, at, texture, palette, colour)
-            if m == MOUTH or m == TEETH or m == TONGUE:
+            if m in (MOUTH, TEETH, TONGUE):
                 inside += 1
             _light(m, n, view, facing, at, palette, ways, colour)
             for i in range(3):
@@ -147,7 +148,7 @@ def _light(
     ao, shadow = at[AO], at[KEY]
     sky = (0.62 + 0.38 * n[2]) * ao
     edge = max(0.0, 1.0 - facing) ** 3 * max(rim, 0.0) * ao
-    flesh = material == SKIN or material == SOCKET or material == CLOTH
+    flesh = material in (SKIN, SOCKET, CLOTH)
     # Half-way vector for the highlight.
     hx, hy, hz = view[0] + ways[KEY_WAY, 0], view[1] + ways[KEY_WAY, 1], view[2] + ways[KEY_WAY, 2]
     h = (n[0] * hx + n[1] * hy + n[2] * hz) / np.sqrt(hx * hx + hy * hy + hz * hz)
@@ -161,7 +162,7 @@ def _light(
         side = 0.0021 if ways[KEY_WAY, 0] > 0 else -0.0021  # a small window reflected, fixed to the eye
         spot = (at[PLACE_X] - side) ** 2 + (at[PLACE_Z] - 0.0024) ** 2
         gloss = 0.95 * np.exp(-spot / 2.2e-6) + 0.04 * max(h, 0.0) ** 20
-    elif material == TEETH or material == TONGUE:
+    elif material in (TEETH, TONGUE):
         gloss = 0.10 * max(h, 0.0) ** 30 * shadow
     elif (
         material == HAIR
@@ -183,7 +184,7 @@ def _light(
 
 @njit(cache=True, fastmath=True, nogil=True)
 def develop(picture: Array, supersample: int, table: NDArray[np.uint8], frame: NDArray[np.uint8]) -> None:
-    """Average supersample^2 samples of `picture` in linear light into `frame` (H, W, 3), by a table of 4096 sRGB values."""
+    """Average supersample^2 samples of `picture`, linear, into `frame` (H, W, 3), by a table of 4096 sRGB values."""
     share = np.float32(4095.0 / (supersample * supersample))
     for y in range(frame.shape[0]):
         for x in range(frame.shape[1]):
