@@ -49,7 +49,7 @@ def table(rows: Sequence[Row]) -> str:
             lines += ["", section]
         value = "-" if math.isnan(row.value) else f"{row.value:.{row.digits}f}"
         verdict = {None: "", True: "ok", False: "FAIL"}[row.passed]
-        line = f"  {row.name:<{width}} {value:>8}  {str(row.bar or ''):<9} {verdict:<5} {row.note}"
+        line = f"  {row.name:<{width}} {value:>8}  {row.bar or ''!s:<9} {verdict:<5} {row.note}"
         lines.append(line.rstrip())
     judged = [row.passed for row in rows if row.passed is not None]
     return "\n".join([*lines, "", f"{sum(judged)} of {len(judged)} bars met"]).lstrip("\n")

@@ -31,6 +31,7 @@ FPS = 25.0  # of the voices' tracks
 SAMPLE_RATE = 16_000
 FIRST_IDENTITY = TEST_IDENTITIES + 5000  # beyond those whose clips training looks at to choose its settings
 _FORMAT = 1
+_NOTE = "testset.json"
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,30 @@ def load_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> T
 
     `voices` is a corpus that training/voices wrote; without one a small one is made, which needs flite.
     """
-    note = folder / "testset.json"
-    wanted = {"format": _FORMAT, **asdict(spec)}
-    if not note.exists() or json.loads(note.read_text()) != wanted:
-        _make(folder, spec, voices)
-        note.write_text(json.dumps(wanted))
+    note = folder / _NOTE
+    if not note.exists() or json.loads(note.read_text()) != _as_noted(spec):
+        save_testset(folder, _make(folder, spec, voices))
     cases = tuple(_read(folder / f"case-{i:03d}.npz") for i in range(spec.cases))
     with np.load(folder / "others.npz", allow_pickle=False) as more:
         return TruthSet(spec, cases, more["portraits"], more["samples"].astype(np.float32) / 32767)
 
 
-def _make(folder: Path, spec: TruthSpec, voices: Path | None) -> None:
+def save_testset(folder: Path, tests: TruthSet) -> None:
+    """Write a test set; the note that says which one it is comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, case in enumerate(tests.cases):
+        arrays: dict[str, Any] = {f.name: getattr(case, f.name) for f in fields(Case)}
+        arrays["samples"] = _as_int16(case.samples)
+        np.savez_compressed(folder / f"case-{index:03d}.npz", **arrays)
+    np.savez_compressed(folder / "others.npz", portraits=tests.others, samples=_as_int16(tests.long_samples))
+    (folder / _NOTE).write_text(json.dumps(_as_noted(tests.spec)))
+
+
+def _as_noted(spec: TruthSpec) -> dict[str, int]:
+    return {"format": _FORMAT, **asdict(spec)}
+
+
+def _make(folder: Path, spec: TruthSpec, voices: Path | None) -> TruthSet:
     if spec.cases > spec.people:
         raise EmoInputError("clips", f"{spec.cases}", f"at most {spec.people}", "Every clip needs a person of its own.")
     try:
@@ -100,19 +114,13 @@ def _make(folder: Path, spec: TruthSpec, voices: Path | None) -> None:
         remedy = "Install the training requirements, or give --testset the folder of an earlier evaluation."
         raise EmoInputError("test set", f"no {error.name}", "the packages that draw test heads", remedy) from error
     log.info("drawing %d test clips and %d portraits into %s", spec.cases, spec.people, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # The test sentences of a corpus depend on its seed, not on its size: a twentieth of a corpus is enough.
+    # The test sentences are drawn with seeds of their own: a small corpus has as many of another seed as a large one.
     corpus = VoiceCorpus(voices) if voices else build_corpus(folder / "voices", minutes=4.0, seed=1000 + spec.seed)
-    renderer = HeadRenderer(spec.size, cache=folder)
-    for index in range(spec.cases):
-        case = _draw(renderer, corpus, spec, index)
-        arrays: dict[str, Any] = {f.name: getattr(case, f.name) for f in fields(Case)}
-        arrays["samples"] = _as_int16(case.samples)
-        np.savez_compressed(folder / f"case-{index:03d}.npz", **arrays)
+    renderer = HeadRenderer(spec.size)
+    cases = tuple(_draw(renderer, corpus, spec, index) for index in range(spec.cases))
     others = [_portrait(renderer, FIRST_IDENTITY + i, FPS).frames[0] for i in range(spec.cases, spec.people)]
-    size = spec.size
-    portraits = np.stack(others) if others else np.zeros((0, size, size, 3), np.uint8)
-    np.savez_compressed(folder / "others.npz", portraits=portraits, samples=_as_int16(_long_sound(corpus, spec)))
+    nobody = np.zeros((0, spec.size, spec.size, 3), np.uint8)
+    return TruthSet(spec, cases, np.stack(others) if others else nobody, _long_sound(corpus, spec))
 
 
 def _draw(renderer: HeadRenderer, corpus: VoiceCorpus, spec: TruthSpec, index: int) -> Case:
