@@ -46,6 +46,11 @@ def area(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
+def home(name: str) -> str:
+    """Where something imported from the package itself comes from: a public name's module, or a module itself."""
+    return emo_core._HOMES.get(name, name)
+
+
 def level(name: str) -> int:
     return next(i for i, layer in enumerate(LAYERS) if name in layer)
 
@@ -60,7 +65,7 @@ def imports(path: Path) -> list[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             base = here[: len(here) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{module}.{alias.name}" for alias in node.names] if module == "emo_core" else [module]
+            names = [f"emo_core.{home(alias.name)}" for alias in node.names] if module == "emo_core" else [module]
             found += [(name, node.lineno) for name in names]
     return found
 
