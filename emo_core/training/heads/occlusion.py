@@ -54,9 +54,11 @@ def _visible(vertices: Array, faces: NDArray[np.int32], ways: Array) -> Array:
         right = np.cross(way, [0.0, 0.0, 1.0] if abs(way[2]) < 0.9 else [0.0, 1.0, 0.0])
         right /= np.linalg.norm(right)
         frame = np.stack([right, np.cross(right, way), way]).astype(np.float32)
-        local = ((vertices - centre) @ frame.T).astype(np.float32)
-        points = np.ascontiguousarray(local[:, :2] * np.float32(_SIZE / _SPAN) + np.float32(_SIZE / 2))
-        depth = np.ascontiguousarray(local[:, 2] + np.float32(1.0))  # larger is nearer to the light; positive
+        local: Array = np.asarray((vertices - centre) @ frame.T, dtype=np.float32)
+        pixels = local[:, :2] * np.float32(_SIZE / _SPAN) + np.float32(_SIZE / 2)
+        points: Array = np.ascontiguousarray(pixels, dtype=np.float32)
+        # Larger is nearer to the light; positive.
+        depth: Array = np.ascontiguousarray(local[:, 2] + np.float32(1.0), dtype=np.float32)
         rasterise(points, depth, faces, both, nearest, triangle, weights)
         _compare(points, depth, nearest, seen[:, k])
     return seen
