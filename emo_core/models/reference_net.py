@@ -146,3 +146,10 @@ class ReferenceNet(UNet):
 def with_motion(features: ReferenceFeatures, motion: Mapping[str, Tensor]) -> ReferenceFeatures:
     """The portrait's features with the motion maps of a clip, from `encode_motion` or `zero_motion`."""
     return dataclasses.replace(features, motion=motion)
+
+
+def motion_only_keys(config: UNetConfig) -> set[str]:
+    """Parameters of ReferenceNet that only motion frames reach: without these (stage 1) they get no gradient."""
+    with torch.device("meta"):
+        whole, cut = ReferenceNet(config), ReferenceNet(dataclasses.replace(config, motion=None))
+    return set(whole.state_dict()) - set(cut.state_dict())
