@@ -1,4 +1,4 @@
-"""Voices: phones cover the sound, the mouth does what the phones ask, the corpus is the same twice and split cleanly."""
+"""Voices: phones cover the sound, the mouth does what they ask, the corpus is the same twice and split cleanly."""
 
 import shutil
 from pathlib import Path
