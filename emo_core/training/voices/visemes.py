@@ -134,7 +134,7 @@ def mouth_track(utterance: Utterance, fps: float) -> dict[str, FloatArray]:
     def spread(track: FloatArray, seconds: float = COARTICULATION_S) -> FloatArray:
         return np.asarray(gaussian_filter1d(track, seconds * CONTROL_HZ, axis=0, mode="nearest"), np.float32)
 
-    controls = spread(shapes * hold) / np.maximum(spread(hold), 1e-4)
+    controls: FloatArray = (spread(shapes * hold) / np.maximum(spread(hold), 1e-4)).astype(np.float32)
     shut = np.clip(1.6 * spread(np.isin(labels, BILABIALS).astype(np.float32), CLOSURE_S), 0.0, 1.0)
     controls[:, 0] *= 1.0 - (1.0 - CLOSED_JAW) * shut
     controls[:, 1] = np.minimum(controls[:, 1], controls[:, 0])  # lips can close only what the jaw has opened
