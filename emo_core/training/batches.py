@@ -54,32 +54,35 @@ class StageBatches:
     def _row(self, rng: np.random.Generator) -> Batch:
         pool = self.still if rng.random() < self.sampling.still_share and self.still else self.moving or self.still
         clip = self.clips.clips[int(rng.choice(pool))]
-        frames = self.config.clip.frames if self.settings.temporal else 1
         n = self.config.clip.motion_frames
-        start = int(rng.integers(n, len(clip.latents) - frames + 1))
-        portrait = int(rng.integers(len(clip.latents)))
+        if self.settings.temporal:
+            start = int(rng.integers(n, len(clip.latents) - self.config.clip.frames + 1))
+            frames = np.arange(start, start + self.config.clip.frames)
+        else:  # frames that know nothing of each other share one ReferenceNet pass
+            frames = rng.choice(np.arange(n, len(clip.latents)), self.settings.frames_per_portrait, replace=False)
+        portrait = rng.integers(len(clip.latents), size=1)
         m = self.config.audio_projection.window
         settings = self.settings
         return {
-            "portrait": _latents(clip, slice(portrait, portrait + 1))[0],
-            "target": _latents(clip, slice(start, start + frames)),
-            "motion": _latents(clip, slice(start - n, start)),
-            "audio": audio_windows(clip, start, frames, m),
-            "face_region": self._face_region(clip, start, frames, rng),
-            "speed": torch.from_numpy(clip.speed[start : start + frames]),
-            "weight": latent_weight(clip, start, frames, mouth=settings.mouth_weight, eyes=settings.eye_weight),
+            "portrait": _latents(clip, portrait)[0],
+            "target": _latents(clip, frames),
+            "motion": _latents(clip, np.arange(frames[0] - n, frames[0])),
+            "audio": audio_windows(clip, frames, m),
+            "face_region": self._face_region(clip, frames, rng),
+            "speed": torch.from_numpy(clip.speed[frames]),
+            "weight": latent_weight(clip, frames, mouth=settings.mouth_weight, eyes=settings.eye_weight),
             "keep_audio": _flag(rng, settings.drop_audio),
             "keep_reference": _flag(rng, settings.drop_reference),
             "keep_speed": _flag(rng, settings.drop_speed),
             "keep_motion": _flag(rng, settings.drop_motion),
         }
 
-    def _face_region(self, clip: LatentClip, start: int, frames: int, rng: np.random.Generator) -> Tensor:
+    def _face_region(self, clip: LatentClip, frames: np.ndarray, rng: np.random.Generator) -> Tensor:
         """The union of the clip's face boxes (paper: M), grown a little at random, or all white: (1, 1, H, W)."""
         mask = torch.ones(1, 1, clip.size, clip.size)
         if rng.random() < self.settings.drop_face_region:
             return mask
-        boxes = clip.face_box[start : start + frames]
+        boxes = clip.face_box[frames]
         left, top = boxes[:, :2].min(0)
         right, bottom = boxes[:, 2:].max(0)
         grow = rng.random() * 0.08 * clip.size
@@ -90,7 +93,7 @@ class StageBatches:
         return mask
 
 
-def _latents(clip: LatentClip, frames: slice) -> Tensor:
+def _latents(clip: LatentClip, frames: np.ndarray) -> Tensor:
     return torch.from_numpy(clip.latents[frames].astype(np.float32))
 
 

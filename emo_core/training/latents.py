@@ -43,7 +43,7 @@ def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64)
     """Encode every frame of every clip; the order of frames is the clips' order."""
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(int(clip["frames"]) for clip in heads.clips)
-    size = heads.clip(0).frames.shape[1] // vae.config.downscale
+    size = heads[0].frames.shape[1] // vae.config.downscale
     shape = (total, vae.config.latent_channels, size, size)
     store = np.lib.format.open_memmap(folder / "latents.npy", mode="w+", dtype=np.float16, shape=shape)
     for start, frames in _batches(heads, batch):
@@ -55,7 +55,7 @@ def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64)
 def _batches(heads: HeadDataset, batch: int) -> Iterator[tuple[int, np.ndarray]]:
     start = 0
     for index in range(len(heads.clips)):
-        frames = np.asarray(heads.clip(index).frames)
+        frames = np.asarray(heads[index].frames)
         for offset in range(0, len(frames), batch):
             yield start + offset, frames[offset : offset + batch]
         start += len(frames)
@@ -87,7 +87,7 @@ class LatentDataset:
         start: int,
         m: int,
     ) -> LatentClip:
-        rendered, frames = heads.clip(index), int(clip["frames"])
+        rendered, frames = heads[index], int(clip["frames"])
         utterance, _, offset = str(clip["utterance"]).partition("@")
         features = audio[utterance]
         times = np.arange(-m, frames + m) + int(offset or 0)
@@ -106,19 +106,19 @@ class LatentDataset:
         return len(self.clips)
 
 
-def audio_windows(clip: LatentClip, start: int, frames: int, m: int) -> Tensor:
-    """(frames, 2m + 1, l, d) windows of frames start..start+frames of a clip."""
-    index = np.arange(frames)[:, None] + np.arange(2 * m + 1)[None] + start
+def audio_windows(clip: LatentClip, frames: np.ndarray, m: int) -> Tensor:
+    """(f, 2m + 1, l, d) windows of the clip's frames with these numbers."""
+    index = frames[:, None] + np.arange(2 * m + 1)[None]
     return torch.from_numpy(clip.audio[index].astype(np.float32))
 
 
-def latent_weight(clip: LatentClip, start: int, frames: int, *, mouth: float, eyes: float) -> Tensor:
-    """(frames, 1, h, w) loss weights: 1, plus `mouth`/`eyes` times the share of the cell inside the box."""
+def latent_weight(clip: LatentClip, frames: np.ndarray, *, mouth: float, eyes: float) -> Tensor:
+    """(f, 1, h, w) loss weights: 1, plus `mouth`/`eyes` times the share of the cell inside the box."""
     h, w = clip.latents.shape[-2:]
     cell = clip.size / h
-    weight = np.ones((frames, 1, h, w), np.float32)
+    weight = np.ones((len(frames), 1, h, w), np.float32)
     for boxes, extra in ((clip.mouth_box, mouth), (clip.eye_box, eyes)):
-        box = boxes[start : start + frames] / cell
+        box = boxes[frames] / cell
         across = _overlap(box[:, 0], box[:, 2], w)
         down = _overlap(box[:, 1], box[:, 3], h)
         weight[:, 0] += extra * down[:, :, None] * across[:, None, :]

@@ -80,6 +80,8 @@ def train(
     for group in groups:
         group["lr_scale"] = group.get("lr_scale", 1.0)
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    if settings.channels_last:
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept = {name: p for name, p in module.named_parameters() if not name.startswith(settings.leave_out or ("-",))}
     trained = {name: p for name, p in kept.items() if p.requires_grad}
     average = {name: p.detach().clone() for name, p in kept.items()}
@@ -87,11 +89,10 @@ def train(
     if checkpoint:
         counters = load_counters(checkpoint)
         module.load_state_dict(load_shards(checkpoint, "weights"), strict=False)
-        average.update(load_shards(checkpoint, "average"))
+        for name, value in load_shards(checkpoint, "average").items():
+            average[name].copy_(value)  # keeps the memory layout, without which the update is slow
         load_moments(checkpoint, optimizer)
         log.info("continuing %s at step %d", settings.folder, counters.step)
-    if settings.channels_last:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     settings.folder.mkdir(parents=True, exist_ok=True)
 

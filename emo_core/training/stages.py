@@ -28,6 +28,7 @@ class StageSettings:
     temporal: bool  # False: single frames, temporal modules skipped
     audio: bool
     speed: bool
+    frames_per_portrait: int = 4  # without temporal modules: frames of a clip in a row, in any order
     everything: bool = True  # stage 2 of a network trained from nothing also goes on training what stage 1 trained
     min_snr_gamma: float = 5.0  # Hallo's
     drop_audio: float = 0.1
@@ -95,7 +96,7 @@ def optimizer_groups(model: nn.Module, *, audio_lr_scale: float) -> list[dict[st
 
 
 class StageStep(nn.Module):
-    """One denoising training step of any stage. Batch, with rows b and frames f (1 without temporal modules):
+    """One denoising training step of any stage. Batch, with rows b and frames f:
 
     portrait (b, c, h, w), target (b, f, c, h, w), motion (b, n, c, h, w), audio (b, f, w, l, d),
     face_region (b, 1, 1, H, W), speed (b, f), weight (b, f, 1, h, w), timesteps (b,) int64,

@@ -75,7 +75,7 @@ class VAEBatches:
         rng = np.random.default_rng((self.seed, step, rank))
         pictures, weights = [], []
         for clip_index in rng.choice(self.clips, self.batch):
-            clip = self.heads.clip(int(clip_index))
+            clip = self.heads[int(clip_index)]
             frame = int(rng.integers(len(clip.frames)))
             picture = torch.from_numpy(np.array(clip.frames[frame])).permute(2, 0, 1).float() / 127.5 - 1
             boxes = np.stack([clip.mouth_box[frame], clip.eye_box[frame]])
@@ -100,7 +100,7 @@ def reconstruction_psnr(vae: VAE, heads: HeadDataset, *, split: str, frames: int
     clips = [i for i, clip in enumerate(heads.clips) if clip["split"] == split]
     errors: dict[str, list[Tensor]] = {"whole": [], "mouth": [], "eyes": []}
     for clip_index in rng.choice(clips, frames):
-        clip = heads.clip(int(clip_index))
+        clip = heads[int(clip_index)]
         frame = int(rng.integers(len(clip.frames)))
         picture = torch.from_numpy(np.array(clip.frames[frame])).permute(2, 0, 1)[None].float() / 127.5 - 1
         error = vae.decode(vae.encode(picture.to(vae.device))).cpu().clamp(-1, 1) - picture

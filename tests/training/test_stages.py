@@ -1,0 +1,146 @@
+"""The three stages on TINY: what each trains, what its loss hears, and that its batches are what the network expects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from emo_core.config import TINY
+from emo_core.models.emo import EmoModel
+from emo_core.training.batches import Sampling, StageBatches
+from emo_core.training.latents import LatentClip, latent_weight
+from emo_core.training.stages import (
+    STAGES,
+    StageStep,
+    audio_gap,
+    is_part,
+    optimizer_groups,
+    select_trainable,
+    trainable_names,
+)
+
+M = TINY.audio_projection.window
+SIZE = TINY.clip.size // TINY.vae.downscale
+
+
+def clip(seed: int, style: str, frames: int = 12) -> LatentClip:
+    rng = np.random.default_rng(seed)
+    encoder = TINY.audio_encoder
+    box = np.tile(np.array([20, 20, 44, 50], np.float32), (frames, 1))
+    return LatentClip(
+        latents=rng.normal(size=(frames, TINY.vae.latent_channels, SIZE, SIZE)).astype(np.float16),
+        audio=rng.normal(size=(frames + 2 * M, encoder.layers, encoder.hidden_size)).astype(np.float16),
+        face_box=box,
+        mouth_box=box + np.array([4, 16, -4, 0], np.float32),
+        eye_box=box + np.array([0, 4, 0, -20], np.float32),
+        speed=rng.uniform(0, 2, frames).astype(np.float32),
+        style=style,
+        size=TINY.clip.size,
+    )
+
+
+class Clips:
+    clips = [clip(i, "still" if i % 2 else "talking") for i in range(4)]
+
+
+@pytest.fixture
+def model() -> EmoModel:
+    torch.manual_seed(0)
+    model = EmoModel(TINY)
+    for parameter in model.parameters():  # zero-initialised projections would hide a missing gradient
+        if not parameter.abs().sum():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def batches(stage: int, rows: int = 3) -> StageBatches:
+    return StageBatches(Clips(), TINY, STAGES[stage], sampling=Sampling(batch=rows))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_gradients_reach_every_trainable_tensor_and_no_other(model: EmoModel, stage: int) -> None:
+    select_trainable(model, STAGES[stage])
+    step = StageStep(model, STAGES[stage])
+    batch = batches(stage)(0, 0)
+    for name in ("keep_audio", "keep_reference", "keep_speed", "keep_motion"):
+        batch[name] = torch.ones_like(batch[name])
+    batch["face_region"][..., :8] = 0  # an all-white region is no guidance and trains no locator
+    loss, _ = step(batch)
+    loss.backward()
+    wanted = set(trainable_names(model, STAGES[stage]))
+    reached = {n for n, p in model.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+    assert reached <= wanted
+    silent = {n for n in wanted - reached if not n.startswith("reference_net.")}
+    assert not silent
+    unread = {n for n in wanted - reached if n.startswith("reference_net.")}
+    assert stage == 1 or not unread  # without motion frames nobody reads ReferenceNet's last layers
+
+
+def test_stage_3_trains_only_temporal_modules_and_speed_layers(model: EmoModel) -> None:
+    names = set(trainable_names(model, STAGES[3]))
+    assert names and all(is_part(name, ("motion_modules.", "speed")) for name in names)
+    assert any(name.startswith("speed_layers.") for name in names)
+
+
+def test_no_stage_trains_the_vae_or_the_audio_encoder(model: EmoModel) -> None:
+    for settings in STAGES.values():
+        assert not any(n.startswith(("vae.", "audio_encoder.")) for n in trainable_names(model, settings))
+
+
+def test_the_same_step_draws_the_same_batch_and_ranks_differ() -> None:
+    a, b, other = batches(2)(5, 0), batches(2)(5, 0), batches(2)(5, 1)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["noise"], other["noise"])
+
+
+def test_batch_shapes() -> None:
+    batch = batches(2)(0, 0)
+    f, n, c = TINY.clip.frames, TINY.clip.motion_frames, TINY.vae.latent_channels
+    assert batch["target"].shape == (3, f, c, SIZE, SIZE) == batch["noise"].shape
+    assert batch["motion"].shape == (3, n, c, SIZE, SIZE)
+    assert batch["audio"].shape[:3] == (3, f, 2 * M + 1)
+    assert batch["face_region"].shape == (3, 1, 1, TINY.clip.size, TINY.clip.size)
+    assert batches(1)(0, 0)["target"].shape[1] == STAGES[1].frames_per_portrait
+
+
+def test_two_thirds_of_the_timesteps_are_in_the_noisiest_third() -> None:
+    drawn = torch.cat([batches(1, rows=64)(step, 0)["timesteps"] for step in range(20)])
+    assert 0.6 < float((drawn >= 667).float().mean()) < 0.74
+    assert int(drawn.min()) >= 0 and int(drawn.max()) <= 999
+
+
+def test_loss_weight_is_the_share_of_a_cell_inside_the_box() -> None:
+    weight = latent_weight(Clips.clips[0], np.array([0]), mouth=10.0, eyes=0.0)
+    box = Clips.clips[0].mouth_box[0]
+    area = (box[2] - box[0]) * (box[3] - box[1]) / TINY.vae.downscale**2
+    assert float((weight - 1).sum()) == pytest.approx(10.0 * area, rel=1e-5)
+
+
+def test_audio_gap_is_zero_for_a_network_that_ignores_the_audio(model: EmoModel) -> None:
+    step = StageStep(model, STAGES[2])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if is_part(name, (".attn2.to_out", "audio_time.out")):
+                parameter.zero_()
+    batch = batches(2)(0, 0)
+    assert audio_gap(step, batch)["gap"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_audio_gap_hears_audio(model: EmoModel) -> None:
+    assert abs(audio_gap(StageStep(model, STAGES[2]), batches(2)(0, 0))["gap"]) > 1e-5
+
+
+def test_snr_weight_keeps_pure_noise_and_lowers_clean(model: EmoModel) -> None:
+    step = StageStep(model, STAGES[2])
+    weights = step.snr_weight(torch.tensor([0.0, 0.5, 0.99]))
+    assert float(weights[0]) == pytest.approx(1.0)
+    assert float(weights[2]) < 0.1
+
+
+def test_the_audio_path_learns_faster(model: EmoModel) -> None:
+    select_trainable(model, STAGES[2])
+    groups = optimizer_groups(model, audio_lr_scale=3.0)
+    assert [g["lr_scale"] for g in groups] == [1.0, 3.0]
+    count = sum(len(g["params"]) for g in groups)  # type: ignore[arg-type]
+    assert count == len(set(trainable_names(model, STAGES[2])))

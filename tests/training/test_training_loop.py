@@ -1,0 +1,121 @@
+"""The loop: a run that stops and continues sees the very losses of one that did not stop; checkpoints stay small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from emo_core.training.checkpoint import (
+    SHARD_BYTES,
+    Counters,
+    find_checkpoint,
+    load_shards,
+    save_checkpoint,
+    save_shards,
+)
+from emo_core.training.loop import LoopSettings, lr_share, train
+
+
+class Line(nn.Module):
+    """Fits y = 2x; stops itself after `last` steps by using up the time budget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 1)
+        self.frozen = nn.Linear(3, 3)
+        self.frozen.requires_grad_(False)
+        self.losses: list[float] = []
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+        loss = (self.layer(batch["x"]) - 2 * batch["x"].sum(1, keepdim=True)).square().mean()
+        self.losses.append(float(loss.detach()))
+        return loss, {}
+
+
+def batch_of(step: int, rank: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1000 * rank + step)
+    return {"x": torch.randn(4, 3, generator=generator)}
+
+
+class FakeTime:
+    """A clock that advances 1 s a look; the loop's budget then counts steps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def run(folder: Path, minutes: float, monkeypatch: pytest.MonkeyPatch) -> Line:
+    import emo_core.training.loop as loop
+
+    monkeypatch.setattr(loop, "time", FakeTime())
+    module = Line()
+    settings = LoopSettings(folder=folder, minutes=minutes, warmup_steps=1, final_lr_share=1.0, lr=1e-2)
+    train(module, batch_of, settings)
+    return module
+
+
+def test_resumed_run_continues_with_the_very_next_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(tmp_path / "whole", 20 / 60, monkeypatch)
+    first = run(tmp_path / "parts", 10 / 60, monkeypatch)
+    second = run(tmp_path / "parts", 20 / 60, monkeypatch)
+    joined = first.losses + second.losses
+    common = min(len(joined), len(whole.losses))  # saving takes a tick of the clock, so the counts may differ by one
+    assert common > 15
+    assert joined[:common] == pytest.approx(whole.losses[:common], abs=1e-7)
+    assert whole.losses[-1] < whole.losses[0]
+
+
+def test_weights_after_training_are_the_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = run(tmp_path, 20 / 60, monkeypatch)
+    saved = load_shards(tmp_path / "checkpoint", "average")
+    assert torch.equal(saved["layer.weight"], module.layer.weight)
+    assert not torch.equal(load_shards(tmp_path / "checkpoint", "weights")["layer.weight"], module.layer.weight)
+
+
+def test_frozen_parameters_stay_and_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Line().frozen.weight
+    module = run(tmp_path, 5 / 60, monkeypatch)
+    assert torch.equal(before, module.frozen.weight)
+    assert torch.equal(load_shards(tmp_path / "checkpoint", "average")["frozen.weight"], before)
+
+
+def test_log_has_a_line_per_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, 1.0, monkeypatch)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines and {"step", "loss", "lr", "grad_norm", "trained_s"} <= set(lines[0])
+
+
+def test_learning_rate_warms_up_and_decays(tmp_path: Path) -> None:
+    settings = LoopSettings(folder=tmp_path, minutes=1.0, warmup_steps=10, final_lr_share=0.1)
+    assert lr_share(Counters(step=0), settings) == pytest.approx(0.1)
+    assert lr_share(Counters(step=100), settings) == pytest.approx(1.0)
+    assert lr_share(Counters(step=100, trained_s=60.0), settings) == pytest.approx(0.1)
+
+
+def test_shards_are_at_most_15_mb_and_lossless(tmp_path: Path) -> None:
+    tensors = {f"t{i}": torch.randn(1_000_000) for i in range(9)}
+    save_shards(tensors, tmp_path, "weights")
+    files = list(tmp_path.glob("weights-*.safetensors"))
+    assert len(files) == 3
+    assert max(f.stat().st_size for f in files) <= SHARD_BYTES + 10_000
+    loaded = load_shards(tmp_path, "weights")
+    assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
+
+
+def test_a_run_killed_between_the_renames_still_finds_its_checkpoint(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    weights = dict(layer.named_parameters())
+    save_checkpoint(tmp_path / "checkpoint", weights, average=weights, optimizer=optimizer, counters=Counters(7, 1.0))
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
+    found = find_checkpoint(tmp_path / "checkpoint")
+    assert found is not None and "weight" in load_shards(found, "weights")
