@@ -1,4 +1,4 @@
-"""The three stages on TINY: what each trains, what its loss hears, and that its batches are what the network expects."""
+"""The three stages on TINY: what each trains, what its loss hears, and batches that the network expects."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def clip(seed: int, style: str, frames: int = 12) -> LatentClip:
 
 
 class Clips:
-    clips = [clip(i, "still" if i % 2 else "talking") for i in range(4)]
+    clips = tuple(clip(i, "still" if i % 2 else "talking") for i in range(4))
 
 
 @pytest.fixture
