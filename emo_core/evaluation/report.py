@@ -17,7 +17,7 @@ class Bar:
 
     def met(self, value: float) -> bool:
         """nan meets nothing."""
-        return value >= self.limit if self.sense == ">=" else value <= self.limit
+        return bool(value >= self.limit if self.sense == ">=" else value <= self.limit)
 
     def __str__(self) -> str:
         return f"{self.sense} {self.limit:g}"

@@ -36,7 +36,7 @@ def correlation(generated: Sequence[Track], truth: Sequence[Track]) -> float:
         covariance += float(g @ t)
         variance_generated += float(g @ g)
         variance_truth += float(t @ t)
-    scale = np.sqrt(variance_generated * variance_truth)
+    scale = float(np.sqrt(variance_generated * variance_truth))
     return covariance / scale if scale > 1e-12 else 0.0
 
 
@@ -62,7 +62,6 @@ def motion(tracks: Sequence[Track]) -> float:
     return float(np.sqrt(np.mean(np.concatenate(squares)))) if squares else 0.0
 
 
-def rank_correlation(settings: Sequence[float], measured: Sequence[float]) -> float:
-    """Spearman's: 1 when what is measured rises with every setting."""
-    ranks = [np.argsort(np.argsort(np.asarray(values))).astype(np.float64) for values in (settings, measured)]
-    return correlation([ranks[0]], [ranks[1]])
+def rising_share(measured: Sequence[float]) -> float:
+    """Share of steps from one value to the next that go up: 1 when every setting gives more than the one before."""
+    return float(np.mean(np.diff(np.asarray(measured, np.float64)) > 0))

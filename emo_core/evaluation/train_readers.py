@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _GROW = 1.25  # crops are kept this much larger than the readers see, so that they can be shifted
 _PEOPLE = 48  # different people in a batch of the embedder
+_LEARNING_RATE = 2e-3
 _TEMPERATURE = 0.1  # of the contrastive loss
 
 
@@ -103,7 +103,7 @@ def spoil(crops: Tensor, size: int, generator: torch.Generator, *, colour: float
     return x + uniform(-0.02, 0.03, 1, 1, 1).clamp(min=0) * torch.randn(x.shape, generator=generator)
 
 
-def train_reader(crops: Crops, seconds: float, *, batch: int = 128, seed: int = 0) -> MouthReader:
+def train_reader(crops: Crops, steps: int, *, batch: int = 128, seed: int = 0) -> MouthReader:
     """Least squares on opening and jaw, both brought to unit variance."""
     torch.manual_seed(seed)
     net, generator = MouthReader(), torch.Generator().manual_seed(seed)
@@ -114,11 +114,11 @@ def train_reader(crops: Crops, seconds: float, *, batch: int = 128, seed: int = 
         seen = spoil(crops.mouths[rows], net.size, generator, colour=0.12)
         return F.smooth_l1_loss(net(seen) / scale, crops.truth[rows] / scale)
 
-    _fit(net, loss, seconds, "mouth reader")
+    _fit(net, loss, steps, "mouth reader")
     return net
 
 
-def train_embedder(crops: Crops, seconds: float, *, seed: int = 0) -> FaceEmbedder:
+def train_embedder(crops: Crops, steps: int, *, seed: int = 0) -> FaceEmbedder:
     """Two frames of each of many people: a frame must find its partner among them all (contrastive, both ways)."""
     torch.manual_seed(seed)
     net, generator = FaceEmbedder(), torch.Generator().manual_seed(seed)
@@ -133,24 +133,24 @@ def train_embedder(crops: Crops, seconds: float, *, seed: int = 0) -> FaceEmbedd
         table, own = first @ second.T / _TEMPERATURE, torch.arange(len(first))
         return (F.cross_entropy(table, own) + F.cross_entropy(table.T, own)) / 2
 
-    _fit(net, loss, seconds, "face embedder")
+    _fit(net, loss, steps, "face embedder")
     return net
 
 
-def _fit(net: nn.Module, loss: Callable[[], Tensor], seconds: float, name: str) -> None:
-    """AdamW; the learning rate falls with the processor time used, of which there are `seconds`."""
-    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-3)
-    start, step, mean = time.process_time(), 0, 0.0
-    while (share := (time.process_time() - start) / seconds) < 1:
+def _fit(net: nn.Module, loss: Callable[[], Tensor], steps: int, name: str) -> None:
+    """AdamW for so many steps, its learning rate falling to nothing."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=_LEARNING_RATE, weight_decay=1e-3)
+    mean = 0.0
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 30) * (1 - share)
+            group["lr"] = _LEARNING_RATE * min(1.0, (step + 1) / 30) * (1 - step / steps)
         value = loss()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        step, mean = step + 1, float(value.detach()) if step == 0 else 0.95 * mean + 0.05 * float(value.detach())
-        if step % 200 == 0:
-            log.info("%s: %d steps, loss %.4f", name, step, mean)
+        mean = float(value.detach()) if step == 0 else 0.95 * mean + 0.05 * float(value.detach())
+        if (step + 1) % 200 == 0:
+            log.info("%s: %d steps, loss %.4f", name, step + 1, mean)
 
 
 def _grown(squares: np.ndarray) -> np.ndarray:
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m emo_core.evaluation.train_readers", description=__doc__)
     parser.add_argument("--heads", type=Path, required=True, help="folder of rendered heads")
     parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini's kind)")
-    parser.add_argument("--seconds", type=float, default=80.0, help="processor time for each of the two networks")
+    parser.add_argument("--steps", type=int, default=1500, help="for each of the two networks")
     parser.add_argument("--per-clip", type=int, default=12, help="frames taken from a clip")
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     options = parser.parse_args(argv)
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     heads, vae = HeadDataset(options.heads), None if options.vae is None else _load_vae(options.vae)
     crops = collect(heads, "train", options.per_clip, vae=vae)
     log.info("%d crops of %d people", len(crops.mouths), len(crops.person.unique()))
-    reader, embedder = train_reader(crops, options.seconds), train_embedder(crops, options.seconds)
+    reader, embedder = train_reader(crops, options.steps), train_embedder(crops, options.steps)
     log.info("unseen people: %s", accuracy(collect(heads, "test", 24, seed=1), reader.eval(), embedder.eval()))
     _save(reader, options.output)
     _save(embedder, options.output)

@@ -81,11 +81,11 @@ def grey_crops(count: int = 60) -> Crops:
 def test_training_learns_what_there_is_to_learn():
     crops = grey_crops()
     plain = torch.Generator().manual_seed(0)
-    reader = train_reader(crops, 3.0, batch=32)
+    reader = train_reader(crops, 60, batch=32)
     with torch.no_grad():
         read = reader(spoil(crops.mouths, 32, plain, colour=0.0, mirror=False))[:, 0]
     assert float(torch.corrcoef(torch.stack([read, crops.truth[:, 0]]))[0, 1]) > 0.9
-    embedder = train_embedder(crops, 3.0)
+    embedder = train_embedder(crops, 60)
     with torch.no_grad():
         vectors = embedder(spoil(crops.faces, 40, plain, colour=0.0, mirror=False))
     nearest = (vectors @ vectors[:6].T).argmax(1)

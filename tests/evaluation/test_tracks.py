@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emo_core.evaluation.tracks import correlation, lagged, motion, rank_correlation, sync
+from emo_core.evaluation.tracks import correlation, lagged, motion, rising_share, sync
 
 
 def wave(n: int = 80, seed: int = 0) -> np.ndarray:
@@ -55,6 +55,7 @@ def test_motion_is_pooled_within_clips():
     assert motion([a + 5, a - 5]) == pytest.approx(1.0)
 
 
-def test_rank_correlation_needs_order_only():
-    assert rank_correlation([0.1, 0.7, 1.3, 1.9], [0.2, 0.21, 0.5, 3.0]) == pytest.approx(1.0)
-    assert rank_correlation([0.1, 0.7, 1.3, 1.9], [3.0, 2.0, 1.0, 0.0]) == pytest.approx(-1.0)
+def test_rising_share_counts_steps_up_and_no_ties():
+    assert rising_share([0.2, 0.21, 0.5, 3.0]) == 1.0
+    assert rising_share([0.2, 0.2, 0.2, 0.2]) == 0.0
+    assert rising_share([1.0, 2.0, 1.5, 1.2]) == pytest.approx(1 / 3)
