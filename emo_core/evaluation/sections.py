@@ -15,10 +15,9 @@ from .lipsync import lip_rows
 from .pictures import colour_drift, frame_differences, psnr, seam_ratio, still_mask
 from .readers import embed_faces
 from .report import Bar, Row
-from .takes import SPEEDS, Pictures, Studio
+from .takes import EVERY, SPEEDS, Pictures, Studio
 from .tracks import rising_share
 
-EVERY = 5  # every fifth frame is looked at for identity: neighbours are alike
 DRIFT_WINDOW = 25  # frames: one second
 INSIDE_TOLERANCE = 2.0  # pixels that a box may reach out: the mesh's own jitter at 128 pixels
 
@@ -28,7 +27,8 @@ def identity_rows(studio: Studio) -> list[Row]:
     section = "identity"
     bank = _bank(studio)
     generated = [_vectors(take.frames[::EVERY], _every(take.face)) for take in studio.right]
-    truth = [_vectors(case.frames[::EVERY], follow(case.frames[::EVERY])) for case in studio.tests.cases]
+    pairs_of_truth = zip(studio.tests.cases, studio.true_faces, strict=True)
+    truth = [_vectors(case.frames[::EVERY], face) for case, face in pairs_of_truth]
     note = f"every {EVERY}th frame of {len(generated)} clips"
     rows = [
         Row(
@@ -99,10 +99,10 @@ def region_rows(studio: Studio) -> list[Row]:
     """Does the face stay where it was told to stay?"""
     section = "face region"
     shares = [share_inside(t.face.boxes, t.region, INSIDE_TOLERANCE) if t.face else 0.0 for t in studio.right]
-    truth = []
-    for take in studio.right:
-        face = follow(take.case.frames[::EVERY])
-        truth.append(share_inside(face.boxes, take.region, INSIDE_TOLERANCE) if face else 0.0)
+    truth = [
+        share_inside(face.boxes, take.region, INSIDE_TOLERANCE) if face else 0.0
+        for take, face in zip(studio.right, studio.true_faces, strict=True)
+    ]
     note = f"box of the face mesh, {INSIDE_TOLERANCE:g} px tolerance"
     return [
         Row(section, "share of frames with the face inside", _mean(shares), note=note),
