@@ -139,6 +139,8 @@ class ScheduleConfig:
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
     steps_offset: int = 1
     shared_noise: float = 0.0  # share of the noise variance that all frames of a video have in common
+    # Not in the paper: 0 diffuses the latents; s > 0 diffuses s times their difference from the portrait's latent.
+    residual_scale: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ EMO_MINI = EmoConfig(
     ),
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
     vae=VAEConfig(kind="tiny", latent_channels=8, scaling_factor=1.0),
-    schedule=ScheduleConfig(beta_schedule="squaredcos_cap_v2", shared_noise=0.5),
+    schedule=ScheduleConfig(beta_schedule="squaredcos_cap_v2", shared_noise=0.5, residual_scale=2.0),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),
 )

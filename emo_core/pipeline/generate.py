@@ -17,6 +17,7 @@ from ..data import AudioFeatures, Clip, ClipState, Controls, GenerateSettings, P
 from ..diffusion.denoise import denoise
 from ..diffusion.guidance import guided_rows, predict_guided
 from ..diffusion.noise import clip_noise, named_generator
+from ..diffusion.space import from_diffused
 from ..errors import EmoInputError
 from .conditions import clip_conditions, encode_region, face_region
 from .decode import decode_frames
@@ -134,13 +135,15 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
         reference, conditions, config.guidance, scale=run.guidance, one_row_per_pass=thrift.one_row_per_pass
     )
     assert reference.latents is not None
+    portrait = reference.latents[:1]
     shape = (plan.frames, *reference.latents.shape[1:])
     noise = clip_noise(seed, plan.index, shape, config.schedule.shared_noise)[None].to(device_of(backbone))
     dtype = dtype_of(backbone)
 
     def report(step: int, clean: Tensor) -> None:
         if run.on_progress is not None:
-            run.on_progress(Progress(plan.index, plan.clips, step, run.steps, clean[0]))
+            estimate = from_diffused(clean, portrait, config.schedule)[0]
+            run.on_progress(Progress(plan.index, plan.clips, step, run.steps, estimate))
 
     latents = denoise(
         lambda noisy, timestep: predict_guided(backbone, noisy.to(dtype), timestep, rows),
@@ -152,7 +155,7 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
         on_step=report,
         should_stop=run.should_stop,
     )
-    return None if latents is None else latents[0]
+    return None if latents is None else from_diffused(latents, portrait, config.schedule)[0]
 
 
 def _decode(run: Run, plan: ClipPlan, latents: Tensor, thrift: Thrift) -> Tensor | None:

@@ -188,6 +188,28 @@ def export(options: Options) -> None:
         log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
 
 
+def restore(options: Options) -> None:
+    """The way back: shipped (or any saved) weights to the files that training goes on from, in `root`.
+
+    vae/ and audio/ get their parts; `root`/restored is a folder for --start-from.
+    """
+    from safetensors.torch import save_file
+
+    from ..weights import load_model
+    from .checkpoint import Counters, save_checkpoint
+
+    model = load_model(options.start_from or options.config.name, device="cpu")
+    for folder, name, part in (("vae", "vae", model.vae), ("audio", "encoder", model.audio_encoder)):
+        (options.root / folder).mkdir(parents=True, exist_ok=True)
+        save_file(
+            {key: value.contiguous() for key, value in part.state_dict().items()},
+            options.root / folder / f"{name}.safetensors",
+        )
+    kept = {f"model.{k}": v for k, v in model.named_parameters() if not k.startswith(("vae.", "audio_encoder."))}
+    idle = torch.optim.SGD(list(kept.values()), lr=0.0)
+    save_checkpoint(options.root / "restored" / "checkpoint", kept, average=kept, optimizer=idle, counters=Counters())
+
+
 def _stage_folder(options: Options, stage: int) -> str:
     return f"stage{stage}" + ("-frames" if options.single_frames else "")
 
@@ -207,6 +229,7 @@ STEPS: dict[str, Callable[[Options], None]] = {
     "stage2": partial(train_stage, stage=2),
     "stage3": partial(train_stage, stage=3),
     "export": export,
+    "restore": restore,
 }
 
 

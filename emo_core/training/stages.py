@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data import Conditions, ReferenceFeatures
 from ..diffusion.noise import mix_noise
 from ..diffusion.schedule import alphas_cumprod
+from ..diffusion.space import to_diffused
 from ..models.emo import EmoModel
 from .loop import Batch, Parts
 
@@ -114,16 +115,17 @@ class StageStep(nn.Module):
 
     def weighted_error(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Prediction minus its target (b, f, c, h, w), and the weight (b, f, 1, h, w) with the SNR weight folded in."""
-        target, noise = batch["target"], batch["noise"]
+        schedule, noise = self.model.config.schedule, batch["noise"]
+        portrait = batch["portrait"] * batch["keep_reference"].view(-1, 1, 1, 1)
+        target = to_diffused(batch["target"], portrait, schedule)
         alpha = self.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
         noisy = alpha.sqrt() * target + (1 - alpha).sqrt() * noise
         prediction = self.predict(noisy, batch).float()
-        kind = self.model.config.schedule.prediction_type
         wanted = {
             "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * target,
             "epsilon": noise,
             "sample": target,
-        }[kind]
+        }[schedule.prediction_type]
         return prediction - wanted, batch["weight"] * self.snr_weight(alpha)
 
     def snr_weight(self, alpha: Tensor) -> Tensor:
