@@ -26,10 +26,12 @@ def join_copy(
     """Write `target` from the segments' packets without encoding them again, `audio` beside them in time order."""
     import av
 
-    with av.open(str(target), "w", format=fmt.container, options=dict(fmt.container_options)) as container:
+    options = dict(fmt.container_options)
+    if fmt.container in ("mp4", "mov"):  # ticks that a frame is a whole number of; PyAV before 16 leaves 1/90000
+        options["video_track_timescale"] = str(fps.numerator * 512)
+    with av.open(str(target), "w", format=fmt.container, options=options) as container:
         with av.open(str(segments[0])) as first:
-            video = container.add_stream_from_template(first.streams.video[0])
-        video.time_base = 1 / fps
+            video = container.add_stream_from_template(first.streams.video[0], opaque=True)
         streams: list[Iterator[Packet]] = [_video_packets(segments, video, fps)]
         if audio is not None:
             streams.append(encode_audio_stream(add_audio_stream(container, audio, fmt), audio))

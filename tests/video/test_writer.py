@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.video.reformatter import Colorspace
 from PIL import Image
 
 from emo_core.data import Clip, ClipState, Waveform
@@ -32,8 +33,15 @@ def tone(seconds: float, rate: int = 16000, channels: int = 1) -> Waveform:
 
 
 def decode(path: Path) -> torch.Tensor:
+    """Pictures as a player shows them: by the file's colour tags (PyAV before 16 does not look at them itself)."""
     with av.open(str(path)) as file:
-        return torch.stack([torch.from_numpy(f.to_ndarray(format="rgb24")) for f in file.decode(video=0)])
+        tagged = file.streams.video[0].codec_context.colorspace == Colorspace.ITU709
+        more = {"src_colorspace": Colorspace.ITU709} if tagged else {}
+        return torch.stack([_rgb(frame.reformat(format="rgb24", **more)) for frame in file.decode(video=0)])
+
+
+def _rgb(frame: av.VideoFrame) -> torch.Tensor:
+    return torch.from_numpy(frame.to_ndarray())
 
 
 def times(path: Path) -> list[float]:
