@@ -41,6 +41,8 @@ class Options:
     still_share: float
     single_frames: bool
     start_from: Path | None
+    mouth_weight: float
+    eye_weight: float
 
     def loop(self, name: str) -> LoopSettings:
         return LoopSettings(
@@ -135,7 +137,7 @@ def train_stage(options: Options, stage: int) -> None:
     from .latents import LatentDataset, load_audio
 
     torch.manual_seed(options.seed)
-    settings = STAGES[stage]
+    settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
     if options.single_frames:
         settings = replace(settings, temporal=False)
     model = EmoModel(options.config)
@@ -153,7 +155,7 @@ def train_stage(options: Options, stage: int) -> None:
     sampling = Sampling(batch=options.batch, still_share=options.still_share, seed=options.seed + stage)
     make = partial(LatentDataset, options.root / "latents", heads, audio, m=m)
     batches = StageBatches(make(split="train"), options.config, settings, sampling=sampling)
-    held_out = StageBatches(make(split="test"), options.config, settings, sampling=replace(sampling, batch=16))
+    held_out = StageBatches(make(split="test"), options.config, settings, sampling=replace(sampling, batch=8))
     probe_batch = held_out(0, 0)
 
     def probe(module: torch.nn.Module) -> dict[str, float]:
@@ -248,6 +250,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--single-frames", action="store_true", help="stage 2 on single frames first: audio is heard sooner"
     )
+    parser.add_argument("--mouth-weight", type=float, default=30.0, help="extra weight of the loss in the mouth box")
+    parser.add_argument("--eye-weight", type=float, default=5.0, help="extra weight of the loss in the eye box")
     parser.add_argument("--start-from", type=Path, help="folder of the stage whose weights to start from")
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
     return parser

@@ -41,7 +41,7 @@ class LoopSettings:
     precision: str = "no"  # "no" or "bf16", in accelerate's words
     weight_decay: float = 1e-4
     save_every_s: float = 60.0
-    log_every_s: float = 15.0
+    log_every_s: float = 30.0
     channels_last: bool = True
     leave_out: tuple[str, ...] = ()  # prefixes of parameters that other files hold already
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
@@ -79,7 +79,9 @@ def train(
     groups = groups or [{"params": [p for p in module.parameters() if p.requires_grad]}]
     for group in groups:
         group["lr_scale"] = group.get("lr_scale", 1.0)
-    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        groups, lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+    )
     if settings.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept = {name: p for name, p in module.named_parameters() if not name.startswith(settings.leave_out or ("-",))}

@@ -58,7 +58,7 @@ def run(folder: Path, minutes: float, monkeypatch: pytest.MonkeyPatch) -> Line:
 
     monkeypatch.setattr(loop, "time", FakeTime())
     module = Line()
-    settings = LoopSettings(folder=folder, minutes=minutes, warmup_steps=1, final_lr_share=1.0, lr=1e-2)
+    settings = LoopSettings(folder=folder, minutes=minutes, warmup_steps=1, final_lr_share=1.0, lr=0.1)
     train(module, batch_of, settings)
     return module
 
@@ -70,8 +70,8 @@ def test_resumed_run_continues_with_the_very_next_loss(tmp_path: Path, monkeypat
     joined = first.losses + second.losses
     common = min(len(joined), len(whole.losses))  # saving takes a tick of the clock, so the counts may differ by one
     assert common > 15
-    assert joined[:common] == pytest.approx(whole.losses[:common], abs=1e-7)
-    assert whole.losses[-1] < whole.losses[0]
+    assert joined[:common] == pytest.approx(whole.losses[:common], abs=1e-5)
+    assert sum(whole.losses[-5:]) < sum(whole.losses[:5])
 
 
 def test_weights_after_training_are_the_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
