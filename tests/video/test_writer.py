@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from av.video.reformatter import Colorspace
 from PIL import Image
 
 from emo_core.data import Clip, ClipState, Waveform
@@ -33,15 +32,8 @@ def tone(seconds: float, rate: int = 16000, channels: int = 1) -> Waveform:
 
 
 def decode(path: Path) -> torch.Tensor:
-    """Pictures as a player shows them: by the file's colour tags (PyAV before 16 does not look at them itself)."""
     with av.open(str(path)) as file:
-        tagged = file.streams.video[0].codec_context.colorspace == Colorspace.ITU709
-        more = {"src_colorspace": Colorspace.ITU709} if tagged else {}
-        return torch.stack([_rgb(frame.reformat(format="rgb24", **more)) for frame in file.decode(video=0)])
-
-
-def _rgb(frame: av.VideoFrame) -> torch.Tensor:
-    return torch.from_numpy(frame.to_ndarray())
+        return torch.stack([torch.from_numpy(f.to_ndarray(format="rgb24")) for f in file.decode(video=0)])
 
 
 def times(path: Path) -> list[float]:
@@ -97,6 +89,17 @@ def test_a_click_is_heard_with_the_frame_it_belongs_to(tmp_path, suffix):
         loudest = max((float(f.time) + np.abs(a[0]).argmax() / f.sample_rate, np.abs(a[0]).max())[::-1]
                       for f in file.decode(audio=0) for a in [f.to_ndarray()])  # fmt: skip
     assert loudest[1] == pytest.approx(1.0, abs=0.02)
+
+
+def test_colours_are_tagged_as_what_they_are(tmp_path):
+    """BT.709, limited range: luma 16 + 219 * (0.2126 R + 0.7152 G + 0.0722 B) = 79, and the file says so."""
+    red = torch.tensor([200, 40, 30]).expand(2, 32, 32, 3) / 255
+    write_video(tmp_path / "a.mp4", [Clip(0, red, ClipState(1))], 25)
+    with av.open(str(tmp_path / "a.mp4")) as file:
+        frame = next(file.decode(video=0))
+        context = file.streams.video[0].codec_context
+    assert (context.colorspace, context.color_primaries, context.color_range) == (1, 1, 1)
+    assert abs(int(frame.to_ndarray()[16, 16]) - 79) <= 1
 
 
 def test_segments_are_copied_not_encoded_again(tmp_path):
