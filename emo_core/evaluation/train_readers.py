@@ -168,9 +168,10 @@ def accuracy(crops: Crops, reader: MouthReader, embedder: FaceEmbedder) -> dict[
     for column, name in enumerate(("opening", "jaw")):
         found[f"{name}_r"] = float(torch.corrcoef(torch.stack([read[:, column], crops.truth[:, column]]))[0, 1])
     vectors = embedder(spoil(crops.faces, embedder.size, plain, colour=0.02, mirror=False))
-    first = [int(torch.nonzero(crops.person == p)[0, 0]) for p in crops.person.unique()]
-    nearest = (vectors @ vectors[first].T).argmax(dim=1)
-    found["people"], found["nearest"] = float(len(first)), float((nearest == crops.person).float().mean())
+    people = crops.person.unique()
+    first = [int(torch.nonzero(crops.person == p)[0, 0]) for p in people]
+    nearest = people[(vectors @ vectors[first].T).argmax(dim=1)]
+    found["people"], found["nearest"] = float(len(people)), float((nearest == crops.person).float().mean())
     return found
 
 
@@ -188,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m emo_core.evaluation.train_readers", description=__doc__)
     parser.add_argument("--heads", type=Path, required=True, help="folder of rendered heads")
     parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini's kind)")
-    parser.add_argument("--steps", type=int, default=1500, help="for each of the two networks")
+    parser.add_argument("--steps", type=int, default=1400, help="for each of the two networks")
     parser.add_argument("--per-clip", type=int, default=12, help="frames taken from a clip")
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     options = parser.parse_args(argv)
