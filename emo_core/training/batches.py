@@ -61,6 +61,9 @@ class StageBatches:
         else:  # frames that know nothing of each other share one ReferenceNet pass
             frames = rng.choice(np.arange(n, len(clip.latents)), self.settings.frames_per_portrait, replace=False)
         portrait = rng.integers(len(clip.latents), size=1)
+        keep_motion = _flag(rng, self.settings.drop_motion)
+        if self.settings.temporal and not keep_motion:  # a video starts in its portrait's pose
+            portrait = frames[:1] - 1
         m = self.config.audio_projection.window
         settings = self.settings
         return {
