@@ -51,7 +51,9 @@ class UNetConfig:
     audio_dim: int = 768  # width of an audio token: attn2's key/value input
     reference_weight: float = 1.0  # multiplies the reference attention's output (v_express 0.95)
     audio_weight: float = 1.0  # multiplies the audio attention's output (v_express 3.0)
-    reference_cross_attention: Literal["none", "zero_token"] = "none"  # ReferenceNet's own attn2: absent | one zero token
+    reference_cross_attention: Literal["none", "zero_token"] = (
+        "none"  # ReferenceNet's own attn2: absent | one zero token
+    )
     motion: MotionModuleConfig | None = field(default_factory=MotionModuleConfig)
     speed: SpeedConfig | None = field(default_factory=SpeedConfig)
     # Not in the paper, off for `emo`; they make a very small network learn (see the model card of emo-mini).
@@ -61,7 +63,7 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class FaceLocatorConfig:
-    """Widths of the convolutions that encode the face region; Hallo (16, 32, 64, 128), EchoMimic and V-Express below."""
+    """Convolutions that encode the face region: EchoMimic's and V-Express's widths; Hallo has (16, 32, 64, 128)."""
 
     in_channels: int = 1
     channels: tuple[int, ...] = (16, 32, 96, 256)  # each pair: conv c->c, conv c->c' stride 2, so 8x smaller
@@ -157,7 +159,7 @@ class GuidanceConfig:
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """How a long video is cut: `frames` new ones per clip after `motion_frames` of the clip before (paper: 12 and 4)."""
+    """How a long video is cut: `frames` new ones per clip after `motion_frames` of the one before (paper: 12, 4)."""
 
     frames: int = 12
     motion_frames: int = 4
@@ -206,7 +208,9 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         known = typing.get_type_hints(kind)
         unknown = sorted(set(data) - set(known))
         if unknown:
-            raise EmoInputError(where, f"unknown fields {unknown}", f"fields among {sorted(known)}", "Update ComfyUI-EMO.")
+            raise EmoInputError(
+                where, f"unknown fields {unknown}", f"fields among {sorted(known)}", "Update ComfyUI-EMO."
+            )
         return typing.cast(Any, kind)(**{k: _build(known[k], v, f"{where}.{k}") for k, v in data.items()})
     return tuple(data) if isinstance(data, list) else data
 

@@ -66,85 +66,108 @@ def train(
     """Train `module` until the time is used up; continue from the folder's checkpoint if there is one.
 
     `groups` are optimizer groups ({"params": [...], "lr_scale": x}); the default is every trainable parameter.
-    `probe` is run on the main process at every log line and its numbers are logged too.
+    `probe` is run on the main process at every log line and its numbers are logged too. At the end the module holds
+    the moving average.
     """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
-    accelerator = Accelerator(
-        mixed_precision=settings.precision,
-        cpu=not torch.cuda.is_available(),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.find_unused)],
-    )
-    counters = Counters()
-    groups = groups or [{"params": [p for p in module.parameters() if p.requires_grad]}]
-    for group in groups:
-        group["lr_scale"] = group.get("lr_scale", 1.0)
-    optimizer = torch.optim.AdamW(
-        groups, lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
-    )
-    if settings.channels_last:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    kept = {name: p for name, p in module.named_parameters() if not name.startswith(settings.leave_out or ("-",))}
-    trained = {name: p for name, p in kept.items() if p.requires_grad}
-    average = {name: p.detach().clone() for name, p in kept.items()}
-    checkpoint = find_checkpoint(settings.folder / "checkpoint")
-    if checkpoint:
-        counters = load_counters(checkpoint)
-        module.load_state_dict(load_shards(checkpoint, "weights"), strict=False)
-        for name, value in load_shards(checkpoint, "average").items():
-            average[name].copy_(value)  # keeps the memory layout, without which the update is slow
-        load_moments(checkpoint, optimizer)
-        log.info("continuing %s at step %d", settings.folder, counters.step)
-    wrapped, optimizer = accelerator.prepare(module, optimizer)
-    settings.folder.mkdir(parents=True, exist_ok=True)
-
-    def save() -> None:
-        if accelerator.is_main_process:
-            save_checkpoint(
-                settings.folder / "checkpoint", kept, average=average, optimizer=optimizer, counters=counters
-            )
-
+    run = Run(module, settings, groups or [{"params": [p for p in module.parameters() if p.requires_grad]}])
     recent: list[Parts] = []
     last = logged = saved = time.monotonic()
-    while counters.trained_s < settings.minutes * 60:
-        share = lr_share(counters, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * share * group["lr_scale"]
-        batch = {k: v.to(accelerator.device) for k, v in next_batch(counters.step, accelerator.process_index).items()}
-        with accelerator.autocast():
-            loss, parts = wrapped(batch)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], settings.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        _update_average(average, trained, min(settings.ema_decay, (counters.step + 1) / (counters.step + 10)))
-        recent.append({"loss": float(loss.detach()), "grad_norm": float(norm), **parts})
+    while run.counters.trained_s < settings.minutes * 60:
+        recent.append(run.step(next_batch))
         now = time.monotonic()
-        counters.step, counters.trained_s, last = counters.step + 1, counters.trained_s + now - last, now
-        counters.trained_s = _agree(accelerator, counters.trained_s)
-        if accelerator.is_main_process and now - logged > settings.log_every_s:
-            line = {"step": counters.step, "trained_s": round(counters.trained_s, 1), "lr": settings.lr * share}
-            line.update({k: sum(r[k] for r in recent) / len(recent) for k in recent[-1]})
-            line["steps_per_s"] = len(recent) / (now - logged)
+        run.tick(now - last)
+        last = now
+        if run.is_main and now - logged > settings.log_every_s:
+            line = run.summary(recent) | {"steps_per_s": len(recent) / (now - logged)}
             _log_line(settings.folder / "log.jsonl", line | (probe(module) if probe else {}))
             recent, logged = [], time.monotonic()
         if now - saved > settings.save_every_s:
-            save()
+            run.save()
             saved = time.monotonic()
-    save()
-    accelerator.wait_for_everyone()
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(average[name])
-    return counters
+    run.finish()
+    return run.counters
 
 
-def _agree(accelerator: Any, trained_s: float) -> float:
-    """The slowest process's clock, so that all leave the loop at the same step."""
-    if accelerator.num_processes == 1:
-        return trained_s
-    clock = torch.tensor([trained_s], device=accelerator.device, dtype=torch.float64)
-    return float(accelerator.reduce(clock, reduction="mean"))
+class Run:
+    """One training run: the module under accelerate, its optimizer, its moving average and its counters."""
+
+    def __init__(self, module: nn.Module, settings: LoopSettings, groups: Sequence[dict[str, Any]]) -> None:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+
+        self.module, self.settings, self.counters = module, settings, Counters()
+        self.accelerator = Accelerator(
+            mixed_precision=settings.precision,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.find_unused)],
+        )
+        checkpoint = find_checkpoint(settings.folder / "checkpoint")
+        if checkpoint:
+            module.load_state_dict(load_shards(checkpoint, "weights"), strict=False)
+        if settings.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        groups = [{"lr_scale": 1.0} | group for group in groups]
+        optimizer = torch.optim.AdamW(
+            groups, lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+        )
+        if checkpoint:
+            load_moments(checkpoint, optimizer)
+        self.wrapped, self.optimizer = self.accelerator.prepare(module, optimizer)
+        left_out = settings.leave_out or ("-",)
+        self.kept = {name: p for name, p in module.named_parameters() if not name.startswith(left_out)}
+        self.trained = {name: p for name, p in self.kept.items() if p.requires_grad}
+        self.average = {name: p.detach().clone() for name, p in self.kept.items()}
+        if checkpoint:
+            self.counters = load_counters(checkpoint)
+            for name, value in load_shards(checkpoint, "average").items():
+                self.average[name].copy_(value)  # keeps the memory layout, without which the update is slow
+            log.info("continuing %s at step %d", settings.folder, self.counters.step)
+        settings.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def is_main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    def step(self, next_batch: Callable[[int, int], Batch]) -> Parts:
+        """One optimizer step on the next batch; gives what is to be logged."""
+        share, accelerator = lr_share(self.counters, self.settings), self.accelerator
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * share * group["lr_scale"]
+        drawn = next_batch(self.counters.step, accelerator.process_index)
+        with accelerator.autocast():
+            loss, parts = self.wrapped({name: value.to(accelerator.device) for name, value in drawn.items()})
+        accelerator.backward(loss)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = accelerator.clip_grad_norm_(parameters, self.settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        decay = min(self.settings.ema_decay, (self.counters.step + 1) / (self.counters.step + 10))
+        _update_average(self.average, self.trained, decay)
+        return {"loss": float(loss.detach()), "grad_norm": float(norm), **parts}
+
+    def tick(self, seconds: float) -> None:
+        """Count the step; all processes agree on the time, so that they leave the loop at the same step."""
+        self.counters.step += 1
+        self.counters.trained_s += seconds
+        if self.accelerator.num_processes > 1:
+            clock = torch.tensor([self.counters.trained_s], device=self.accelerator.device, dtype=torch.float64)
+            self.counters.trained_s = float(self.accelerator.reduce(clock, reduction="mean"))
+
+    def summary(self, recent: Sequence[Parts]) -> dict[str, Any]:
+        line: dict[str, Any] = {"step": self.counters.step, "trained_s": round(self.counters.trained_s, 1)}
+        line["lr"] = self.settings.lr * lr_share(self.counters, self.settings)
+        return line | {name: sum(r[name] for r in recent) / len(recent) for name in recent[-1]}
+
+    def save(self) -> None:
+        if self.is_main:
+            folder, counters = self.settings.folder / "checkpoint", self.counters
+            save_checkpoint(folder, self.kept, average=self.average, optimizer=self.optimizer, counters=counters)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Save, and leave the moving average in the module."""
+        self.save()
+        self.accelerator.wait_for_everyone()
+        for name, parameter in self.trained.items():
+            parameter.copy_(self.average[name])
 
 
 @torch.no_grad()
