@@ -11,14 +11,16 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..models.vae import VAE
-from .heads.dataset import HeadDataset
+
+if TYPE_CHECKING:
+    from .heads.dataset import HeadDataset
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64)
     shape = (total, vae.config.latent_channels, size, size)
     store = np.lib.format.open_memmap(folder / "latents.npy", mode="w+", dtype=np.float16, shape=shape)
     for start, frames in _batches(heads, batch):
-        pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
+        pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
         store[start : start + len(frames)] = vae.encode(pictures).float().cpu().numpy()
     store.flush()
 

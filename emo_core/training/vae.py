@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.vae import VAE
-from .heads.dataset import HeadDataset
 from .loop import Batch, Parts
+
+if TYPE_CHECKING:
+    from .heads.dataset import HeadDataset
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,3 @@ def reconstruction_psnr(vae: VAE, heads: HeadDataset, *, split: str, frames: int
             left, top, right, bottom = (max(0, round(float(v))) for v in box)
             errors[name].append(error[..., top:bottom, left:right].flatten())
     return {f"psnr_{name}": psnr(torch.cat(values)) for name, values in errors.items()}
-
-
-def calibrate_scaling(vae: VAE, latents: Tensor) -> float:
-    """The factor that gives these (unscaled) latents a standard deviation of 1; stored as VAEConfig.scaling_factor."""
-    return 1.0 / float(F.mse_loss(latents, latents.mean()).sqrt())
