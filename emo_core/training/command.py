@@ -50,6 +50,7 @@ class Options:
             minutes=self.minutes,
             lr=self.lr,
             precision="bf16" if self.bf16 else "no",
+            channels_last=self.bf16,
         )
 
 
@@ -197,7 +198,7 @@ def restore(options: Options) -> None:
     """
     from safetensors.torch import save_file
 
-    from ..weights import load_model
+    from ..weights.file import load_model
     from .checkpoint import Counters, save_checkpoint
 
     model = load_model(options.start_from or options.config.name, device="cpu")

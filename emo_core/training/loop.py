@@ -42,7 +42,7 @@ class LoopSettings:
     weight_decay: float = 1e-4
     save_every_s: float = 60.0
     log_every_s: float = 30.0
-    channels_last: bool = True
+    channels_last: bool = False  # faster in bf16; in fp32 torch 2.13 crashes on convolutions of a few channels
     leave_out: tuple[str, ...] = ()  # prefixes of parameters that other files hold already
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
 

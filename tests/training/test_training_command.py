@@ -1,0 +1,107 @@
+"""The training command from a folder of clips to weights that load and generate, at TINY size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from emo_core.config import TINY
+from emo_core.training.command import main
+from emo_core.training.latents import save_audio
+
+pytest.importorskip("accelerate")
+pytest.importorskip("numba")  # the reader of rendered clips lives beside the renderer
+
+CLIPS, FRAMES, SIZE = 4, 10, TINY.clip.size
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A training folder as `heads`, `audio` and `voices` leave it, with coloured squares for heads."""
+    rng = np.random.default_rng(0)
+    heads = tmp_path / "heads"
+    heads.mkdir()
+    pictures = rng.integers(0, 255, (CLIPS * FRAMES, SIZE // 16, SIZE // 16, 3), np.uint8)
+    np.save(heads / "a.frames.npy", pictures.repeat(16, axis=1).repeat(16, axis=2))
+    truth = np.zeros((CLIPS * FRAMES, 18), np.float32)
+    truth[:, 0:4], truth[:, 4:8], truth[:, 8:12] = (16, 16, 48, 56), (24, 40, 40, 52), (20, 20, 44, 30)
+    np.save(heads / "a.truth.npy", truth)
+    clips = [
+        {
+            "file": "a",
+            "start": i * FRAMES,
+            "frames": FRAMES,
+            "identity": i,
+            "split": "train" if i else "test",
+            "style": "still" if i % 2 else "talking",
+            "utterance": f"train/{i}@0",
+            "speed": 0.0,
+        }
+        for i in range(CLIPS)
+    ]
+    (heads / "clips.json").write_text(json.dumps(clips))
+    encoder = TINY.audio_encoder
+    shape = (FRAMES, encoder.layers, encoder.hidden_size)
+    save_audio(tmp_path / "latents", {f"train/{i}": rng.normal(size=shape).astype(np.float16) for i in range(CLIPS)})
+    return tmp_path
+
+
+def run(step: str, root: Path, *more: str) -> None:
+    fixed = ["--root", str(root), "--preset", "tiny", "--processes", "1", "--batch", "2", "--minutes", "0.02"]
+    assert main([step, *fixed, *more]) == 0
+
+
+def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
+    from emo_core import generate, load_model
+    from emo_core.audio.encoder import AudioEncoder
+    from emo_core.data import AudioFeatures, Portrait
+    from emo_core.models.vae import VAE
+    from emo_core.pipeline.reference import encode_reference
+    from emo_core.training.heads.dataset import HeadDataset
+    from emo_core.training.latents import encode_heads
+
+    run("vae", root)
+    (root / "audio").mkdir()
+    save_file(AudioEncoder(TINY.audio_encoder).state_dict(), root / "audio" / "encoder.safetensors")
+    encode_heads(VAE(TINY.vae), HeadDataset(root / "heads"), root / "latents")
+    run("stage1", root)
+    run("stage2", root, "--single-frames", "--start-from", str(root / "stage1"))
+    run("stage2", root, "--start-from", str(root / "stage2-frames"))
+    run("stage3", root, "--start-from", str(root / "stage2"))
+    run("export", root)
+
+    model = load_model(root / "export", device="cpu")
+    assert model.config == TINY
+    picture = torch.rand(SIZE, SIZE, 3)
+    portrait = Portrait(picture, (16, 16, 48, 56), (0, 0, SIZE, SIZE), picture)
+    windows = torch.randn(6, 5, TINY.audio_encoder.layers, TINY.audio_encoder.hidden_size)
+    clips = list(generate(model, encode_reference(model, portrait), AudioFeatures(windows, 25.0)))
+    assert sum(len(clip.frames) for clip in clips) == 6
+
+    run("restore", root, "--start-from", str(root / "export"))
+    run("stage3", root, "--start-from", str(root / "restored"), "--seed", "1")
+
+
+def test_stage_3_leaves_what_it_does_not_train_as_it_was(root: Path) -> None:
+    from emo_core.models.vae import VAE
+    from emo_core.training.checkpoint import load_shards
+    from emo_core.training.heads.dataset import HeadDataset
+    from emo_core.training.latents import encode_heads
+
+    encode_heads(VAE(TINY.vae), HeadDataset(root / "heads"), root / "latents")
+    run("stage2", root)
+    run("stage3", root, "--start-from", str(root / "stage2"))
+    before, after = (load_shards(root / s / "checkpoint", "average") for s in ("stage2", "stage3"))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("motion_modules" in name or "speed" in name for name in changed)
+
+
+def test_a_stage_without_its_start_says_so(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        run("stage3", root, "--start-from", str(root / "nowhere"))
