@@ -47,7 +47,11 @@ def lagged(generated: Track, truth: Track, lag: int) -> tuple[Track, Track]:
 
 
 def sync(generated: Sequence[Track], truth: Sequence[Track], max_lag: int = MAX_LAG) -> Sync:
-    """Correlation now, and the lag at which it is best; of equals the smallest."""
+    """Correlation now, and the lag at which it is best; of equals the smallest.
+
+    No lag beyond a quarter of the shortest track: what is left over then correlates by chance.
+    """
+    max_lag = min([max_lag, *(len(t) // 4 for t in truth)])
     at: dict[int, float] = {}
     for lag in sorted(range(-max_lag, max_lag + 1), key=abs):
         pairs = [lagged(g, t, lag) for g, t in zip(generated, truth, strict=True)]
