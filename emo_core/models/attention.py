@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -73,6 +75,11 @@ class Attention(nn.Module):
         """
         query = self.to_q(tokens).reshape(key.shape[0], -1, tokens.shape[-1])
         return self.to_out[0](attend(query, key, value, self.heads).view(tokens.shape))
+
+    @property
+    def out_bias(self) -> Tensor:
+        """What is left of the attention when all values are zero."""
+        return cast(Tensor, self.to_out[0].bias)
 
     def silence(self) -> None:
         """Zero the output projection: the attention then adds nothing, and training starts from there."""

@@ -7,6 +7,8 @@ learned queries read the window); the parameter names are theirs.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -84,7 +86,8 @@ class AudioProjection(nn.Module):
         """The window as w * l vectors: (r, w * l, d) -> (r, k, audio_dim)."""
         window = self.proj_in(rows + self.pos_emb.weight)
         queries = self.latents.expand(rows.shape[0], -1, -1)
-        for attention, feed_forward in self.layers:  # type: ignore[misc]
+        for layer in self.layers:
+            attention, feed_forward = cast(nn.ModuleList, layer)
             queries = queries + attention(window, queries)
             queries = queries + feed_forward(queries)
         return self.norm_out(self.proj_out(queries))

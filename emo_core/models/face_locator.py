@@ -28,8 +28,8 @@ class FaceLocator(nn.Module):
             self.blocks.append(nn.Conv2d(before, before, 3, padding=1))
             self.blocks.append(nn.Conv2d(before, after, 3, padding=1, stride=2))
         self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, mask: Tensor) -> Tensor:
         """mask (b, 1 or f, c, H, W) in 0..1 -> (b, 1 or f, C, h, w). A mask of ones is no guidance: exactly zero."""

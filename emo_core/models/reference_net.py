@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from ..config import UNetConfig
 from ..data import ReferenceFeatures
 from ..errors import EmoInputError
-from .blocks import Parts, UNet
+from .blocks import Parts, UNet, UpBlock
 from .transformer import ReferenceBlock, SpatialTransformer
 
 
@@ -137,10 +138,10 @@ class ReferenceNet(UNet):
 
         while not is_read(self.up_blocks[-1]):
             del self.up_blocks[-1]
-        last = self.up_blocks[-1]
+        last = cast(UpBlock, self.up_blocks[-1])
         last.upsamplers = None
-        if not layer_output and hasattr(last, "attentions"):
-            last.attentions[-1].drop_tail()  # type: ignore[union-attr, index, operator]
+        if not layer_output:
+            cast(SpatialTransformer, last.attentions[-1]).drop_tail()
 
 
 def with_motion(features: ReferenceFeatures, motion: Mapping[str, Tensor]) -> ReferenceFeatures:

@@ -32,4 +32,4 @@ class SpeedLayers(nn.Module):
         reach = torch.arange(-self.config.window, self.config.window + 1, device=speed.device)
         frames = torch.arange(speed.shape[1], device=speed.device)
         around = (frames[:, None] + reach).clamp(0, speed.shape[1] - 1)
-        return self.mlp(vectors[:, around].flatten(2).to(self.mlp[0].weight.dtype))
+        return self.mlp(vectors[:, around].flatten(2).to(next(self.parameters()).dtype))

@@ -7,7 +7,7 @@ hands on `norm2` of what stands after its self-attention. Both sit in SD1.5's sh
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class BackboneBlock(nn.Module):
         """Features of zero have keys and values of zero, so that what is left is to_out.bias: that is unconditional."""
         keys = context.reference.keys
         if self.site not in keys:
-            return self.attn1_5.to_out[0].bias
+            return self.attn1_5.out_bias
         return self.attn1_5.over_shared(self.norm1_5(tokens), keys[self.site], context.reference.values[self.site])
 
 
@@ -66,7 +66,7 @@ class ConstantAttention(nn.Module):
         self.to_out = nn.ModuleList([_Bias(width)])
 
     def forward(self) -> Tensor:
-        return self.to_out[0].bias
+        return cast(Tensor, self.to_out[0].bias)
 
 
 class _Bias(nn.Module):

@@ -168,6 +168,7 @@ def train_stage(options: Options, stage: int) -> None:
     loop = replace(
         options.loop(_stage_folder(options, stage)),
         find_unused=not settings.temporal,
+        channels_last=options.bf16 and settings.everything,  # torch 2.13 crashes where few parameters need gradients
         leave_out=("model.vae.", "model.audio_encoder."),
     )
     train(step, batches, loop, groups=optimizer_groups(step, audio_lr_scale=3.0), probe=probe)

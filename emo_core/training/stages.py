@@ -18,6 +18,7 @@ from ..diffusion.noise import mix_noise
 from ..diffusion.schedule import alphas_cumprod
 from ..diffusion.space import to_diffused
 from ..models.emo import EmoModel
+from ..models.reference_net import motion_only_keys
 from .loop import Batch, Parts
 
 
@@ -49,7 +50,7 @@ STAGES = {
     3: StageSettings(stage=3, temporal=True, audio=True, speed=True, everything=False),
 }
 
-AUDIO_PARTS = (".attn2.", ".norm2.", "audio_time", "audio_projection.")
+AUDIO_PARTS = (".attn2.", ".transformer_blocks.0.norm2.", "audio_time", "audio_projection.")
 TEMPORAL_PARTS = ("motion_modules.",)
 SPEED_PARTS = ("speed",)
 
@@ -60,8 +61,9 @@ def is_part(name: str, parts: tuple[str, ...]) -> bool:
 
 def trainable_names(model: EmoModel, settings: StageSettings) -> Iterator[str]:
     """Names of the parameters that a stage trains; the VAE and the audio encoder never are."""
+    unread = set() if settings.temporal else {f"reference_net.{key}" for key in motion_only_keys(model.config.unet)}
     for name, _ in model.named_parameters():
-        if name.startswith(("vae.", "audio_encoder.")):
+        if name.startswith(("vae.", "audio_encoder.")) or name in unread:
             continue
         is_speed = is_part(name, SPEED_PARTS)
         is_temporal = is_part(name, TEMPORAL_PARTS) and not is_speed
