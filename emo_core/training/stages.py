@@ -90,7 +90,8 @@ def select_trainable(model: EmoModel, settings: StageSettings) -> None:
 
 def optimizer_groups(model: nn.Module, *, audio_lr_scale: float) -> list[dict[str, object]]:
     """The audio path learns faster than the rest (shared trial: x3), or the network learns to do without it."""
-    audio, other = [], []
+    audio: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (audio if is_part(name, AUDIO_PARTS) else other).append(parameter)
@@ -109,6 +110,7 @@ class StageStep(nn.Module):
     def __init__(self, model: EmoModel, settings: StageSettings) -> None:
         super().__init__()
         self.model, self.settings = model, settings
+        self.alphas: Tensor
         self.register_buffer("alphas", alphas_cumprod(model.config.schedule), persistent=False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
