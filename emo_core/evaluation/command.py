@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model", default="emo-mini", help="a bundled model or the path of one (emo-mini)")
     add("--output", type=Path, default=Path("output/evaluation"), help="folder for results (output/evaluation)")
     add("--quick", action="store_true", help="four short clips: an impression in a minute or two")
-    add("--clips", type=int, metavar="N", help="test clips, one person each, at most 20 (16; quick: 4)")
+    add("--clips", type=int, metavar="N", help="test clips, one person each, at most 20 (12; quick: 4)")
     add("--guidance", type=float, help="guidance scale (the model's own)")
     add("--steps", type=int, help="sampling steps per clip (the model's own)")
     add("--scheduler", default="ddim", help="ddim, euler, dpm++, lcm or tcd (ddim)")

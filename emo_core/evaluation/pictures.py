@@ -54,6 +54,13 @@ def colour_drift(frames: Frames, window: int) -> float:
     return float(max((np.abs(block - blocks[0]).max() for block in blocks[1:]), default=0.0))
 
 
+def colour_shift(generated: Frames, truth: Frames, where: Mask | None = None) -> float:
+    """Root mean square over pixels and channels of the difference of the mean pictures, in 1/255: wrong colours, not
+    movement. Frames (f, H, W, 3) of any two numbers of frames; `where` (H, W) limits it."""
+    difference = _selected(generated, where).mean(axis=0) - _selected(truth, where).mean(axis=0)
+    return float(np.sqrt(np.square(difference).mean()))
+
+
 def psnr(generated: Frames, truth: Frames, boxes: NDArray[np.floating] | None = None) -> float:
     """Peak signal-to-noise ratio in dB over all pixels, or over those inside one box (f, 4) per frame."""
     error = np.square(np.asarray(generated, np.float64) - np.asarray(truth, np.float64))

@@ -12,7 +12,7 @@ import numpy as np
 from . import identity
 from .faces import FaceTrack, follow, share_inside
 from .lipsync import lip_rows
-from .pictures import colour_drift, frame_differences, psnr, seam_ratio, still_mask
+from .pictures import colour_drift, colour_shift, frame_differences, psnr, seam_ratio, still_mask
 from .readers import embed_faces
 from .report import Bar, Row
 from .takes import EVERY, SPEEDS, Pictures, Studio
@@ -47,6 +47,13 @@ def identity_rows(studio: Studio) -> list[Row]:
 
 def _drift_rows(studio: Studio, section: str) -> list[Row]:
     rows = []
+    still = [
+        (take, through) for take, through in zip(studio.right, studio.decoded, strict=True) if not take.case.moving
+    ]
+    made = _mean([colour_shift(take.frames, take.case.frames) for take, _ in still])
+    best = _mean([colour_shift(through, take.case.frames) for take, through in still])
+    note = f"still heads, mean pictures; truth through the VAE {best:.1f}"
+    rows.append(Row(section, "colours off the truth's, 1/255", made, note=note))
     for take in studio.long:
         seconds = f"{len(take.frames) / 25:.0f} s"
         change = colour_drift(take.frames, DRIFT_WINDOW)
@@ -123,16 +130,20 @@ def speed_rows(studio: Studio) -> list[Row]:
         rows.append(Row(section, name, measured[speed], note=f"{len(takes)} clips"))
     rises = rising_share([measured[speed] for speed in SPEEDS])
     rows.append(Row(section, "rises with the setting, share of steps", rises, Bar(">=", 1)))
+    rows.append(Row(section, "from the slowest setting to the fastest", measured[SPEEDS[-1]] - measured[SPEEDS[0]]))
     return rows + _speed_of_truth(studio, section)
 
 
 def _speed_of_truth(studio: Studio, section: str) -> list[Row]:
-    """How well the measure itself does: the mesh on moving true heads."""
-    moving = [case for case in studio.tests.cases if case.moving][:2]
-    faces = [follow(case.frames) for case in moving]
-    read = _mean([float(face.speed_deg.mean()) for face in faces if face is not None])
-    true = _mean([float(case.speed_deg.mean()) for case in moving])
-    return [Row(section, "the measure on true moving heads", read, note=f"true speed {true:.2f}")]
+    """How well the measure itself does: the mesh on true heads. On still ones it shows its own jitter, its floor."""
+    rows = []
+    for name, moving in (("moving", True), ("still", False)):
+        cases = [case for case in studio.tests.cases if case.moving == moving][:2]
+        faces = [follow(case.frames) for case in cases]
+        read = _mean([float(face.speed_deg.mean()) for face in faces if face is not None])
+        true = _mean([float(case.speed_deg.mean()) for case in cases])
+        rows.append(Row(section, f"the measure on true {name} heads", read, note=f"true speed {true:.2f}"))
+    return rows
 
 
 def psnr_rows(studio: Studio) -> list[Row]:

@@ -37,9 +37,9 @@ SPEEDS = (0.1, 0.7, 1.3, 1.9)  # degrees per frame (issue 2; the paper's Table 2
 class Budget:
     """How much is generated. Frames per video; numbers of videos are the first so many cases."""
 
-    shuffled: int = 16
-    silent: int = 8
-    speed: int = 3
+    shuffled: int = 8
+    silent: int = 4
+    speed: int = 2
     speed_frames: int = 56
     long: int = 1
 

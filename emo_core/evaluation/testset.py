@@ -38,7 +38,7 @@ _NOTE = "testset.json"
 class TruthSpec:
     """`cases` clips of `frames` frames, one person each; portraits of `people` persons in all, the cases' first."""
 
-    cases: int = 16
+    cases: int = 12
     frames: int = 75
     people: int = 20
     size: int = 128

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from emo_core.evaluation.pictures import colour_drift, flicker_ratio, frame_differences, psnr, seam_ratio, still_mask
+from emo_core.evaluation.pictures import (
+    colour_drift,
+    colour_shift,
+    flicker_ratio,
+    frame_differences,
+    psnr,
+    seam_ratio,
+    still_mask,
+)
 
 
 def noise(frames: int, amount: float, seed: int = 0) -> np.ndarray:
@@ -41,6 +49,13 @@ def test_colour_drift_is_the_largest_change_of_a_channel():
     frames[30:, ..., 2] -= 3
     assert colour_drift(frames, 10) == pytest.approx(3.0)
     assert colour_drift(frames[:20], 10) == 0.0
+
+
+def test_colour_shift_sees_colour_and_no_flicker():
+    truth = np.full((40, 6, 6, 3), 100.0)
+    flickering = truth + np.where(np.arange(40) % 2, 5, -5)[:, None, None, None]
+    assert colour_shift(flickering, truth[:7]) == pytest.approx(0.0, abs=1e-4)
+    assert colour_shift(truth + np.array([3.0, -3.0, 3.0]), truth) == pytest.approx(3.0)
 
 
 def test_psnr_of_a_known_error_and_inside_a_box():
