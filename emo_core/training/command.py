@@ -43,6 +43,7 @@ class Options:
     start_from: Path | None
     mouth_weight: float
     eye_weight: float
+    decoder_only: bool
 
     def loop(self, name: str) -> LoopSettings:
         return LoopSettings(
@@ -83,12 +84,16 @@ def train_vae(options: Options) -> None:
 
     torch.manual_seed(options.seed)
     heads = HeadDataset(options.root / "heads")
-    step = VAEStep(VAE(options.config.vae))
+    step = VAEStep(VAE(options.config.vae), VAELoss(latent_noise=0.05) if options.decoder_only else None)
+    if options.decoder_only:  # latents stay what they were, so that trained stages stay good
+        step.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
+        step.vae.autoencoder.encoder.requires_grad_(False)
 
     def probe(module: torch.nn.Module) -> dict[str, float]:
         return reconstruction_psnr(step.vae, heads, split="test", frames=32)
 
-    train(step, VAEBatches(heads, options.batch, loss=VAELoss(), seed=options.seed), options.loop("vae"), probe=probe)
+    name = "vae-decoder" if options.decoder_only else "vae"
+    train(step, VAEBatches(heads, options.batch, loss=VAELoss(), seed=options.seed), options.loop(name), probe=probe)
     tensors = {name: value.contiguous() for name, value in step.vae.state_dict().items()}
     save_file(tensors, options.root / "vae" / "vae.safetensors")
     log.info("%s", reconstruction_psnr(step.vae, heads, split="test"))
@@ -254,6 +259,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--mouth-weight", type=float, default=30.0, help="extra weight of the loss in the mouth box")
     parser.add_argument("--eye-weight", type=float, default=5.0, help="extra weight of the loss in the eye box")
+    parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
     parser.add_argument("--start-from", type=Path, help="folder of the stage whose weights to start from")
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
     return parser

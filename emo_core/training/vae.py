@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.vae import VAE
@@ -33,6 +34,7 @@ class VAELoss:
     squared: float = 2.0
     latent_noise: float = 0.15  # standard deviation, of latents near 1
     unit_latents: float = 0.02
+    colour: float = 4.0  # of the mean over 16x16 pixels: without it flat backgrounds lose their hue
 
 
 class VAEStep(nn.Module):
@@ -52,7 +54,9 @@ class VAEStep(nn.Module):
         mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
         unit = (mean.square() + (std - 1).square()).mean()
         squared = (error.square() / weight).mean()
+        colour = F.avg_pool2d(error / weight, 16).abs().mean()
         total = error.abs().mean() + self.loss.gradient * gradient + self.loss.squared * squared
+        total = total + self.loss.colour * colour
         return total + self.loss.unit_latents * unit, {"latent_std": float(std.detach().mean())}
 
 
