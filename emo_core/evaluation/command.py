@@ -95,8 +95,8 @@ def _amount(options: argparse.Namespace, size: int) -> tuple[TruthSpec, Budget]:
 
     spec, budget = TruthSpec(size=size, seed=options.seed), Budget()
     if options.quick:
-        spec = replace(spec, cases=4, frames=56, long_frames=112)
-        budget = Budget(shuffled=4, silent=2, speed=1, speed_frames=28)
+        spec = replace(spec, cases=4, frames=42, long_frames=56)
+        budget = Budget(shuffled=2, silent=1, speed=1, speed_frames=28)
     if options.clips is not None:
         if not 1 <= options.clips <= spec.people:
             raise EmoInputError("clips", f"{options.clips}", f"1 to {spec.people}")
