@@ -108,14 +108,21 @@ class AudioProjectionConfig:
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """`kl`: diffusers' AutoencoderKL (SD's); `tiny`: diffusers' AutoencoderTiny over pixel-unshuffled pictures."""
+    """`kl`: diffusers' AutoencoderKL (SD's); `dc`: its AutoencoderDC, `tiny`: its AutoencoderTiny, both over
+    pixel-unshuffled pictures."""
 
-    kind: Literal["kl", "tiny"] = "kl"
+    kind: Literal["kl", "dc", "tiny"] = "kl"
     latent_channels: int = 4
     scaling_factor: float = 0.18215
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)  # kl only, as the next
     layers_per_block: int = 2
-    unshuffle: int = 4  # tiny only, as the rest: pixels folded into channels before the first convolution
+    unshuffle: int = 4  # not kl, as the rest: pixels folded into channels before the first convolution
+    # dc only: channels and blocks per level, finest first; each further level halves the picture.
+    encoder_channels: tuple[int, ...] = (64, 128)
+    encoder_layers: tuple[int, ...] = (1, 2)
+    decoder_channels: tuple[int, ...] = (64, 128)
+    decoder_layers: tuple[int, ...] = (2, 4)
+    # tiny only
     width: int = 64  # channels of encoder and of decoder blocks
     decoder_width: int = 80
     encoder_blocks: tuple[int, ...] = (1, 3)  # per level, finest first; each further level halves the picture
@@ -126,7 +133,8 @@ class VAEConfig:
         """Pixels per latent, in each direction."""
         if self.kind == "kl":
             return int(2 ** (len(self.block_out_channels) - 1))
-        return int(self.unshuffle * 2 ** (len(self.encoder_blocks) - 1))
+        levels = self.encoder_channels if self.kind == "dc" else self.encoder_blocks
+        return int(self.unshuffle * 2 ** (len(levels) - 1))
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,12 @@ class ScheduleConfig:
     rescale_betas_zero_snr: bool = True
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
     steps_offset: int = 1
+    # Not in the paper: how a clip's noise is made up (diffusion/noise.py), and a signal-to-noise ratio divided by
+    # `snr_shift` squared everywhere, so that uniform timesteps reach the high noise where a clip's movement is decided.
     shared_noise: float = 0.0  # share of the noise variance that all frames of a video have in common
+    slow_noise: float = 0.0  # share that turns into another noise within `slow_noise_frames` frames
+    slow_noise_frames: int = 14
+    snr_shift: float = 1.0
     # Not in the paper: 0 diffuses the latents; s > 0 diffuses s times their difference from the portrait's latent.
     residual_scale: float = 0.0
 
@@ -258,8 +271,10 @@ EMO_MINI = EmoConfig(
         conv_bias=True,
     ),
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
-    vae=VAEConfig(kind="tiny", latent_channels=8, scaling_factor=1.0),
-    schedule=ScheduleConfig(beta_schedule="squaredcos_cap_v2", shared_noise=0.5, residual_scale=2.0),
+    vae=VAEConfig(kind="dc", latent_channels=8, scaling_factor=1.0),
+    schedule=ScheduleConfig(
+        beta_schedule="squaredcos_cap_v2", shared_noise=0.29, slow_noise=0.7, snr_shift=8.0, residual_scale=2.0
+    ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),
 )

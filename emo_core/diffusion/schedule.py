@@ -4,6 +4,7 @@ cumulative alphas for training. EMO samples with DDIM in 40 steps (paper 4.1) an
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,6 +50,8 @@ def _construct(config: ScheduleConfig, name: str, steps: int) -> Any:
         "timestep_spacing": config.timestep_spacing,
         "steps_offset": config.steps_offset,
     }
+    if config.snr_shift != 1.0:
+        common |= {"trained_betas": _shifted_betas(config)}
     if name == "ddim":
         return diffusers.DDIMScheduler(**common, clip_sample=False)
     if name == "euler":
@@ -61,6 +64,17 @@ def _construct(config: ScheduleConfig, name: str, steps: int) -> Any:
         kind = diffusers.LCMScheduler if name == "lcm" else diffusers.TCDScheduler
         return kind(**common, clip_sample=False, original_inference_steps=original)
     raise EmoInputError("scheduler", repr(name), f"one of {', '.join(SCHEDULERS)}")
+
+
+def _shifted_betas(config: ScheduleConfig) -> list[float]:
+    """Betas of the schedule whose signal-to-noise ratio is everywhere divided by snr_shift squared (simple diffusion's
+    shift, Hoogeboom et al. 2023, made for pictures whose large parts are decided at high noise)."""
+    plain = _construct(replace(config, snr_shift=1.0, rescale_betas_zero_snr=False), "ddim", 1)
+    alphas = plain.alphas_cumprod.double()
+    shifted = alphas / (alphas + config.snr_shift**2 * (1 - alphas))
+    before = torch.cat([torch.ones(1, dtype=torch.float64), shifted[:-1]])
+    betas: list[float] = (1 - shifted / before).tolist()
+    return betas
 
 
 def alphas_cumprod(config: ScheduleConfig) -> Tensor:

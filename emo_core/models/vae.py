@@ -22,14 +22,16 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.autoencoder: Any = _build_kl(config) if config.kind == "kl" else _build_tiny(config)
+        self.autoencoder: Any = {"kl": _build_kl, "dc": _build_dc, "tiny": _build_tiny}[config.kind](config)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(b, 3, H, W) in -1..1 -> latents (b, c, h, w), scaled; the posterior's mean where there is a posterior."""
         if self.config.kind == "kl":
             return self.autoencoder.encode(pictures).latent_dist.mode() * self.config.scaling_factor
         folded = F.pixel_unshuffle(pictures, self.config.unshuffle)
-        return self.autoencoder.encode(folded).latents * self.config.scaling_factor
+        encoded = self.autoencoder.encode(folded)
+        latents: Tensor = encoded.latent if self.config.kind == "dc" else encoded.latents
+        return latents * self.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (b, c, h, w) -> (b, 3, H, W), nominally in -1..1 and not clamped."""
@@ -56,6 +58,25 @@ def _build_kl(config: VAEConfig) -> Any:
         layers_per_block=config.layers_per_block,
         latent_channels=config.latent_channels,
         norm_num_groups=min(32, config.block_out_channels[0]),
+    )
+
+
+def _build_dc(config: VAEConfig) -> Any:
+    from diffusers import AutoencoderDC
+
+    folded = 3 * config.unshuffle**2
+    return AutoencoderDC(
+        in_channels=folded,
+        latent_channels=config.latent_channels,
+        encoder_block_out_channels=config.encoder_channels,
+        encoder_layers_per_block=config.encoder_layers,
+        encoder_qkv_multiscales=((),) * len(config.encoder_channels),
+        decoder_block_out_channels=config.decoder_channels,
+        decoder_layers_per_block=config.decoder_layers,
+        decoder_qkv_multiscales=((),) * len(config.decoder_channels),
+        decoder_norm_types="rms_norm",
+        decoder_act_fns="silu",
+        scaling_factor=1.0,
     )
 
 

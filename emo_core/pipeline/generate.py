@@ -137,7 +137,7 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
     assert reference.latents is not None
     portrait = reference.latents[:1]
     shape = (plan.frames, *reference.latents.shape[1:])
-    noise = clip_noise(seed, plan.index, shape, config.schedule.shared_noise)[None].to(device_of(backbone))
+    noise = clip_noise(seed, plan.index, shape, config.schedule)[None].to(device_of(backbone))
     dtype = dtype_of(backbone)
 
     def report(step: int, clean: Tensor) -> None:

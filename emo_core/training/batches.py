@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config import EmoConfig
 from .latents import LatentClip, LatentDataset, audio_windows, latent_weight
 from .loop import Batch
-from .stages import StageSettings, mixed_noise
+from .stages import StageSettings, training_noise
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class StageBatches:
         rows = [self._row(rng) for _ in range(self.sampling.batch)]
         batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        share = self.config.schedule.shared_noise
-        batch["noise"] = mixed_noise(tuple(batch["target"].shape), share, generator)
+        batch["noise"] = training_noise(tuple(batch["target"].shape), self.config.schedule, generator)
         batch["motion"] = batch["motion"] + self.settings.motion_noise * torch.rand(
             (len(rows), 1, 1, 1, 1), generator=generator
         ) * torch.randn(batch["motion"].shape, generator=generator)
@@ -77,7 +76,7 @@ class StageBatches:
             "keep_audio": _flag(rng, settings.drop_audio),
             "keep_reference": _flag(rng, settings.drop_reference),
             "keep_speed": _flag(rng, settings.drop_speed),
-            "keep_motion": _flag(rng, settings.drop_motion),
+            "keep_motion": keep_motion,
         }
 
     def _face_region(self, clip: LatentClip, frames: np.ndarray, rng: np.random.Generator) -> Tensor:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..config import ScheduleConfig
 from ..data import Conditions, ReferenceFeatures
-from ..diffusion.noise import mix_noise
+from ..diffusion.noise import mix_noise, slow_noise
 from ..diffusion.schedule import alphas_cumprod
 from ..diffusion.space import to_diffused
 from ..models.emo import EmoModel
@@ -172,11 +173,25 @@ class StageStep(nn.Module):
         )
 
 
-def mixed_noise(shape: tuple[int, ...], share: float, generator: torch.Generator) -> Tensor:
-    """Training noise (b, f, c, h, w) with the share common to all frames of a row, as in sampling."""
-    independent = torch.randn(shape, generator=generator)
-    shared = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
-    return mix_noise(shared, independent, share)
+def training_noise(shape: tuple[int, ...], config: ScheduleConfig, generator: torch.Generator) -> Tensor:
+    """Noise (b, f, c, h, w) made up as in sampling; every row starts anywhere between two anchors."""
+
+    def draw(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator)
+
+    rows, frames, *picture = shape
+    shared = draw(rows, 1, *picture) if config.shared_noise > 0 else None
+    slow = None
+    if config.slow_noise > 0:
+        interval = config.slow_noise_frames
+        starts = (torch.rand(rows, generator=generator) * interval).tolist()
+        slow = torch.stack(
+            [
+                slow_noise(lambda _: draw(*picture), first_frame=start, frames=frames, interval=interval)
+                for start in starts
+            ]
+        )
+    return mix_noise(draw(*shape), shared, slow, config)
 
 
 @torch.no_grad()

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 class VAELoss:
     """Weights of the loss; mouth and eyes are weighted per pixel."""
 
-    mouth: float = 4.0
-    eyes: float = 4.0
+    mouth: float = 5.0
+    eyes: float = 8.0
     gradient: float = 1.0
-    squared: float = 2.0
-    latent_noise: float = 0.15  # standard deviation, of latents near 1
+    squared: float = 5.0
+    latent_noise: float = 0.08  # standard deviation, of latents near 1; the decoder sees 0 to this much
     unit_latents: float = 0.02
     colour: float = 4.0  # of the mean over 16x16 pixels: without it flat backgrounds lose their hue
 

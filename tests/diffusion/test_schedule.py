@@ -63,6 +63,16 @@ def test_zero_terminal_snr_is_exactly_zero_and_falling(schedule: str) -> None:
     assert alphas[0] > 0.99 and (alphas.diff() < 0).all()
 
 
+@pytest.mark.parametrize("zero_snr", [False, True])
+def test_a_shift_divides_the_signal_to_noise_ratio(zero_snr: bool) -> None:
+    plain = ScheduleConfig(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=zero_snr)
+    usual, shifted = alphas_cumprod(plain)[:-1], alphas_cumprod(dataclasses.replace(plain, snr_shift=8.0))[:-1]
+    ratio = (usual / (1 - usual)) / (shifted / (1 - shifted))
+    middle = slice(100, 900)
+    assert torch.allclose(ratio[middle], torch.full_like(ratio[middle], 64.0), rtol=0.02)
+    assert bool((shifted.diff() < 0).all())
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_sampling_starts_from_pure_noise(name: str) -> None:
     """Trailing spacing: the first timestep is the last of training, the only one with no signal."""
