@@ -65,13 +65,16 @@ class StageBatches:
             portrait = frames[:1] - 1
         m = self.config.audio_projection.window
         settings = self.settings
+        speed = clip.speed[frames]
+        if rng.random() < settings.constant_speed:
+            speed = np.full_like(speed, speed.mean())
         return {
             "portrait": _latents(clip, portrait)[0],
             "target": _latents(clip, frames),
             "motion": _latents(clip, np.arange(frames[0] - n, frames[0])),
             "audio": audio_windows(clip, frames, m),
             "face_region": self._face_region(clip, frames, rng),
-            "speed": torch.from_numpy(clip.speed[frames]),
+            "speed": torch.from_numpy(speed),
             "weight": latent_weight(clip, frames, mouth=settings.mouth_weight, eyes=settings.eye_weight),
             "keep_audio": _flag(rng, settings.drop_audio),
             "keep_reference": _flag(rng, settings.drop_reference),

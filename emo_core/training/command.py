@@ -176,7 +176,7 @@ def train_stage(options: Options, stage: int) -> None:
         channels_last=options.bf16 and settings.everything,  # torch 2.13 crashes where few parameters need gradients
         leave_out=("model.vae.", "model.audio_encoder."),
     )
-    train(step, batches, loop, groups=optimizer_groups(step, audio_lr_scale=3.0), probe=probe)
+    train(step, batches, loop, groups=optimizer_groups(step, fast_lr_scale=3.0), probe=probe)
 
 
 def export(options: Options) -> None:

@@ -40,7 +40,8 @@ class StageSettings:
     drop_speed: float = 0.1
     drop_motion: float = 0.15  # start of a video: zero maps
     motion_noise: float = 0.1  # generated motion frames are never perfect
-    noisy_share: float = 2 / 3  # of the timesteps drawn from the noisiest third (shared trial: or the audio is ignored)
+    noisy_share: float = 0.5  # of the timesteps from the noisiest third (trial: 2/3, with an unshifted schedule)
+    constant_speed: float = 0.5  # rows that are told their clip's mean speed in every frame, as a user sets it
     mouth_weight: float = 30.0
     eye_weight: float = 5.0
 
@@ -89,15 +90,16 @@ def select_trainable(model: EmoModel, settings: StageSettings) -> None:
         parameter.requires_grad_(name in names)
 
 
-def optimizer_groups(model: nn.Module, *, audio_lr_scale: float) -> list[dict[str, object]]:
-    """The audio path learns faster than the rest (shared trial: x3), or the network learns to do without it."""
-    audio: list[nn.Parameter] = []
+def optimizer_groups(model: nn.Module, *, fast_lr_scale: float) -> list[dict[str, object]]:
+    """The paths of audio and speed learn faster than the rest (shared trial: x3 for the audio), or the network learns
+    to do without them."""
+    fast: list[nn.Parameter] = []
     other: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (audio if is_part(name, AUDIO_PARTS) else other).append(parameter)
+            (fast if is_part(name, AUDIO_PARTS + SPEED_PARTS) else other).append(parameter)
     groups: list[dict[str, object]] = [{"params": other, "lr_scale": 1.0}]
-    return [*groups, {"params": audio, "lr_scale": audio_lr_scale}] if audio else groups
+    return [*groups, {"params": fast, "lr_scale": fast_lr_scale}] if fast else groups
 
 
 class StageStep(nn.Module):

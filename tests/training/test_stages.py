@@ -136,7 +136,7 @@ def test_snr_weight_keeps_pure_noise_and_lowers_clean(model: EmoModel) -> None:
 
 def test_the_audio_path_learns_faster(model: EmoModel) -> None:
     select_trainable(model, STAGES[2])
-    groups = optimizer_groups(model, audio_lr_scale=3.0)
+    groups = optimizer_groups(model, fast_lr_scale=3.0)
     assert [g["lr_scale"] for g in groups] == [1.0, 3.0]
     count = sum(len(g["params"]) for g in groups)  # type: ignore[arg-type]
     assert count == len(set(trainable_names(model, STAGES[2])))
