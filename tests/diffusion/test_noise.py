@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -52,7 +53,7 @@ def test_slow_noise_turns_at_constant_variance_and_speed_across_clips() -> None:
     clips = torch.cat([clip_noise(7, index, (6, 4, 64, 64), config) for index in range(3)])
     for frame in clips:
         assert abs(float(frame.var()) - 1.0) < 0.05
-    for before, after in zip(clips[:-1], clips[1:], strict=True):  # the borders of the clips at 6 and 12 included
+    for before, after in itertools.pairwise(clips):  # the borders of the clips at 6 and 12 included
         assert abs(correlation(before, after) - math.cos(math.pi / 16)) < 0.05
     assert abs(correlation(clips[0], clips[8])) < 0.05
 
