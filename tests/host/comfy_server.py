@@ -64,6 +64,7 @@ class Server:
         """Start and wait until it answers. RuntimeError, with the end of its log, if it does not."""
         arguments = ["--cpu", "--base-directory", str(self.folder), "--disable-api-nodes", "--listen", "127.0.0.1"]
         arguments += ["--port", str(self.port), "--preview-method", "auto"]
+        arguments += ["--database-url", f"sqlite:///{self.folder / 'user' / 'comfyui.db'}"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self.host.python), str(BOOT), str(self.host.comfyui), *arguments],
