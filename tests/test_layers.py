@@ -26,6 +26,7 @@ LAYERS = [
 ]
 _PAIRS = {
     ("weights", "models"),  # a file becomes a model
+    ("weights", "audio"),  # a wav2vec2 folder becomes its encoder
     ("models", "audio"),  # the encoder is a part of EmoModel
     ("audio", "models"),  # which tokens a window has is written where they are made
     ("cli", "training"),  # a command calls them

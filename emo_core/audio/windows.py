@@ -6,6 +6,8 @@ the sound that belongs to them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,8 @@ from .waveform import ENCODER_RATE, fit_length, fit_video, mono_16k, normalise
 PIECE_S = 120.0
 MARGIN_S = 8.0
 
+OnPiece = Callable[[int, int], None]  # pieces done, pieces in all
+
 
 def frame_count(waveform: Waveform, fps: float) -> int:
     """Video frames of the sound: `round(seconds * fps)`, at least one."""
@@ -27,22 +31,29 @@ def frame_count(waveform: Waveform, fps: float) -> int:
 
 
 def encode_windows(features: Tensor, window: int) -> Tensor:
-    """Windows (f, 2 * window + 1, l, d) around each frame of features (f, l, d); the edge frames are repeated."""
-    frames = features.shape[0]
-    offsets = torch.arange(-window, window + 1, device=features.device)
-    index = (torch.arange(frames, device=features.device)[:, None] + offsets).clamp(0, frames - 1)
-    return features[index]
+    """Windows (f, 2 * window + 1, l, d) around each frame of features (f, l, d); the edge frames are repeated.
+
+    A view of the padded features, so that an hour of sound costs no more memory than its features.
+    """
+    first, last = (edge.expand(window, -1, -1) for edge in (features[:1], features[-1:]))
+    return torch.cat([first, features, last]).unfold(0, 2 * window + 1, 1).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
-def encode_frames(encoder: AudioEncoder, waveform: Waveform, fps: float) -> Tensor:
-    """Encoder features (f, l, d), one per video frame, on the encoder's device."""
+def encode_frames(encoder: AudioEncoder, waveform: Waveform, fps: float, on_piece: OnPiece | None = None) -> Tensor:
+    """Encoder features (f, l, d), one per video frame, on the encoder's device.
+
+    `on_piece` hears how many pieces of how many are done, before each of them; what it raises comes through.
+    """
     frames = frame_count(waveform, fps)
     weight = next(encoder.parameters())
     samples = fit_length(mono_16k(waveform), round(frames / fps * ENCODER_RATE))
     samples = normalise(samples).to(weight.device, weight.dtype)
+    pieces = _pieces(frames, fps)
     parts = []
-    for start, stop, first, last in _pieces(frames, fps):
+    for done, (start, stop, first, last) in enumerate(pieces):
+        if on_piece is not None:
+            on_piece(done, len(pieces))
         cut = samples[round(first / fps * ENCODER_RATE) : round(last / fps * ENCODER_RATE)]
         parts.append(encoder(cut[None], frames=last - first)[0, start - first : stop - first])
     return torch.cat(parts)
@@ -56,11 +67,27 @@ def audio_features(
     `.waveform` is the sound cut or padded to the video's f / fps seconds. EmoInputError for sound that cannot be used.
     """
     check_waveform(waveform, fps)
-    features = encode_frames(encoder, waveform, fps)
+    return window_features(encode_frames(encoder, waveform, fps), waveform, fps=fps, projection=projection)
+
+
+def window_features(
+    features: Tensor, waveform: Waveform, *, fps: float, projection: AudioProjectionConfig
+) -> AudioFeatures:
+    """`audio_features` from features (f, l, d) that are there already."""
     if projection.features == "last_layer":
         features = features[:, -1:]
     windows = encode_windows(features, projection.window)
     return AudioFeatures(windows=windows, fps=fps, waveform=fit_video(waveform, len(windows), fps))
+
+
+def resample_features(layers: Sequence[Tensor], frames: int) -> Tensor:
+    """Hidden states of another encoder (1, t, d), one tensor per layer, at the video's frame rate: (frames, l, d).
+
+    For features that were made outside, over the whole sound, at the encoder's own rate (V-Express does it so).
+    """
+    stacked = torch.cat([layer.float() for layer in layers]).transpose(1, 2)
+    scaled = torch.nn.functional.interpolate(stacked, size=frames, mode="linear", align_corners=False)
+    return scaled.permute(2, 0, 1)
 
 
 def _pieces(frames: int, fps: float) -> list[tuple[int, int, int, int]]:

@@ -45,3 +45,13 @@ def resample_curve(curve: Sequence[float], total: int) -> list[float]:
     left = points.floor().long().clamp(max=len(curve) - 2)
     values = torch.tensor([float(v) for v in curve])
     return torch.lerp(values[left], values[left + 1], points - left).tolist()
+
+
+def parse_curve(text: str) -> tuple[float, ...]:
+    """Numbers with commas (or line ends) between them, as a user types them. Raises EmoInputError for anything else."""
+    pieces = [piece.strip() for piece in text.replace("\n", ",").replace(";", ",").split(",")]
+    try:
+        return tuple(float(piece) for piece in pieces if piece)
+    except ValueError as error:
+        allowed = "numbers with commas between them, such as 0.2, 0.5, 1.2"
+        raise EmoInputError("curve", repr(text[:80]), allowed, "Write a point, not a comma, in 0.5.") from error

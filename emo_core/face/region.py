@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..data import Box, Portrait
 from ..errors import EmoInputError
+from .crop import cut
 
 DEFAULT_EXPAND = 0.15  # of the box's width and height on each side; a talking head needs some room
 MIN_MASK_VALUE = 0.05  # a mask that nowhere exceeds it is empty
@@ -50,6 +51,23 @@ def face_region_mask(
         remedy = "Paint where the face may move; an all-white mask leaves it free."
         raise EmoInputError("face_region", "an empty mask", "some of it white", remedy)
     return soften(mask, feather * size) if feather > 0 else mask
+
+
+def region_from_masks(masks: Tensor, portrait: Portrait | None = None) -> Tensor:
+    """One region (h, w) from masks (h, w) or (b, h, w) of any size: where any of them is white, as in training.
+
+    With a `portrait`, masks of the size of its whole picture are cut like it; others, and all without one, are taken
+    to lie over the crop. Raises EmoInputError for masks that are empty there, or not finite.
+    """
+    if masks.ndim not in (2, 3) or 0 in masks.shape:
+        raise EmoInputError("mask", f"a tensor of shape {tuple(masks.shape)}", "(h, w) or (b, h, w)")
+    masks = masks.detach().to("cpu", torch.float32)
+    mask = masks.amax(0) if masks.ndim == 3 else masks
+    if portrait is not None and mask.shape == portrait.source.shape[:2] != portrait.crop.shape[:2]:
+        pictured = mask[..., None].expand(*mask.shape, 3)
+        mask = cut(pictured, portrait.crop_box, portrait.crop.shape[0])[..., 0]
+    size = max(mask.shape) if portrait is None else portrait.crop.shape[0]
+    return face_region_mask(mask, size)
 
 
 def union_box(boxes: Iterable[Box]) -> Box:

@@ -7,31 +7,47 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..data import Portrait, ReferenceCache
+from ..data import Portrait, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
 from ..face.region import face_region_mask
 from .placement import to_network
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
+    from ..models.reference_net import ReferenceNet
+    from ..models.unet import Backbone
+    from ..models.vae import VAE
 
 
-@torch.no_grad()
 def encode_reference(model: EmoModel, portrait: Portrait) -> ReferenceCache:
     """Keys, values and latent of a portrait (b = 1), and the face region it stands for where a user names none.
 
     Raises EmoInputError for a crop that is not square, not a multiple of the VAE's step, or not finite.
     """
-    crop = portrait.crop
-    _check_crop(crop, model.config.vae.downscale)
-    pictures = to_network(crop.permute(2, 0, 1)[None] * 2 - 1, model.vae)
-    latents = model.vae.encode(pictures)
-    features = model.reference_net(to_network(latents, model.reference_net))
-    reference = model.backbone.project_reference(features)
+    features = encode_portrait(model.vae, model.reference_net, portrait, step=model.config.vae.downscale)
+    return project_reference(model.backbone, features, portrait)
+
+
+@torch.no_grad()
+def encode_portrait(vae: VAE, reference_net: ReferenceNet, portrait: Portrait, *, step: int) -> ReferenceFeatures:
+    """ReferenceNet's features of a portrait (b = 1): what can be kept while the backbone changes. `step`: pixels per
+    latent. Raises EmoInputError as `encode_reference`.
+    """
+    _check_crop(portrait.crop, step)
+    pictures = to_network(portrait.crop.permute(2, 0, 1)[None] * 2 - 1, vae)
+    features: ReferenceFeatures = reference_net(to_network(vae.encode(pictures), reference_net))
+    return features
+
+
+@torch.no_grad()
+def project_reference(backbone: Backbone, features: ReferenceFeatures, portrait: Portrait) -> ReferenceCache:
+    """The features as the backbone reads them, where it is, and the portrait's own face region."""
+    attention = {site: to_network(value, backbone) for site, value in features.attention.items()}
+    reference = backbone.project_reference(dataclasses.replace(features, attention=attention))
     if not all(bool(torch.isfinite(value).all()) for value in reference.values.values()):
         remedy = "Load the model with dtype float32."
         raise EmoInputError("reference", "values that are not numbers (NaN)", "finite features", remedy)
-    region = face_region_mask(None, crop.shape[0], portrait)
+    region = face_region_mask(None, portrait.crop.shape[0], portrait)
     return dataclasses.replace(reference, face_region=region)
 
 

@@ -130,6 +130,20 @@ def open_job(path: str | Path, inputs: Mapping[str, object], *, resume: Resume =
     return job
 
 
+def find_job(folder: str | Path, pattern: str, inputs: Mapping[str, object]) -> Path | None:
+    """The output in `folder` whose unfinished job was begun from the same inputs, if there is one.
+
+    For programs that number their outputs: a job that died goes on under the name it had. `pattern` is the output's
+    name as a glob pattern.
+    """
+    wanted = {name: fingerprint(value) for name, value in inputs.items()}
+    for work in sorted(Path(folder).glob(f"{pattern}.part")):
+        journal = _read_journal(work / JOURNAL)
+        if journal is not None and journal["inputs"] == wanted and journal["segments"]:
+            return work.with_name(work.name.removesuffix(".part"))
+    return None
+
+
 def _check_writable(job: Job) -> None:
     if job.path.is_dir() and job.path.suffix:
         raise EmoInputError("output", f"a folder named {str(job.path)!r}", "the name of a file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 def join_copy(
-    segments: Sequence[Path], target: Path, *, fmt: VideoFormat, fps: Fraction, audio: Waveform | None
+    segments: Sequence[Path],
+    target: Path,
+    *,
+    fmt: VideoFormat,
+    fps: Fraction,
+    audio: Waveform | None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write `target` from the segments' packets without encoding them again, `audio` beside them in time order."""
     import av
@@ -29,7 +35,10 @@ def join_copy(
     options = dict(fmt.container_options)
     if fmt.container in ("mp4", "mov"):  # ticks that a frame is a whole number of; PyAV before 16 leaves 1/90000
         options["video_track_timescale"] = str(fps.numerator * 512)
+        if metadata:  # names of our own are dropped otherwise
+            options["movflags"] = options.get("movflags", "") + "+use_metadata_tags"
     with av.open(str(target), "w", format=fmt.container, options=options) as container:
+        container.metadata.update(metadata or {})
         with av.open(str(segments[0])) as first:
             video = container.add_stream_from_template(first.streams.video[0], opaque=True)
         streams: list[Iterator[Packet]] = [_video_packets(segments, video, fps)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -48,13 +48,14 @@ def write_video(
     *,
     job: Job | None = None,
     frames: int | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> WrittenVideo:
     """Write `clips` (in the order of their index) and `audio` to `path`; the extension chooses the format.
 
     The sound is cut or padded to the video. With a `job` from `open_job` the clips must begin at `job.state.next_index`
     and the work folder outlives an error; without one every run begins anew. `frames` is how many there will be in all:
-    UnfinishedVideo is raised if fewer come. EmoInputError: an unknown extension, a place that cannot be written to, a
-    full disk, no clips.
+    UnfinishedVideo is raised if fewer come. `metadata` is written into the file by name (not into gif and png).
+    EmoInputError: an unknown extension, a place that cannot be written to, a full disk, no clips.
     """
     path, fmt, rate = Path(path), video_format(path), exact_fps(fps)
     own = job is None
@@ -68,7 +69,7 @@ def write_video(
             job.add(data=data, frames=clip.frames.shape[0], state=clip.state)
         if frames is not None and job.finished_frames < frames:
             raise UnfinishedVideo(f"{job.finished_frames} of {frames} frames of {path} are finished")
-        _finish(job, audio, rate)
+        _finish(job, audio, rate, metadata)
     except BaseException:
         if own:
             job.remove()
@@ -77,7 +78,7 @@ def write_video(
     return WrittenVideo(path, job.finished_frames, float(rate))
 
 
-def _finish(job: Job, audio: Waveform | None, fps: Fraction) -> None:
+def _finish(job: Job, audio: Waveform | None, fps: Fraction, metadata: Mapping[str, str] | None) -> None:
     """Join the job's segments into its output, which appears in one piece."""
     if not job.finished_frames:
         raise EmoInputError("clips", "none", "at least one frame")
@@ -91,7 +92,7 @@ def _finish(job: Job, audio: Waveform | None, fps: Fraction) -> None:
         if fmt.join == "gif":
             join_gif(segments, joined, fps=fps)
         else:
-            join_copy(segments, joined, fmt=fmt, fps=fps, audio=sound)
+            join_copy(segments, joined, fmt=fmt, fps=fps, audio=sound, metadata=metadata)
         os.replace(joined, job.path)
     if fmt.join == "gif" and audio is not None:
         log.info("a GIF has no sound; choose .mp4 or .webm to keep it")

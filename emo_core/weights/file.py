@@ -7,9 +7,9 @@ metadata. Loading is strict: built without memory, every parameter taken from th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from .read import CONFIG_KEY, SAFETENSORS, first_five, read_tensors, refuse_nan
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
+
+Network = TypeVar("Network", bound=nn.Module)
 
 PART_BYTES = 15_000_000  # the largest file of a model saved as a folder
 PARTS = {  # file name -> the model's parts in it
@@ -44,7 +46,7 @@ def load_model(
     is for files that carry none. Raises EmoInputError for a missing, damaged or wrong file, naming what is wrong.
     """
     path = resolve(name)
-    tensors, stored = _read_parts(path)
+    tensors, stored = read_checkpoint(path)
     config = stored or config
     if config is None:
         raise _unknown_checkpoint(path, tensors, family)
@@ -79,9 +81,13 @@ def build_without_memory(config: EmoConfig) -> EmoModel:
     """An EmoModel whose parameters are on the meta device and whose buffers are computed."""
     from ..models.emo import EmoModel
 
+    return without_memory(lambda: EmoModel(config))
+
+
+def without_memory(make: Callable[[], Network]) -> Network:
+    """What `make` builds, with its parameters on the meta device and its buffers computed."""
     with _ParametersOnMeta():
-        model = EmoModel(config)
-    return model
+        return make()
 
 
 class _ParametersOnMeta(TorchFunctionMode):
@@ -129,7 +135,8 @@ def _check_names_and_shapes(model: nn.Module, tensors: dict[str, Tensor], where:
         raise EmoInputError("model", f"{where} with {said}", "exactly the tensors its configuration describes")
 
 
-def _read_parts(path: Path) -> tuple[dict[str, Tensor], EmoConfig | None]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], EmoConfig | None]:
+    """All tensors of a file, or of the files of a folder, and the configuration they carry, if any."""
     files = sorted(path.glob(f"*{SAFETENSORS}")) if path.is_dir() else [path]
     if not files:
         raise EmoInputError("model", f"the folder {path} without a {SAFETENSORS} file", "a folder that holds a model")

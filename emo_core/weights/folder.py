@@ -1,0 +1,73 @@
+"""What model folders hold: in, folders that may not exist; out, names for a list, and the file or folder behind one.
+
+A name is the path below its folder, with forward slashes on every system, so that saved workflows travel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..errors import EmoInputError
+from .file import bundled_models
+from .part import CONFIG_FILE
+from .read import PICKLED, SAFETENSORS
+
+# Where files that EMO reads are published, by what their names begin with.
+PUBLISHED = {
+    "wav2vec2-base": "https://huggingface.co/facebook/wav2vec2-base-960h",
+    "wav2vec2-large": "https://huggingface.co/facebook/wav2vec2-large-960h-lv60-self",
+    "sd-vae": "https://huggingface.co/stabilityai/sd-vae-ft-mse",
+    "diffusion_pytorch_model": "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
+}
+
+
+def model_names(folders: Iterable[Path]) -> list[str]:
+    """Bundled models first, then what the folders hold, in order; never raises, whatever state a folder is in."""
+    found = [name for folder in folders for name in _names_in(folder)]
+    return list(dict.fromkeys([*bundled_models(), *found]))
+
+
+def find_model(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file or folder that a name of `model_names` stands for; None if it is not there (any more)."""
+    if name in bundled_models():
+        return Path(__file__).parent / name
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        return None
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def missing_model(name: str, folders: Sequence[Path]) -> EmoInputError:
+    """The error for a name that no folder has: which file, where it belongs, where it is published."""
+    where = str(folders[0]) if folders else "models/emo"
+    url = next((url for start, url in PUBLISHED.items() if Path(name).name.startswith(start)), None)
+    source = f"It is published at {url}." if url else "Ask whoever gave you this workflow where it is published."
+    remedy = f"{source} Put it into {where} and press R to refresh the lists, or choose {bundled_models()[0]}."
+    return EmoInputError("model", f"no file {name!r} in {where}", "a model that is there", remedy)
+
+
+def file_identity(path: Path) -> str:
+    """Changes when the file, or a file of the folder, is replaced: from names, sizes and times, not from content."""
+    digest = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Folders that are a model, and weight files that lie in none."""
+    names = []
+    for current, below, files in os.walk(folder, onerror=lambda error: None):
+        here = Path(current)
+        weights = sorted(name for name in files if name.endswith((SAFETENSORS, *PICKLED)))
+        if here != folder and weights and (CONFIG_FILE in files or len(weights) > 1):
+            names.append(here.relative_to(folder).as_posix())
+            below.clear()
+        else:
+            names += [(here / name).relative_to(folder).as_posix() for name in weights]
+        below.sort()
+    return sorted(names)

@@ -1,0 +1,179 @@
+"""The sound: from AUDIO to one feature per video frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..emo_core.audio.file import check_waveform
+from ..emo_core.audio.windows import encode_frames, frame_count, resample_features
+from ..emo_core.data import Waveform
+from ..emo_core.errors import EmoInputError
+from ..emo_core.video.fingerprint import fingerprint
+from . import host, schema
+
+CORE_RATE = 16_000  # Hz, at which core's AUDIO_ENCODER_OUTPUT counts its samples
+
+
+@dataclass(frozen=True)
+class EncodedAudio:
+    """EMO_AUDIO: features (f, l, d), one per video frame, and the sound they were made from.
+
+    `identity` is the same where sound, encoder and frame rate are.
+    """
+
+    features: Tensor
+    fps: float
+    waveform: Waveform
+    identity: str
+
+
+class EncodeAudio(io.ComfyNode):
+    """The sound through the audio encoder, once for all videos of it."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema.make_schema(
+            node_id="EMO_EncodeAudio",
+            display_name="EMO Encode Audio",
+            description="Listens to the sound. The video becomes exactly as long as what is encoded here.",
+            inputs=[
+                schema.make_input(
+                    io.Audio, "audio", tooltip="The voice: speech or song, mono or stereo, 8 to 192 kHz."
+                ),
+                schema.make_input(
+                    io.Float,
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=120.0,
+                    step=0.01,
+                    tooltip="Frames per second of the video. 0: what the model was trained at (emo-mini: 25).",
+                ),
+                schema.make_input(
+                    io.Float,
+                    "trim_start",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.01,
+                    tooltip="Seconds of the sound to leave out at its beginning.",
+                ),
+                schema.make_input(
+                    io.Float,
+                    "trim_duration",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.01,
+                    tooltip="Seconds of the sound to use after that. 0: all the rest.",
+                ),
+                schema.make_input(
+                    schema.AudioEncoder,
+                    "audio_encoder",
+                    optional=True,
+                    tooltip="The audio encoder of the model that will paint.",
+                ),
+                schema.make_input(
+                    io.AudioEncoderOutput,
+                    "audio_encoder_output",
+                    optional=True,
+                    tooltip="Instead of an audio encoder: what core's AudioEncoderEncode makes of the same audio, for "
+                    "models that listen with wav2vec2.",
+                ),
+            ],
+            outputs=[
+                schema.Audio.Output(display_name="emo_audio", tooltip="What is heard, frame by frame."),
+                io.Int.Output(display_name="frames", tooltip="Frames the video will have."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        audio: Any,
+        fps: float,
+        trim_start: float,
+        trim_duration: float,
+        audio_encoder: host.LoadedPart | None = None,
+        audio_encoder_output: Any = None,
+    ) -> Any:
+        whole = waveform_of(audio)
+        waveform = trimmed(whole, trim_start, trim_duration)
+        if audio_encoder is not None:
+            encoded = encode_with(audio_encoder, waveform, fps)
+        elif audio_encoder_output is not None:
+            encoded = from_core(audio_encoder_output, whole, waveform, fps=fps, start_s=trim_start)
+        else:
+            remedy = "Connect audio_encoder from EMO Load Model."
+            raise EmoInputError("audio_encoder", "nothing", "an audio encoder or its output", remedy)
+        return io.NodeOutput(encoded, len(encoded.features))
+
+
+def waveform_of(audio: Any) -> Waveform:
+    """AUDIO of the host, {"waveform" (1, channels, t), "sample_rate"}, as a Waveform. Raises EmoInputError for None
+    (a video without sound), several recordings at once, and what is no sound."""
+    if audio is None:
+        remedy = "Connect an audio, for instance of LoadAudio; the video it comes from may be silent."
+        raise EmoInputError("audio", "none", "a recording", remedy)
+    samples = audio["waveform"].detach().cpu()
+    if samples.ndim == 3:
+        if samples.shape[0] != 1:
+            found = f"a batch of {samples.shape[0]} recordings"
+            raise EmoInputError("audio", found, "one recording", "Select one of the batch.")
+        samples = samples[0]
+    if samples.ndim == 1:
+        samples = samples[None]
+    if not samples.is_floating_point():
+        allowed = "floating point samples, nominally -1 to 1"
+        raise EmoInputError("audio", f"samples of type {samples.dtype}", allowed, "Load it with LoadAudio.")
+    waveform = Waveform(samples.float().contiguous(), int(audio["sample_rate"]))
+    check_waveform(waveform)
+    return waveform
+
+
+def trimmed(waveform: Waveform, start_s: float, duration_s: float) -> Waveform:
+    """The sound from `start_s` on, `duration_s` of it (0: all). Raises EmoInputError if nothing is left."""
+    first = round(start_s * waveform.sample_rate)
+    length = waveform.samples.shape[-1]
+    if first >= length:
+        found = f"{start_s:g} s of a recording of {waveform.duration_s:.2f} s"
+        raise EmoInputError("trim_start", found, "less than its length", "Lower trim_start.")
+    last = length if duration_s <= 0 else min(length, first + round(duration_s * waveform.sample_rate))
+    return Waveform(waveform.samples[:, first:last], waveform.sample_rate)
+
+
+def encode_with(encoder: host.LoadedPart, waveform: Waveform, fps: float) -> EncodedAudio:
+    """The sound through EMO's own encoder; `fps` 0 is the model's."""
+    rate = fps or encoder.part.config.clip.fps
+    check_waveform(waveform, rate)
+    host.load([encoder.patcher])
+    network: Any = encoder.part.main
+    bar = host.ProgressBar(1)
+    features = encode_frames(network, waveform, rate, on_piece=bar.tick)
+    identity = fingerprint([waveform, rate, encoder.identity])
+    return EncodedAudio(host.to_output(features), rate, waveform, identity)
+
+
+def from_core(output: Any, whole: Waveform, waveform: Waveform, *, fps: float, start_s: float) -> EncodedAudio:
+    """Core's AUDIO_ENCODER_OUTPUT of the `whole` sound, for the part of it that is used."""
+    if not fps:
+        remedy = "Set it to what the model was trained at."
+        raise EmoInputError("fps", "0 (the model's own)", "a number, with audio_encoder_output", remedy)
+    check_waveform(waveform, fps)
+    layers = output.get("encoded_audio_all_layers")
+    if not layers or len(layers) < 2 or layers[0].ndim != 3:
+        raise EmoInputError("audio_encoder_output", "no features of its layers", "what AudioEncoderEncode gives")
+    seconds = output.get("audio_samples", 0) / CORE_RATE
+    if abs(seconds - whole.duration_s) > 0.1:
+        found = f"features of {seconds:.2f} s for a recording of {whole.duration_s:.2f} s"
+        raise EmoInputError("audio_encoder_output", found, "features of the same audio")
+    # The first is what goes into the transformer; EMO reads what comes out of each of its layers.
+    features = resample_features(layers[1:], frame_count(whole, fps))
+    first, frames = round(start_s * fps), frame_count(waveform, fps)
+    features = features[first : first + frames]
+    identity = fingerprint([waveform, fps, features])
+    return EncodedAudio(host.to_output(features), fps, waveform, identity)

@@ -1,0 +1,207 @@
+"""The only door to the host: devices, memory, progress, preview, interrupt, model folders, the output folder.
+
+Nothing of ComfyUI is imported before one of these functions is called, so that the module itself loads without a host.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..emo_core.errors import EmoInputError
+from ..emo_core.models.parts import ModelPart
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FOLDER = "emo"  # below the host's models folder
+FOLDER_VARIABLE = "EMO_MODELS_DIR"
+PREVIEW_SHARE = 0.02  # of the time goes into preview pictures at most
+PREVIEW_SIZE = 512  # pixels
+
+
+@dataclass(frozen=True)
+class LoadedPart:
+    """A part of a model in the host's care. `identity` changes with the file it came from and with its precision."""
+
+    part: ModelPart
+    patcher: Any
+    identity: str
+
+
+def manage(part: ModelPart, identity: str) -> LoadedPart:
+    """Give a part that lies in main memory to the host's memory manager."""
+    from comfy import model_management, model_patcher
+
+    patcher_class = getattr(model_patcher, "CoreModelPatcher", model_patcher.ModelPatcher)
+    patcher = patcher_class(
+        part,
+        load_device=model_management.get_torch_device(),
+        offload_device=model_management.unet_offload_device(),
+    )
+    return LoadedPart(part, patcher, identity)
+
+
+def load(patchers: Sequence[Any], memory_required: float = 0.0) -> None:
+    """Bring parts to the device, others out of the way; `memory_required` bytes are kept free for the work itself."""
+    from comfy import model_management
+
+    model_management.load_models_gpu(list(patchers), memory_required=memory_required)
+
+
+def working_dtype(precision: str) -> torch.dtype:
+    """The type that a precision of the loaders' list means on this machine."""
+    from comfy import model_management
+
+    if precision != "auto":
+        chosen: torch.dtype = getattr(torch, precision)
+        return chosen
+    half = model_management.should_use_fp16(model_management.get_torch_device(), prioritize_performance=False)
+    return torch.float16 if half else torch.float32
+
+
+def to_output(tensor: Tensor) -> Tensor:
+    """A tensor where the host wants the results of nodes."""
+    from comfy import model_management
+
+    return tensor.to(model_management.intermediate_device())
+
+
+def free_main_memory() -> float:
+    """Bytes that the results of nodes may still take."""
+    from comfy import model_management
+
+    free: float = model_management.get_free_memory(model_management.intermediate_device())
+    return free
+
+
+def room_for_frames(frames: int, *, height: int, width: int) -> Tensor:
+    """An IMAGE (f, H, W, 3) to be filled, on the device of results. Raises EmoInputError now rather than at the end if
+    it will not fit into memory."""
+    needed, free = frames * height * width * 3 * 4, free_main_memory()
+    if needed > free:
+        found = f"{frames} frames of {width}x{height}, {needed / 2**30:.1f} GB as one IMAGE"
+        remedy = "Use EMO Sample To Video, which writes every clip to the file as it is done, or trim the audio."
+        raise EmoInputError("memory", found, f"at most the {free / 2**30:.1f} GB that are free", remedy)
+    return to_output(torch.empty(0)).new_empty((frames, height, width, 3), dtype=torch.float32)
+
+
+def check_interrupt() -> bool:
+    """Raises the host's own exception if the user pressed stop; else False, so that it can serve as `should_stop`."""
+    from comfy import model_management
+
+    model_management.throw_exception_if_processing_interrupted()
+    return False
+
+
+class ProgressBar:
+    """The bar on the running node, with a picture now and then. Every tick raises if the user pressed stop."""
+
+    def __init__(self, total: int) -> None:
+        from comfy import utils
+
+        self._bar = utils.ProgressBar(total)
+
+    def tick(self, done: int, total: int, picture: Tensor | None = None) -> None:
+        """`picture` (H, W, 3) in 0..1."""
+        check_interrupt()
+        self._bar.update_absolute(done, total, None if picture is None else _preview(picture))
+
+
+def _preview(picture: Tensor) -> tuple[str, Any, int]:
+    from PIL import Image
+
+    pixels = (picture.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+    return "JPEG", Image.fromarray(pixels.numpy()), PREVIEW_SIZE
+
+
+def each(items: Iterable[T], total: int | None = None) -> Iterator[T]:
+    """The items, with the bar moving and the user's stop heard before each."""
+    count = total if total is not None else len(items) if isinstance(items, Sized) else 0
+    bar = ProgressBar(max(1, count))
+    for done, item in enumerate(items):
+        bar.tick(done, max(1, count))
+        yield item
+    bar.tick(max(1, count), max(1, count))
+
+
+class PreviewPace:
+    """Decides when a preview may be made, so that all of them together take at most `share` of the time."""
+
+    def __init__(self, share: float = PREVIEW_SHARE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share, self._clock = share, clock
+        self._not_before = clock()
+
+    def maybe(self, make: Callable[[], Tensor]) -> Tensor | None:
+        """What `make` gives, or None if it is too early for it."""
+        began = self._clock()
+        if began < self._not_before:
+            return None
+        picture = make()
+        ended = self._clock()
+        self._not_before = ended + (ended - began) * (1 / self._share - 1)
+        return picture
+
+
+def model_folders() -> list[Path]:
+    """Where models are looked for: EMO_MODELS_DIR, then the host's folders of the name `emo`. They need not exist."""
+    folders = [Path(named).expanduser() for named in [os.environ.get(FOLDER_VARIABLE, "")] if named]
+    paths = sys.modules.get("folder_paths")
+    if paths is not None:
+        _register(paths)
+        folders += [Path(folder) for folder in paths.get_folder_paths(FOLDER)]
+    return list(dict.fromkeys(folders))
+
+
+def _register(paths: Any) -> None:
+    """Make `models/emo` known to the host once; folders of extra_model_paths.yaml stay."""
+    default = os.path.join(paths.models_dir, FOLDER)
+    known, extensions = paths.folder_names_and_paths.get(FOLDER, ([], None))
+    if default not in known or not extensions:
+        paths.add_model_folder_path(FOLDER, default, is_default=True)
+        known, _ = paths.folder_names_and_paths[FOLDER]
+        paths.folder_names_and_paths[FOLDER] = (known, paths.supported_pt_extensions)
+
+
+def output_folder(prefix: str, *, width: int, height: int) -> tuple[Path, str, str]:
+    """The folder a file with this prefix goes to, the beginning of its name, and the folder below `output`.
+
+    The host fills in %date% and the like. Raises the host's error for a prefix that leads out of its output folder.
+    """
+    paths = sys.modules["folder_paths"]
+    folder, name, _, below, _ = paths.get_save_image_path(prefix, paths.get_output_directory(), width, height)
+    return Path(folder), name, below
+
+
+def next_number(folder: Path, name: str) -> int:
+    """The number after the highest of `name_00001_...` in a folder, finished or not."""
+    numbers = [found.name.removeprefix(f"{name}_").split("_")[0] for found in folder.glob(f"{name}_*")]
+    return max((int(number) for number in numbers if number.isdigit()), default=0) + 1
+
+
+def workflow_metadata(hidden: Any) -> dict[str, str]:
+    """The workflow and the prompt as core writes them into a video, by name; empty with --disable-metadata."""
+    from comfy.cli_args import args
+
+    if args.disable_metadata or hidden is None:
+        return {}
+    extra: Mapping[str, Any] = hidden.extra_pnginfo or {}
+    values = {**extra, **({} if hidden.prompt is None else {"prompt": hidden.prompt})}
+    return {name: json.dumps(value) for name, value in values.items()}
+
+
+def file_video(path: Path) -> Any:
+    """A VIDEO that lies in a file and is read only when somebody asks for its pictures."""
+    from comfy_api.latest import InputImpl
+
+    return InputImpl.VideoFromFile(str(path))

@@ -1,0 +1,179 @@
+"""Loaders: a name of the list in, the parts of a model in the host's care out. Nothing goes to a device yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..emo_core.models.parts import split_model
+from ..emo_core.weights.file import load_model
+from ..emo_core.weights.folder import file_identity, find_model, missing_model, model_names
+from ..emo_core.weights.part import load_part
+from . import host
+from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, make_input, make_schema
+
+FAMILIES = ["auto", "emo", "v_express", "hallo", "echomimic"]
+PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
+
+
+def loader_inputs() -> list[Any]:
+    """What all loaders ask for. The list of models is read anew every time the host asks for the schema."""
+    names = model_names(host.model_folders())
+    return [
+        make_input(
+            io.Combo,
+            "model",
+            options=names,
+            default=names[0],
+            tooltip="emo-mini is bundled. Other models are found in ComfyUI's models/emo folder, in folders of the "
+            "name emo in extra_model_paths.yaml, and in EMO_MODELS_DIR.",
+        ),
+        make_input(
+            io.Combo,
+            "family",
+            options=FAMILIES,
+            default="auto",
+            tooltip="Which kind of model the file holds. auto: what the file says of itself.",
+        ),
+        make_input(
+            io.Combo,
+            "precision",
+            options=PRECISIONS,
+            default="auto",
+            tooltip="The number format of the weights. auto: float16 where the graphics card is good at it, else "
+            "float32. float32 is the safest, and what to try when pictures come out black or noisy.",
+        ),
+    ]
+
+
+def find(model: str) -> Path:
+    """The file or folder behind a name. Raises EmoInputError that says where it belongs and where to get it."""
+    folders = host.model_folders()
+    path = find_model(model, folders)
+    if path is None:
+        raise missing_model(model, folders)
+    return path
+
+
+def given_family(family: str) -> str | None:
+    return None if family == "auto" else family
+
+
+class Loader(io.ComfyNode):
+    """What the loaders share: their cache key is the state of the file, and a missing file is named before a run."""
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        if model is None:  # linked: its value is not known yet
+            return True
+        folders = host.model_folders()
+        return True if find_model(model, folders) else str(missing_model(model, folders))
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str | None = None, **others: Any) -> str:
+        path = None if model is None else find_model(model, host.model_folders())
+        return "unknown" if path is None else file_identity(path)
+
+
+def load_one(model: str, part: str, *, family: str, precision: str) -> host.LoadedPart:
+    """One part from its file, in main memory, in the host's care."""
+    path, dtype = find(model), host.working_dtype(precision)
+    loaded = load_part(path, part, given_family(family), dtype=dtype)
+    return host.manage(loaded, f"{part} {file_identity(path)} {dtype}")
+
+
+class LoadModel(Loader):
+    """A whole model: its four parts."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return make_schema(
+            node_id="EMO_LoadModel",
+            display_name="EMO Load Model",
+            description="Loads a whole EMO model: the network that paints, the one that looks at the portrait, the one "
+            "that listens, and the VAE.",
+            search_aliases=["emo", "talking head", "portrait animation", "lip sync", "audio driven"],
+            inputs=loader_inputs(),
+            outputs=[
+                Backbone.Output(display_name="backbone", tooltip="Paints the frames. For EMO Sampler."),
+                ReferenceNet.Output(
+                    display_name="reference_net", tooltip="Looks at the portrait. For EMO Encode Reference."
+                ),
+                AudioEncoder.Output(display_name="audio_encoder", tooltip="Listens. For EMO Encode Audio."),
+                VAE.Output(
+                    display_name="vae",
+                    tooltip="Turns pictures into latents and back. For EMO Encode Reference and EMO Sampler.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: str, family: str, precision: str) -> Any:
+        path, dtype = find(model), host.working_dtype(precision)
+        parts = split_model(load_model(path, given_family(family), device="cpu", dtype=dtype))
+        identity = f"{file_identity(path)} {dtype}"
+        kinds = ("backbone", "reference_net", "audio_encoder", "vae")
+        return io.NodeOutput(*(host.manage(parts[kind], f"{kind} {identity}") for kind in kinds))
+
+
+class LoadReferenceNet(Loader):
+    """ReferenceNet alone."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return make_schema(
+            node_id="EMO_LoadReferenceNet",
+            display_name="EMO Load ReferenceNet",
+            description="Loads the network that looks at the portrait, from an EMO model or from the U-Net of Stable "
+            "Diffusion 1.5.",
+            inputs=loader_inputs(),
+            outputs=[
+                ReferenceNet.Output(
+                    display_name="reference_net", tooltip="Looks at the portrait. For EMO Encode Reference."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: str, family: str, precision: str) -> Any:
+        return io.NodeOutput(load_one(model, "reference_net", family=family, precision=precision))
+
+
+class LoadBackbone(Loader):
+    """The backbone alone."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return make_schema(
+            node_id="EMO_LoadBackbone",
+            display_name="EMO Load Backbone",
+            description="Loads the network that paints the frames, with its audio projection, face locator and speed "
+            "layers.",
+            inputs=loader_inputs(),
+            outputs=[Backbone.Output(display_name="backbone", tooltip="Paints the frames. For EMO Sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model: str, family: str, precision: str) -> Any:
+        return io.NodeOutput(load_one(model, "backbone", family=family, precision=precision))
+
+
+class LoadAudioEncoder(Loader):
+    """The audio encoder alone."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return make_schema(
+            node_id="EMO_LoadAudioEncoder",
+            display_name="EMO Load Audio Encoder",
+            description="Loads the network that listens, from an EMO model or from a wav2vec2 folder (config.json and "
+            "weights).",
+            inputs=loader_inputs(),
+            outputs=[AudioEncoder.Output(display_name="audio_encoder", tooltip="Listens. For EMO Encode Audio.")],
+        )
+
+    @classmethod
+    def execute(cls, model: str, family: str, precision: str) -> Any:
+        return io.NodeOutput(load_one(model, "audio_encoder", family=family, precision=precision))

@@ -1,0 +1,196 @@
+"""The portrait: from a picture to what the sampler needs of it, and from sampled frames back into the picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..emo_core.config import EmoConfig
+from ..emo_core.data import Portrait, ReferenceFeatures
+from ..emo_core.errors import EmoInputError
+from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
+from ..emo_core.face.drawing import draw_portrait
+from ..emo_core.face.image import as_image
+from ..emo_core.face.paste import DEFAULT_FEATHER, paste_back
+from ..emo_core.pipeline.reference import encode_portrait
+from ..emo_core.video.fingerprint import fingerprint
+from . import host, schema
+from .vae import vae_of
+
+
+@dataclass(frozen=True)
+class Reference:
+    """EMO_REFERENCE: a portrait as ReferenceNet sees it. The network comes along: it also sees the motion frames.
+
+    `identity` is the same where portrait, weights and precision are.
+    """
+
+    features: ReferenceFeatures
+    portrait: Portrait
+    net: host.LoadedPart
+    identity: str
+
+    @property
+    def config(self) -> EmoConfig:
+        return self.net.part.config
+
+
+class PreparePortrait(io.ComfyNode):
+    """Find the face and cut the square that the network paints."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema.make_schema(
+            node_id="EMO_PreparePortrait",
+            display_name="EMO Prepare Portrait",
+            description="Finds the face in a picture and cuts a square around it, framed as in training.",
+            inputs=[
+                schema.make_input(io.Image, "image", tooltip="One picture of a person, seen from the front."),
+                schema.make_input(
+                    io.Int,
+                    "size",
+                    default=128,
+                    min=64,
+                    max=1024,
+                    step=8,
+                    tooltip="Side of the square in pixels: 128 for emo-mini, 512 for models of Stable Diffusion's "
+                    "size.",
+                ),
+                schema.make_input(
+                    io.Float,
+                    "margin",
+                    default=round(DEFAULT_MARGIN, 2),
+                    min=0.0,
+                    max=3.0,
+                    step=0.01,
+                    tooltip="Room around the face, as a share of the face's height. The default is the framing of the "
+                    "training videos.",
+                ),
+                schema.make_input(
+                    io.Int,
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=31,
+                    optional=True,
+                    tooltip="Which face, where there are several: 0 is the largest.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="crop", tooltip="The square, as the network sees it."),
+                schema.Portrait.Output(
+                    display_name="portrait", tooltip="The square, the face in it, and where it lies in the picture."
+                ),
+                io.Image.Output(
+                    display_name="preview", tooltip="The picture with the square, the face box and the mesh drawn in."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, size: int, margin: float, face_index: int = 0) -> Any:
+        portrait = prepare_portrait(image, size, margin=margin, face_index=face_index or None)
+        host.check_interrupt()
+        crop, preview = (host.to_output(picture[None]) for picture in (portrait.crop, draw_portrait(portrait)))
+        return io.NodeOutput(crop, portrait, preview)
+
+
+class EncodeReference(io.ComfyNode):
+    """The portrait through VAE and ReferenceNet, once for all videos of it."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema.make_schema(
+            node_id="EMO_EncodeReference",
+            display_name="EMO Encode Reference",
+            description="Lets ReferenceNet look at the portrait, once for all videos made of it.",
+            inputs=[
+                schema.make_input(
+                    schema.ReferenceNet, "reference_net", tooltip="The ReferenceNet of the model that will paint."
+                ),
+                schema.vae_input(),
+                schema.make_input(schema.Portrait, "portrait", tooltip="From EMO Prepare Portrait."),
+            ],
+            outputs=[
+                schema.Reference.Output(display_name="reference", tooltip="How the person looks. For EMO Sampler.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, reference_net: host.LoadedPart, vae: Any, portrait: Portrait) -> Any:
+        config = reference_net.part.config
+        chosen = vae_of(vae, config)
+        host.load([reference_net.patcher, *chosen.patchers], chosen.bytes_to_encode(portrait.crop))
+        host.check_interrupt()
+        net: Any = reference_net.part.main
+        features = encode_portrait(chosen.network, net, portrait, step=config.vae.downscale)
+        identity = fingerprint([portrait.crop, portrait.face_box, reference_net.identity, chosen.identity])
+        return io.NodeOutput(Reference(_to_output(features), portrait, reference_net, identity))
+
+
+def _to_output(features: ReferenceFeatures) -> ReferenceFeatures:
+    assert features.latents is not None
+    return dataclasses.replace(
+        features,
+        attention={site: host.to_output(value) for site, value in features.attention.items()},
+        latents=host.to_output(features.latents),
+    )
+
+
+class PasteBack(io.ComfyNode):
+    """Frames of the square back into the whole picture."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema.make_schema(
+            node_id="EMO_PasteBack",
+            display_name="EMO Paste Back",
+            description="Puts the painted squares back into the picture they were cut from.",
+            inputs=[
+                schema.make_input(
+                    io.Image,
+                    "original",
+                    tooltip="The picture given to EMO Prepare Portrait, or one of its size for each frame.",
+                ),
+                schema.make_input(io.Image, "frames", tooltip="From EMO Sampler."),
+                schema.make_input(schema.Portrait, "portrait", tooltip="From EMO Prepare Portrait."),
+                schema.make_input(
+                    io.Float,
+                    "feather",
+                    default=DEFAULT_FEATHER,
+                    min=0.0,
+                    max=0.5,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Width of the soft border, as a share of the square's side. 0 is a hard edge.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images", tooltip="Whole pictures, one for each frame.")],
+        )
+
+    @classmethod
+    def execute(cls, original: Tensor, frames: Tensor, portrait: Portrait, feather: float = DEFAULT_FEATHER) -> Any:
+        _check_originals(original, frames, portrait)
+        height, width = portrait.source.shape[:2]
+        images = host.room_for_frames(len(frames), height=height, width=width)
+        for index, frame in enumerate(host.each(frames)):
+            source = as_image(original[index if len(original) > 1 else 0], name="original")
+            placed = dataclasses.replace(portrait, source=source)
+            images[index] = paste_back(frame[..., :3].cpu().float(), placed, feather=feather)
+        return io.NodeOutput(images)
+
+
+def _check_originals(original: Tensor, frames: Tensor, portrait: Portrait) -> None:
+    """Raises EmoInputError unless there is one original of the portrait's size, or one for each frame."""
+    if original.ndim != 4 or len(original) not in (1, len(frames)):
+        found = f"{len(original)} pictures for {len(frames)} frames"
+        raise EmoInputError("original", found, "one picture, or one for each frame")
+    height, width = portrait.source.shape[:2]
+    if original.shape[1:3] != portrait.source.shape[:2]:
+        found = f"{original.shape[2]}x{original.shape[1]} pixels"
+        allowed = f"{width}x{height}, the size of the picture that the portrait was cut from"
+        raise EmoInputError("original", found, allowed, "Connect the image that EMO Prepare Portrait got.")

@@ -1,0 +1,45 @@
+"""Schemas that every ComfyUI from 0.3.75 on takes, and the types of EMO's sockets.
+
+Newer hosts know more fields than older ones, and the older ones raise TypeError for them: what a host does not know is
+left out here, so that a node simply says all it has to say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+from comfy_api.latest import io
+
+CATEGORY = "EMO"
+
+Backbone = io.Custom("EMO_BACKBONE")
+ReferenceNet = io.Custom("EMO_REFERENCE_NET")
+AudioEncoder = io.Custom("EMO_AUDIO_ENCODER")
+VAE = io.Custom("EMO_VAE")
+Portrait = io.Custom("EMO_PORTRAIT")
+Reference = io.Custom("EMO_REFERENCE")
+Audio = io.Custom("EMO_AUDIO")
+Control = io.Custom("EMO_CONTROL")
+
+
+def make_schema(**fields: Any) -> Any:
+    """An `io.Schema` in EMO's category, of the fields that this host knows."""
+    known = {field.name for field in dataclasses.fields(io.Schema)}
+    return io.Schema(**{name: value for name, value in {"category": CATEGORY, **fields}.items() if name in known})
+
+
+def make_input(kind: Any, name: str, **options: Any) -> Any:
+    """An input of a type such as `io.Int`, with the options that this host knows."""
+    known = inspect.signature(kind.Input.__init__).parameters
+    return kind.Input(name, **{option: value for option, value in options.items() if option in known})
+
+
+def vae_input() -> Any:
+    """EMO's VAE, or core's for models that work in Stable Diffusion's latents."""
+    return io.MultiType.Input(
+        "vae",
+        types=[VAE, io.Vae],
+        tooltip="The VAE of the same model. Models in Stable Diffusion's latents also take core's VAE.",
+    )

@@ -1,0 +1,98 @@
+"""Sampling into a file: memory stays flat whatever the length, and a killed job goes on where it was."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..emo_core.data import Controls
+from ..emo_core.video import Job, WrittenVideo, find_job, open_job, write_video
+from . import host, schema
+from .audio import EncodedAudio
+from .portrait import Reference
+from .sampling import Sampling, prepare_sampling, sampling_inputs, settings_of
+
+FORMATS = ["mp4", "mov", "mkv", "webm"]
+
+
+class SampleToVideo(io.ComfyNode):
+    """The whole video as a file."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema.make_schema(
+            node_id="EMO_SampleToVideo",
+            display_name="EMO Sample To Video",
+            description="Paints the frames and writes each clip to the file as it is done: any length in the same "
+            "memory. If ComfyUI is closed or dies, queue the same again and it goes on after the last finished clip.",
+            is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            inputs=[
+                *sampling_inputs(),
+                schema.make_input(
+                    io.String,
+                    "filename_prefix",
+                    default="video/EMO",
+                    tooltip="Beginning of the file's name in the output folder, as in Save Video: may hold folders and "
+                    "%date:yyyy-MM-dd%.",
+                ),
+                schema.make_input(
+                    io.Combo,
+                    "format",
+                    options=FORMATS,
+                    default=FORMATS[0],
+                    tooltip="mp4, mov and mkv hold H.264 and AAC, webm VP9 and Opus.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(
+                    display_name="video", tooltip="The finished file. It is already saved; no Save Video is needed."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        backbone: host.LoadedPart,
+        reference: Reference,
+        emo_audio: EncodedAudio,
+        vae: Any,
+        steps: int,
+        guidance: float,
+        scheduler: str,
+        seed: int,
+        filename_prefix: str,
+        format: str,
+        control: Controls | None = None,
+    ) -> Any:
+        settings = settings_of(steps=steps, guidance=guidance, scheduler=scheduler, seed=seed)
+        sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
+        job, below = begin(sampling, filename_prefix, format)
+        written = write(sampling, job, host.workflow_metadata(cls.hidden))
+        result = ui.SavedResult(written.path.name, below, io.FolderType.output)
+        return io.NodeOutput(host.file_video(written.path), ui=ui.PreviewVideo([result]))
+
+
+def begin(sampling: Sampling, prefix: str, extension: str) -> tuple[Job, str]:
+    """The job and the folder below `output`: the unfinished one with the same inputs, or a new one under a new name."""
+    folder, name, below = host.output_folder(prefix, width=sampling.side, height=sampling.side)
+    path = find_job(folder, f"{glob.escape(name)}_*.{extension}", sampling.inputs)
+    if path is None:
+        path = Path(folder) / f"{name}_{host.next_number(folder, name):05}_.{extension}"
+    return open_job(path, sampling.inputs), below
+
+
+def write(sampling: Sampling, job: Job, metadata: dict[str, str]) -> WrittenVideo:
+    """Sample what is missing and write the file; a stopped job keeps its finished clips."""
+    audio = sampling.audio
+    try:
+        clips = sampling.clips(job.state)
+        return write_video(job.path, clips, audio.fps, audio.waveform, job=job, frames=audio.frames, metadata=metadata)
+    except BaseException:
+        if not job.finished_clips:
+            job.remove()  # nothing to go on with
+        raise
