@@ -14,6 +14,7 @@ async def comfy_entrypoint() -> Any:
 
     from .audio import EncodeAudio
     from .controllers import FaceMask, FaceRegionController, SpeedController
+    from .example import ExampleInputs
     from .loaders import LoadAudioEncoder, LoadBackbone, LoadModel, LoadReferenceNet
     from .portrait import EncodeReference, PasteBack, PreparePortrait
     from .sampling import Sampler
@@ -35,6 +36,7 @@ async def comfy_entrypoint() -> Any:
                 Sampler,
                 SampleToVideo,
                 PasteBack,
+                ExampleInputs,
             ]
 
     return EmoExtension()
