@@ -5,6 +5,7 @@ Nothing of ComfyUI is imported before one of these functions is called, so that 
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 FOLDER = "emo"  # below the host's models folder
 FOLDER_VARIABLE = "EMO_MODELS_DIR"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 PREVIEW_SHARE = 0.02  # of the time goes into preview pictures at most
 PREVIEW_SIZE = 512  # pixels
 
@@ -53,19 +55,23 @@ def manage(part: ModelPart, identity: str) -> LoadedPart:
 
 
 def load(patchers: Sequence[Any], memory_required: float = 0.0) -> None:
-    """Bring parts to the device, others out of the way; `memory_required` bytes are kept free for the work itself."""
+    """Bring parts to the device, others out of the way; `memory_required` bytes are kept free for the work itself.
+
+    Parts are on the device whole or not at all: their layers are plain ones, which the host cannot run half loaded.
+    """
     from comfy import model_management
 
-    model_management.load_models_gpu(list(patchers), memory_required=memory_required)
+    options = {"memory_required": memory_required, "force_full_load": True}
+    known = inspect.signature(model_management.load_models_gpu).parameters
+    model_management.load_models_gpu(list(patchers), **{name: options[name] for name in options if name in known})
 
 
 def working_dtype(precision: str) -> torch.dtype:
     """The type that a precision of the loaders' list means on this machine."""
     from comfy import model_management
 
-    if precision != "auto":
-        chosen: torch.dtype = getattr(torch, precision)
-        return chosen
+    if precision in DTYPES:
+        return DTYPES[precision]
     half = model_management.should_use_fp16(model_management.get_torch_device(), prioritize_performance=False)
     return torch.float16 if half else torch.float32
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
 from ..emo_core.models.parts import split_model
@@ -12,10 +14,10 @@ from ..emo_core.weights.file import load_model
 from ..emo_core.weights.folder import file_identity, find_model, missing_model, model_names
 from ..emo_core.weights.part import load_part
 from . import host
-from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, make_input, make_schema
+from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, check_choice, make_input, make_schema
 
 FAMILIES = ["auto", "emo", "v_express", "hallo", "echomimic"]
-PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
+PRECISIONS = ["auto", *host.DTYPES]
 
 
 def loader_inputs() -> list[Any]:
@@ -48,17 +50,28 @@ def loader_inputs() -> list[Any]:
     ]
 
 
-def find(model: str) -> Path:
+@dataclass(frozen=True)
+class Asked:
+    """What a loader was asked for, looked up."""
+
+    path: Path
+    family: str | None
+    dtype: torch.dtype
+
+    @property
+    def identity(self) -> str:
+        return f"{file_identity(self.path)} {self.dtype}"
+
+
+def look_up(model: str, family: str, precision: str) -> Asked:
     """The file or folder behind a name. Raises EmoInputError that says where it belongs and where to get it."""
+    check_choice("family", family, FAMILIES)
+    check_choice("precision", precision, PRECISIONS)
     folders = host.model_folders()
     path = find_model(model, folders)
     if path is None:
         raise missing_model(model, folders)
-    return path
-
-
-def given_family(family: str) -> str | None:
-    return None if family == "auto" else family
+    return Asked(path, None if family == "auto" else family, host.working_dtype(precision))
 
 
 class Loader(io.ComfyNode):
@@ -79,9 +92,9 @@ class Loader(io.ComfyNode):
 
 def load_one(model: str, part: str, *, family: str, precision: str) -> host.LoadedPart:
     """One part from its file, in main memory, in the host's care."""
-    path, dtype = find(model), host.working_dtype(precision)
-    loaded = load_part(path, part, given_family(family), dtype=dtype)
-    return host.manage(loaded, f"{part} {file_identity(path)} {dtype}")
+    asked = look_up(model, family, precision)
+    loaded = load_part(asked.path, part, asked.family, dtype=asked.dtype)
+    return host.manage(loaded, f"{part} {asked.identity}")
 
 
 class LoadModel(Loader):
@@ -111,11 +124,10 @@ class LoadModel(Loader):
 
     @classmethod
     def execute(cls, model: str, family: str, precision: str) -> Any:
-        path, dtype = find(model), host.working_dtype(precision)
-        parts = split_model(load_model(path, given_family(family), device="cpu", dtype=dtype))
-        identity = f"{file_identity(path)} {dtype}"
+        asked = look_up(model, family, precision)
+        parts = split_model(load_model(asked.path, asked.family, device="cpu", dtype=asked.dtype))
         kinds = ("backbone", "reference_net", "audio_encoder", "vae")
-        return io.NodeOutput(*(host.manage(parts[kind], f"{kind} {identity}") for kind in kinds))
+        return io.NodeOutput(*(host.manage(parts[kind], f"{kind} {asked.identity}") for kind in kinds))
 
 
 class LoadReferenceNet(Loader):

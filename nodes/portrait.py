@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..emo_core.face.drawing import draw_portrait
 from ..emo_core.face.image import as_image
 from ..emo_core.face.paste import DEFAULT_FEATHER, paste_back
+from ..emo_core.face.region import mask_box
 from ..emo_core.pipeline.reference import encode_portrait
 from ..emo_core.video.fingerprint import fingerprint
 from . import host, schema
@@ -79,6 +81,13 @@ class PreparePortrait(io.ComfyNode):
                     optional=True,
                     tooltip="Which face, where there are several: 0 is the largest.",
                 ),
+                schema.make_input(
+                    io.Mask,
+                    "face_mask",
+                    optional=True,
+                    tooltip="The face marked by hand, hairline to chin, over the whole picture: for drawings and other "
+                    "faces that are not found. Its outline's box is taken as the face.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="crop", tooltip="The square, as the network sees it."),
@@ -92,8 +101,12 @@ class PreparePortrait(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: Tensor, size: int, margin: float, face_index: int = 0) -> Any:
-        portrait = prepare_portrait(image, size, margin=margin, face_index=face_index or None)
+    def execute(
+        cls, image: Tensor, size: int, margin: float, face_index: int = 0, face_mask: Tensor | None = None
+    ) -> Any:
+        picture = as_image(image)
+        face_box = None if face_mask is None else mask_box(face_mask, picture)
+        portrait = prepare_portrait(picture, size, face_box, margin=margin, face_index=face_index or None)
         host.check_interrupt()
         crop, preview = (host.to_output(picture[None]) for picture in (portrait.crop, draw_portrait(portrait)))
         return io.NodeOutput(crop, portrait, preview)
@@ -133,12 +146,15 @@ class EncodeReference(io.ComfyNode):
 
 
 def _to_output(features: ReferenceFeatures) -> ReferenceFeatures:
-    assert features.latents is not None
-    return dataclasses.replace(
-        features,
-        attention={site: host.to_output(value) for site, value in features.attention.items()},
-        latents=host.to_output(features.latents),
-    )
+    """All tensors of the record, also those in its mappings, where the host keeps results."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return host.to_output(value)
+        return {site: moved(inner) for site, inner in value.items()} if isinstance(value, Mapping) else value
+
+    fields = {field.name: moved(getattr(features, field.name)) for field in dataclasses.fields(features)}
+    return ReferenceFeatures(**fields)
 
 
 class PasteBack(io.ComfyNode):

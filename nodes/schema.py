@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
+
+from ..emo_core.errors import EmoInputError
 
 CATEGORY = "EMO"
 
@@ -43,3 +46,9 @@ def vae_input() -> Any:
         types=[VAE, io.Vae],
         tooltip="The VAE of the same model. Models in Stable Diffusion's latents also take core's VAE.",
     )
+
+
+def check_choice(name: str, value: str, options: Sequence[str]) -> None:
+    """Raises EmoInputError for a value that is not in the list: not every host checks what a prompt asks for."""
+    if value not in options:
+        raise EmoInputError(name, repr(value), f"one of {', '.join(options)}")

@@ -69,6 +69,7 @@ class SampleToVideo(io.ComfyNode):
         format: str,
         control: Controls | None = None,
     ) -> Any:
+        schema.check_choice("format", format, FORMATS)
         settings = settings_of(steps=steps, guidance=guidance, scheduler=scheduler, seed=seed)
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         job, below = begin(sampling, filename_prefix, format)

@@ -31,7 +31,9 @@ DEFAULT_MARGIN = 1 / FACE_SHARE - 1  # what is added to the face box's longer si
 MAX_ENLARGEMENT = 8.0  # a crop blown up more than this shows no person any more
 BLURRY_ENLARGEMENT = 2.5  # worth a warning
 MAX_TILT_DEG = 60.0  # a face turned further is a picture lying on its side
-_BOX_REMEDY = "Give a picture where one face is seen from the front, or give face_box (left, top, right, bottom)."
+_BOX_REMEDY = (
+    "Give a picture where one face is seen from the front, or say where it is (face_box; in ComfyUI face_mask)."
+)
 
 
 def prepare_portrait(

@@ -34,21 +34,22 @@ def draw_region(picture: Tensor, mask: Tensor) -> Tensor:
 
 
 def _draw_points(picture: Tensor, points: Tensor, width: int) -> None:
-    height, breadth = picture.shape[:2]
-    colour = torch.tensor(MESH_COLOUR)
     for x, y in points.round().long().tolist():
-        if 0 <= x < breadth and 0 <= y < height:
-            picture[y : y + width, x : x + width] = colour
+        _fill(picture, (x, y, x + width, y + width), MESH_COLOUR)
 
 
 def _draw_box(picture: Tensor, box: Box, colour: tuple[float, float, float], width: int) -> None:
-    """The outline of a box, as far as it lies in the picture."""
-    height, breadth = picture.shape[:2]
+    """The outline of a box."""
     left, top, right, bottom = (round(value) for value in box)
-    x0, x1 = max(left, 0), min(right, breadth)
-    y0, y1 = max(top, 0), min(bottom, height)
-    paint = torch.tensor(colour)
-    for y in (top, bottom - width):
-        picture[max(y, 0) : min(y + width, height), x0:x1] = paint
-    for x in (left, right - width):
-        picture[y0:y1, max(x, 0) : min(x + width, breadth)] = paint
+    _fill(picture, (left, top, right, top + width), colour)
+    _fill(picture, (left, bottom - width, right, bottom), colour)
+    _fill(picture, (left, top, left + width, bottom), colour)
+    _fill(picture, (right - width, top, right, bottom), colour)
+
+
+def _fill(picture: Tensor, box: tuple[int, int, int, int], colour: tuple[float, float, float]) -> None:
+    """Paint a box (left, top, right, bottom), as far as it lies in the picture."""
+    height, width = picture.shape[:2]
+    left, right = (min(max(x, 0), width) for x in (box[0], box[2]))
+    top, bottom = (min(max(y, 0), height) for y in (box[1], box[3]))
+    picture[top:bottom, left:right] = torch.tensor(colour)

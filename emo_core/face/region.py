@@ -70,6 +70,18 @@ def region_from_masks(masks: Tensor, portrait: Portrait | None = None) -> Tensor
     return face_region_mask(mask, size)
 
 
+def mask_box(mask: Tensor, picture: Tensor) -> Box:
+    """The box, in the pixels of a picture (H, W, 3), around what a mask (h, w) or (1, h, w) over it marks."""
+    height, width = picture.shape[:2]
+    marked = _from_mask(mask, max(mask.shape)) > 0.5 if 0 not in mask.shape else torch.zeros(1, 1, dtype=torch.bool)
+    rows, columns = (marked.any(axis).nonzero().flatten() for axis in (1, 0))
+    if not len(rows):
+        remedy = "Paint over the face, hairline to chin, or leave face_mask unconnected."
+        raise EmoInputError("face_mask", "an empty mask", "the face marked in white", remedy)
+    x, y = width / marked.shape[1], height / marked.shape[0]
+    return float(columns[0]) * x, float(rows[0]) * y, float(columns[-1] + 1) * x, float(rows[-1] + 1) * y
+
+
 def union_box(boxes: Iterable[Box]) -> Box:
     """The smallest box around all boxes of a clip: M = union of M_i (section 3.2)."""
     rows = list(boxes)
