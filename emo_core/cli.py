@@ -33,6 +33,7 @@ DEMO_VOICE = DEMO / "voice.flac"
 DELEGATED = {
     "train": ("emo_core.training.command", "train emo-mini, step by step", "requirements-training.txt"),
     "evaluate": ("emo_core.evaluation.command", "measure a model against ground truth", "requirements-training.txt"),
+    "bench": ("emo_core.bench.command", "measure speed and memory against the plain algorithm", "requirements.txt"),
 }
 DTYPES = ("float32", "float16", "bfloat16")
 

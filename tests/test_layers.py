@@ -21,7 +21,7 @@ LAYERS = [
     {"data"},
     {"audio", "face", "control", "models", "diffusion", "weights", "video"},
     {"pipeline"},
-    {"training", "evaluation", "cli"},
+    {"training", "evaluation", "bench", "cli"},
     {"__main__", "__init__"},
 ]
 _PAIRS = {
@@ -31,6 +31,8 @@ _PAIRS = {
     ("audio", "models"),  # which tokens a window has is written where they are made
     ("cli", "training"),  # a command calls them
     ("cli", "evaluation"),
+    ("cli", "bench"),
+    ("bench", "cli"),  # the demo's portrait
     ("evaluation", "training"),  # the ground truth is rendered there
     ("training", "evaluation"),  # training measures itself
 }

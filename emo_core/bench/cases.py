@@ -1,0 +1,80 @@
+"""What is measured: a model, a portrait, a sound, by name. Random weights stand in for sizes that nobody ships."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+
+from ..config import EMO_MINI, EMO_SD15, EmoConfig
+from ..data import AudioFeatures, Controls, GenerateSettings, Portrait, Waveform
+from ..models.audio_projection import window_frames
+from ..models.emo import EmoModel
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs of one comparison. `clips` clips of the model's length."""
+
+    name: str
+    model: EmoModel
+    portrait: Portrait
+    audio: AudioFeatures
+    controls: Controls
+    settings: GenerateSettings
+
+
+def mini_case(*, clips: int = 2, device: torch.device) -> Case:
+    """emo-mini as it ships."""
+    from ..weights.file import load_model
+
+    return _case("emo-mini", load_model("emo-mini", device=device), clips=clips, settings=GenerateSettings())
+
+
+def middle_case(*, frames: int = 4, steps: int = 2, device: torch.device) -> Case:
+    """SD1.5's network at a fifth of its width (64-128-256-256), 512x512 pixels, guidance on, random weights."""
+    unet = dataclasses.replace(EMO_SD15.unet, block_out_channels=(64, 128, 256, 256), audio_dim=128)
+    config = dataclasses.replace(
+        EMO_SD15,
+        name="middle",
+        unet=unet,
+        audio_encoder=EMO_MINI.audio_encoder,
+        audio_projection=EMO_MINI.audio_projection,
+        face_locator=EMO_MINI.face_locator,
+        vae=dataclasses.replace(EMO_MINI.vae, latent_channels=unet.in_channels),
+        clip=dataclasses.replace(EMO_SD15.clip, frames=frames, size=512, motion_from="latents"),
+    )
+    model = random_model(config, device=device)
+    return _case(config.name, model, clips=2, settings=GenerateSettings(steps=steps, guidance=3.5))
+
+
+def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
+    """Random weights; zero-initialised projections are filled too, or half of the work would add nothing."""
+    torch.manual_seed(0)
+    with device:
+        model = EmoModel(config).eval()
+    for parameter in model.parameters():
+        if not bool(parameter.any()):
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model
+
+
+def _case(name: str, model: EmoModel, *, clips: int, settings: GenerateSettings) -> Case:
+    config, generator = model.config, torch.Generator().manual_seed(3)
+    size, frames = config.clip.size, clips * config.clip.frames
+    shape = (frames, window_frames(config.audio_projection), config.audio_encoder.layers)
+    if config.audio_projection.features != "all_layers":
+        shape = (*shape[:2], 1)
+    windows = torch.randn((*shape, config.audio_encoder.hidden_size), generator=generator)
+    crop = torch.rand((size, size, 3), generator=generator)
+    box = (size * 0.25, size * 0.25, size * 0.75, size * 0.8)
+    sound = Waveform(torch.zeros(1, 16), 16_000)
+    return Case(
+        name=name,
+        model=model,
+        portrait=Portrait(crop=crop, face_box=box, crop_box=(0, 0, size, size), source=crop),
+        audio=AudioFeatures(windows, config.clip.fps, sound),
+        controls=Controls(),
+        settings=settings,
+    )

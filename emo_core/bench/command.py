@@ -1,0 +1,170 @@
+"""`python -m emo_core bench`: the product against the plain algorithm, in one process. In: options. Out: a table, JSON.
+
+Every comparison first checks that both give the same pictures; a speed-up that changes them is not printed as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from .cases import Case, middle_case, mini_case
+from .measure import matrix_rate, operations, peak_rss, timed, versus, watched
+from .memory import Footprint, footprint
+from .plain import plain_backbone, plain_generate
+
+log = logging.getLogger(__name__)
+
+CASES: dict[str, Callable[..., Case]] = {"emo-mini": mini_case, "middle": middle_case}
+TARGETS = {"emo-mini": 1.05, "middle": 1.2}  # times faster than the plain algorithm, on a CPU (issue "The engine")
+EQUAL = 1e-4  # largest difference of any pixel (0..1) over the whole run, in float32
+
+
+@dataclass(frozen=True)
+class Line:
+    """One case measured. Seconds are medians with their 10th and 90th percentile; rates in 1e9 operations a second."""
+
+    case: str
+    frames: int
+    steps: int
+    difference: float
+    plain_s: float
+    plain_spread_s: tuple[float, float]
+    product_s: float
+    product_spread_s: tuple[float, float]
+    ratio: float
+    plain_gflop: float
+    product_gflop: float
+    rate: float
+    matrix_rate: float
+    outside_network: float  # share of the product's time
+    peak_rss_mib: float
+
+    @property
+    def is_exact(self) -> bool:
+        return self.difference <= EQUAL
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m emo_core bench",
+        description="Measure speed and memory against the plain algorithm, in one process.",
+    )
+    add = parser.add_argument
+    add("--cases", default="emo-mini", help=f"of {','.join(CASES)} (emo-mini)")
+    add("--turns", type=int, default=7, help="runs of each, in turns (7)")
+    add("--memory", action="store_true", help="also the memory of a long sound against a short one")
+    add("--short-s", type=float, default=10.0, help="seconds of the short sound (10)")
+    add("--long-s", type=float, default=300.0, help="seconds of the long sound (300)")
+    add("--device", help="cpu, cuda, mps (cuda where there is one)")
+    add("--output", type=Path, help="also write the figures to this JSON file")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print. Returns the exit status: 1 where the product's pictures differ from the plain ones'."""
+    options = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    lines = [compare(CASES[name.strip()](device=device), options.turns) for name in options.cases.split(",")]
+    sys.stdout.write(f"{machine(device)}\n{table(lines)}\n")
+    memory = None
+    if options.memory:
+        memory = footprint(short_s=options.short_s, long_s=options.long_s, device=device)
+        sys.stdout.write(f"{memory.as_text()}\n")
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(_as_json(device, lines, memory), indent=1))
+    return 0 if all(line.is_exact for line in lines) else 1
+
+
+def compare(case: Case, turns: int) -> Line:
+    """Plain against product on one case."""
+    plain, product = _plain_run(case), _product_run(case)
+    first, second = plain(), product()
+    difference = float((first - second).abs().max())
+    log.info("%s: %d frames, largest difference %.1e", case.name, len(second), difference)
+    times = versus(plain, product, turns)
+    model = case.model
+    with watched(model.backbone, model.reference_net, model.audio_projection, model.face_locator) as inside:
+        whole = timed(product)
+    flop = operations(product)
+    weights = next(model.backbone.parameters())
+    return Line(
+        case=case.name,
+        frames=len(second),
+        steps=case.settings.steps or model.config.clip.steps,
+        difference=difference,
+        plain_s=times.a.median,
+        plain_spread_s=times.a.spread,
+        product_s=times.b.median,
+        product_spread_s=times.b.spread,
+        ratio=times.ratio,
+        plain_gflop=operations(plain) / 1e9,
+        product_gflop=flop / 1e9,
+        rate=flop / times.b.median / 1e9,
+        matrix_rate=matrix_rate(weights.device, weights.dtype) / 1e9,
+        outside_network=1 - inside.seconds / whole,
+        peak_rss_mib=peak_rss() / 2**20,
+    )
+
+
+def _plain_run(case: Case) -> Callable[[], torch.Tensor]:
+    run = partial(plain_generate, case.model, plain_backbone(case.model.backbone), case.portrait, case.audio)
+    return lambda: torch.cat(list(run(controls=case.controls, settings=case.settings)))
+
+
+def _product_run(case: Case) -> Callable[[], torch.Tensor]:
+    from ..pipeline.generate import generate
+    from ..pipeline.reference import encode_reference
+
+    def run() -> torch.Tensor:
+        reference = encode_reference(case.model, case.portrait)
+        clips = generate(case.model, reference, case.audio, case.controls, case.settings)
+        return torch.cat([clip.frames for clip in clips])
+
+    return run
+
+
+def machine(device: torch.device) -> str:
+    """What this was measured on, in a line."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return f"{name}, {platform.machine()}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def table(lines: Sequence[Line]) -> str:
+    """One row per case."""
+    rows = [
+        "case         frames  steps  plain s (10-90 %)      product s (10-90 %)    ratio   target  same  GFLOP  of mm"
+    ]
+    for line in lines:
+        target = TARGETS.get(line.case)
+        rows.append(
+            f"{line.case:<12} {line.frames:>6} {line.steps:>6}  {_spread(line.plain_s, line.plain_spread_s):<22}"
+            f" {_spread(line.product_s, line.product_spread_s):<22} {line.ratio:>5.2f}x"
+            f"  {'' if target is None else f'{target:.2f}x':>6}  {line.difference:.0e}"
+            f"  {line.plain_gflop:.0f} -> {line.product_gflop:.0f}  {line.rate / line.matrix_rate:.0%}"
+        )
+        rows.append(f"{'':<12} outside the network {line.outside_network:.0%}, peak RSS {line.peak_rss_mib:.0f} MiB")
+    return "\n".join(rows)
+
+
+def _spread(median: float, spread: tuple[float, float]) -> str:
+    return f"{median:.2f} ({spread[0]:.2f}-{spread[1]:.2f})"
+
+
+def _as_json(device: torch.device, lines: Sequence[Line], memory: Footprint | None) -> dict[str, object]:
+    return {
+        "machine": machine(device),
+        "cases": [asdict(line) for line in lines],
+        "memory": None if memory is None else asdict(memory),
+    }

@@ -1,0 +1,126 @@
+"""How things are timed: in turns (A B A B), warm, medians with their spread; and what a run costs besides time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of every turn."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.seconds))
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """10th and 90th percentile."""
+        low, high = np.percentile(self.seconds, [10, 90])
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A against B, turn by turn."""
+
+    a: Timing
+    b: Timing
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long A takes: the median over the pairs, which forgives what slows a pair as a whole."""
+        return float(np.median([a / b for a, b in zip(self.a.seconds, self.b.seconds, strict=True)]))
+
+
+def versus(a: Work, b: Work, turns: int = 7) -> Versus:
+    """Time both in turns after one run of each that does not count."""
+    a()
+    b()
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(turns):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):  # who goes first changes, so that neither profits
+            seconds[which].append(timed((a, b)[which]))
+    return Versus(Timing(tuple(seconds[0])), Timing(tuple(seconds[1])))
+
+
+def timed(work: Work) -> float:
+    """Seconds of one run, the device's queue emptied before and after."""
+    synchronise()
+    began = time.perf_counter()
+    work()
+    synchronise()
+    return time.perf_counter() - began
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def operations(work: Work) -> float:
+    """Floating point operations of one run, as torch counts them (2 per multiply-add)."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, *, size: int = 2048, turns: int = 5) -> float:
+    """Operations per second of a square matrix product: what the device can do at best."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    torch.mm(a, b)
+    return 2 * size**3 / min(timed(lambda: torch.mm(a, b)) for _ in range(turns))
+
+
+@dataclass
+class Inside:
+    """Seconds spent inside some modules' forward, while `watched`."""
+
+    seconds: float = 0.0
+    _began: list[float] = field(default_factory=list)
+
+
+@contextmanager
+def watched(*modules: nn.Module) -> Iterator[Inside]:
+    """Add up the time inside the modules' forward; modules that contain each other count once."""
+    inside = Inside()
+
+    def enter(*_: object) -> None:
+        synchronise()
+        inside._began.append(time.perf_counter())
+
+    def leave(*_: object) -> None:
+        synchronise()
+        began = inside._began.pop()
+        if not inside._began:
+            inside.seconds += time.perf_counter() - began
+
+    hooks = [h for m in modules for h in (m.register_forward_pre_hook(enter), m.register_forward_hook(leave))]
+    try:
+        yield inside
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def peak_rss() -> int:
+    """The most memory this process ever held, in bytes; 0 on Windows, which does not say."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

@@ -1,0 +1,58 @@
+"""The yardstick gives the product's pictures: with and without motion frames, whatever guidance drops."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from emo_core.bench.cases import Case, _case, random_model
+from emo_core.bench.command import compare, machine, table
+from emo_core.bench.measure import operations, versus
+from emo_core.bench.plain import plain_backbone
+from emo_core.config import TINY, GuidanceConfig
+from emo_core.data import GenerateSettings
+
+CPU = torch.device("cpu")
+
+
+def tiny_case(guidance: GuidanceConfig) -> Case:
+    config = dataclasses.replace(TINY, guidance=guidance)
+    return _case("tiny", random_model(config, device=CPU), clips=2, settings=GenerateSettings(guidance=2.0))
+
+
+@pytest.mark.parametrize("reference", ["zero", "keep"])
+@pytest.mark.parametrize("motion", ["zero", "keep"])
+def test_plain_and_product_give_the_same_pictures(reference: str, motion: str) -> None:
+    case = tiny_case(GuidanceConfig(reference=reference, motion_frames=motion))  # type: ignore[arg-type]
+    line = compare(case, turns=1)
+    assert line.frames == 2 * TINY.clip.frames
+    assert line.difference < 1e-5 and line.is_exact
+    assert line.product_gflop < line.plain_gflop
+    assert 0 <= line.outside_network < 1
+    assert "tiny" in table([line]) and "torch" in machine(CPU)
+
+
+def test_the_yardstick_shares_the_weights() -> None:
+    case = tiny_case(GuidanceConfig())
+    plain = plain_backbone(case.model.backbone)
+    ours = dict(case.model.backbone.named_parameters())
+    assert all(p.data_ptr() == ours[name].data_ptr() for name, p in plain.named_parameters())
+
+
+def test_a_difference_is_not_called_exact() -> None:
+    line = compare(tiny_case(GuidanceConfig()), turns=1)
+    assert not dataclasses.replace(line, difference=2e-4).is_exact
+
+
+def test_turns_alternate_and_one_run_of_each_is_not_counted() -> None:
+    order: list[str] = []
+    result = versus(lambda: order.append("a"), lambda: order.append("b"), turns=2)
+    assert "".join(order) == "ab" + "ab" + "ba"
+    assert len(result.a.seconds) == len(result.b.seconds) == 2
+
+
+def test_operations_count_two_per_multiply_add() -> None:
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    assert operations(lambda: a @ b) == 2 * 3 * 5 * 7
