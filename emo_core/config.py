@@ -38,6 +38,28 @@ class MotionModuleConfig:
 
 
 @dataclass(frozen=True)
+class IdentityConfig:
+    """Tokens made of a face embedding (Hallo's `imageproj`), which take SD1.5's text attention's place."""
+
+    embedding: int = 512  # ArcFace's
+    tokens: int = 4
+    width: int = 768
+    # Under guidance Hallo runs both halves at once and lays rows out in turn where it means one half after the other:
+    # its motion frames may see the other half's tokens, and every other frame of a clip reads the portrait as it was
+    # encoded with nobody's tokens. Its weights are used so (interleaved); matched is what was meant.
+    halves: Literal["interleaved", "matched"] = "interleaved"
+
+
+@dataclass(frozen=True)
+class AudioModuleConfig:
+    """Hallo's audio attention: a transformer of its own at every site, in which each of the regions full face,
+    face and lips has a cross-attention to the audio tokens, masked."""
+
+    # Inside: as wide as what comes into the block, as Hallo's weights are, or as the site itself.
+    width: Literal["block_input", "site"] = "block_input"
+
+
+@dataclass(frozen=True)
 class UNetConfig:
     """One U-Net for every size and family; the defaults are SD1.5's."""
 
@@ -54,6 +76,11 @@ class UNetConfig:
     reference_cross_attention: Literal["none", "zero_token"] = (
         "none"  # ReferenceNet's own attn2: absent | one zero token
     )
+    # The portrait is read by an attention of its own (paper), or its features stand beside the frame's own as further
+    # keys and values of self-attention (hallo, echomimic), then as normed before ReferenceNet's self-attention.
+    reference_attention: Literal["separate", "appended"] = "separate"
+    identity: IdentityConfig | None = None  # attn2 reads these tokens, here and in ReferenceNet (hallo); else audio
+    audio_module: AudioModuleConfig | None = None  # audio is read by a module of its own (hallo); else by attn2
     motion: MotionModuleConfig | None = field(default_factory=MotionModuleConfig)
     speed: SpeedConfig | None = field(default_factory=SpeedConfig)
     # Not in the paper, off for `emo`; they make a very small network learn (see the model card of emo-mini).
@@ -72,8 +99,9 @@ class FaceLocatorConfig:
 
 @dataclass(frozen=True)
 class AudioEncoderConfig:
-    """A wav2vec2-shaped encoder; the defaults are wav2vec2-base."""
+    """A wav2vec2-shaped encoder; the defaults are wav2vec2-base. Or Whisper's, with its own convolutions."""
 
+    kind: Literal["wav2vec2", "whisper"] = "wav2vec2"
     conv_dim: tuple[int, ...] = (512,) * 7
     conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
@@ -92,9 +120,10 @@ class AudioEncoderConfig:
 
 @dataclass(frozen=True)
 class AudioProjectionConfig:
-    """From a window of encoder features to audio tokens. `mlp`: Hallo's form; `resampler`: V-Express's Perceiver."""
+    """From a window of encoder features to audio tokens. `mlp`: Hallo's form; `resampler`: V-Express's Perceiver;
+    `none`: the features are the tokens (EchoMimic)."""
 
-    kind: Literal["mlp", "resampler"] = "mlp"
+    kind: Literal["mlp", "resampler", "none"] = "mlp"
     window: int = 2  # m: video frames on each side, so 2m + 1 (paper: m = 2)
     features: Literal["all_layers", "last_layer"] = "all_layers"
     tokens: int = 32
@@ -163,7 +192,8 @@ class GuidanceConfig:
     """Classifier-free guidance: its default scale and what the unconditional branch sees (EMO publishes neither)."""
 
     scale: float = 3.5
-    reference: Literal["zero", "keep"] = "zero"
+    reference: Literal["zero", "keep", "absent"] = "zero"  # absent: no portrait at all, also where zeros would count
+    identity: Literal["none", "keep"] = "keep"  # none: the tokens of an embedding of zeros (hallo)
     audio: Literal["zero", "keep"] = "zero"
     face_region: Literal["zero", "keep"] = "zero"
     motion_frames: Literal["zero", "keep"] = "keep"
@@ -179,6 +209,7 @@ class ClipConfig:
     fps: float = 30.0
     size: int = 512  # pixels, square
     motion_from: Literal["pixels", "latents"] = "pixels"  # decoded and encoded again, or the latents themselves
+    first_motion: Literal["zero", "portrait"] = "zero"  # of the first clip: maps of zero (paper), the portrait (hallo)
     steps: int = 40
 
 
@@ -239,6 +270,40 @@ V_EXPRESS = EmoConfig(
     clip=ClipConfig(frames=24, motion_frames=0, fps=30.0, steps=25),
 )
 
+HALLO = EmoConfig(
+    name="hallo",
+    family="hallo",
+    unet=UNetConfig(
+        reference_attention="appended",
+        identity=IdentityConfig(),
+        audio_module=AudioModuleConfig(),
+        motion=MotionModuleConfig(feature="attention_norm", sites="with_attention"),
+        speed=None,
+    ),
+    face_locator=FaceLocatorConfig(in_channels=3, channels=(16, 32, 64, 128), white_is_none=False),
+    schedule=ScheduleConfig(beta_schedule="linear"),
+    guidance=GuidanceConfig(scale=3.5, reference="absent", identity="none"),
+    clip=ClipConfig(frames=16, motion_frames=2, fps=25.0, first_motion="portrait"),
+)
+
+ECHOMIMIC = EmoConfig(
+    name="echomimic",
+    family="echomimic",
+    unet=UNetConfig(
+        audio_dim=384,
+        audio_weight=3.0,
+        reference_attention="appended",
+        motion=MotionModuleConfig(feature="attention_norm"),
+        speed=None,
+    ),
+    face_locator=FaceLocatorConfig(white_is_none=False),
+    audio_encoder=AudioEncoderConfig(kind="whisper", hidden_size=384, layers=4, heads=6, intermediate_size=1536),
+    audio_projection=AudioProjectionConfig(kind="none"),
+    schedule=ScheduleConfig(beta_schedule="linear"),
+    guidance=GuidanceConfig(scale=2.5, reference="absent"),
+    clip=ClipConfig(frames=12, motion_frames=0, fps=24.0, steps=30),
+)
+
 EMO_MINI = EmoConfig(
     name="emo-mini",
     unet=UNetConfig(
@@ -273,7 +338,7 @@ EMO_MINI = EmoConfig(
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
     vae=VAEConfig(kind="dc", latent_channels=8, scaling_factor=1.0),
     schedule=ScheduleConfig(
-        beta_schedule="squaredcos_cap_v2", shared_noise=0.29, slow_noise=0.7, snr_shift=8.0, residual_scale=2.0
+        beta_schedule="squaredcos_cap_v2", shared_noise=0.29, slow_noise=0.7, snr_shift=12.0, residual_scale=2.0
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),
@@ -307,4 +372,4 @@ TINY = dataclasses.replace(
     clip=ClipConfig(frames=4, motion_frames=2, fps=25.0, size=64, motion_from="latents", steps=2),
 )
 
-PRESETS: dict[str, EmoConfig] = {c.name: c for c in (EMO_SD15, EMO_MINI, V_EXPRESS, TINY)}
+PRESETS: dict[str, EmoConfig] = {c.name: c for c in (EMO_SD15, EMO_MINI, V_EXPRESS, HALLO, ECHOMIMIC, TINY)}

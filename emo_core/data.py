@@ -50,7 +50,8 @@ class Portrait:
     """A portrait ready for the network and the way back: `crop` (H, W, 3), `face_box` in the crop's pixels.
 
     `crop_box` is where the crop lies in the source picture (may reach outside it), `source` (H', W', 3).
-    `landmarks` (468, 3) are the mesh's points in the crop's pixels, if a mesh was fitted.
+    `landmarks` (468, 3) are the mesh's points in the crop's pixels, if a mesh was fitted. `identity` (512,) is an
+    ArcFace embedding of the face, for models that read one.
     """
 
     crop: Tensor
@@ -59,6 +60,7 @@ class Portrait:
     source: Tensor
     landmarks: Tensor | None = None
     angle_deg: float = 0.0  # rotation of the crop against the source, counter-clockwise
+    identity: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,15 @@ class ReferenceFeatures:
 
     `attention[site]` (b, k, c): features for reference attention, k = h*w of the site.
     `motion[site]` (b, n, c, h, w): feature maps of the motion frames for the temporal modules; empty without any.
-    `latents` (b, c, h, w): the portrait's own (scaled) latent.
+    `latents` (b, c, h, w): the portrait's own (scaled) latent. `identity`, `nobody`, `in_turn`: as in ReferenceCache.
     """
 
     attention: Mapping[str, Tensor]
     motion: Mapping[str, Tensor] = field(default_factory=dict)
     latents: Tensor | None = None
+    identity: Tensor | None = None
+    nobody: ReferenceFeatures | None = None
+    in_turn: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,13 @@ class ReferenceCache:
 
     `keys[site]`, `values[site]` (b, k, c). `motion[site]` (b, n, c, h, w). `latents` (b, c, h, w).
     `face_region` (H, W) in 0..1: where the portrait's own face may be, for a clip whose controls name no region.
+    `identity` (b, k, d): tokens of the face; `nobody`: the same portrait and motion frames, encoded with the tokens of
+    nobody, for families in which guidance leaves the face out.
+    `audio_regions` (1, 3, k) by level, finest first: how much of each pixel is full face, face, lips; `region_weights`:
+    how strongly sound moves each (Hallo's pose, face and lip weight).
+    `clips_without`: the first so many clips of a batch see no portrait; keys and values are those of the others.
+    `in_turn`: a batch's frames read the rows of keys and values one after the other, whatever clip they belong to
+    (`IdentityConfig.halves`); otherwise each row serves its own clip.
     """
 
     keys: Mapping[str, Tensor]
@@ -88,6 +100,12 @@ class ReferenceCache:
     motion: Mapping[str, Tensor] = field(default_factory=dict)
     latents: Tensor | None = None
     face_region: Tensor | None = None
+    identity: Tensor | None = None
+    nobody: ReferenceCache | None = None
+    audio_regions: tuple[Tensor, ...] = ()
+    region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    clips_without: int = 0
+    in_turn: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,13 @@ def guided_rows(
 
     `one_row_per_pass` needs half the memory and gives the same up to rounding.
     """
-    conditional = (reference, conditions)
     if scale == 1.0:
-        return GuidedRows((conditional,), 1, scale)
+        return GuidedRows(((dataclasses.replace(reference, in_turn=False), conditions),), 1, scale)
     unconditional = (unconditional_reference(reference, table), unconditional_conditions(conditions, table))
+    conditional = (_in_turn(reference, conditions, batched=not one_row_per_pass), conditions)
     if one_row_per_pass:
         return GuidedRows((unconditional, conditional), 1, scale)
-    both = (_stack_reference(unconditional[0], reference), _stack_conditions(unconditional[1], conditions))
+    both = (_stack_reference(unconditional[0], conditional[0]), _stack_conditions(unconditional[1], conditions))
     return GuidedRows((both,), 2, scale)
 
 
@@ -65,12 +65,16 @@ def guided(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
 
 def unconditional_reference(reference: ReferenceCache, table: GuidanceConfig) -> ReferenceCache:
     """The reference as the unconditional row sees it. Zero keys and values are what zero features project to (no bias),
-    so reference attention gives exactly its output bias, as in V-Express."""
-    if table.reference == "zero":
+    so reference attention gives exactly its output bias, as in V-Express. Beside a frame's own keys zeros would still
+    draw attention, so Hallo and EchoMimic leave them out altogether."""
+    if table.reference != "keep":
         latents = None if reference.latents is None else torch.zeros_like(reference.latents)
-        reference = dataclasses.replace(
-            reference, keys=_zeros(reference.keys), values=_zeros(reference.values), latents=latents
-        )
+        absent = table.reference == "absent"
+        keys, values = ({}, {}) if absent else (_zeros(reference.keys), _zeros(reference.values))
+        reference = dataclasses.replace(reference, keys=keys, values=values, latents=latents)
+    if table.identity == "none" and reference.nobody is not None:
+        nobody = reference.nobody
+        reference = dataclasses.replace(reference, identity=nobody.identity, motion=nobody.motion)
     if table.motion_frames == "zero":
         reference = dataclasses.replace(reference, motion=_zeros(reference.motion))
     return reference
@@ -83,6 +87,20 @@ def unconditional_conditions(conditions: Conditions, table: GuidanceConfig) -> C
         face_feature=_keep_or_zero(conditions.face_feature, table.face_region),
         speed_tokens=_keep_or_zero(conditions.speed_tokens, table.speed),
     )
+
+
+def _in_turn(reference: ReferenceCache, conditions: Conditions, *, batched: bool) -> ReferenceCache:
+    """Both ways the portrait was encoded, for frames that read them in turn; as it is, where they do not.
+
+    A clip's frames count on from those of the unconditional clip before it, also where that is another batch.
+    """
+    if not reference.in_turn or reference.nobody is None or conditions.audio_tokens is None:
+        return dataclasses.replace(reference, in_turn=False) if reference.in_turn else reference
+    pair = [reference.nobody, reference]
+    if not batched and conditions.audio_tokens.shape[1] % 2 == 1:
+        pair.reverse()
+    keys, values = (_stack_sites(getattr(pair[0], name), getattr(pair[1], name)) for name in ("keys", "values"))
+    return dataclasses.replace(reference, keys=keys, values=values)
 
 
 def _keep_or_zero(value: Tensor | None, rule: str) -> Tensor | None:
@@ -101,13 +119,20 @@ def _stack_sites(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> d
     return {site: torch.cat([first[site], second[site]]) for site in first}
 
 
+def _stack_seen(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As _stack_sites, where the first row may see nothing."""
+    return _stack_sites(first, second) if first else dict(second)
+
+
 def _stack_reference(first: ReferenceCache, second: ReferenceCache) -> ReferenceCache:
     return dataclasses.replace(
         second,
-        keys=_stack_sites(first.keys, second.keys),
-        values=_stack_sites(first.values, second.values),
+        keys=_stack_seen(first.keys, second.keys),
+        values=_stack_seen(first.values, second.values),
         motion=_stack_sites(first.motion, second.motion),
         latents=_stack(first.latents, second.latents),
+        identity=_stack(first.identity, second.identity),
+        clips_without=0 if first.keys else 1,
     )
 
 

@@ -2,7 +2,8 @@
 
 In: (b, f, w, l, d): around each video frame w encoder frames of l layers. Out: (b, f, k, audio_dim). The paper
 publishes no form. `mlp` is Hallo's (flatten, three layers, LayerNorm), `resampler` V-Express's (a Perceiver whose k
-learned queries read the window); the parameter names are theirs.
+learned queries read the window); the parameter names are theirs. `none`: the window's vectors are the tokens
+(EchoMimic).
 """
 
 from __future__ import annotations
@@ -48,13 +49,16 @@ class AudioProjection(nn.Module):
         length = window_frames * layers
         if config.kind == "mlp":
             self._build_mlp(length * width)
-        else:
+        elif config.kind == "resampler":
             self._build_resampler(length, width)
 
     def forward(self, windows: Tensor) -> Tensor:
         """windows (b, f, w, l, d) -> tokens (b, f, k, audio_dim)."""
         rows = windows.flatten(0, 1).flatten(1, 2)
-        tokens = self._mlp(rows) if self.config.kind == "mlp" else self._resample(rows)
+        if self.config.kind == "none":
+            tokens = rows
+        else:
+            tokens = self._mlp(rows) if self.config.kind == "mlp" else self._resample(rows)
         return tokens.unflatten(0, windows.shape[:2])
 
     def _build_mlp(self, inputs: int) -> None:

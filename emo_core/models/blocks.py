@@ -1,8 +1,8 @@
 """The skeleton that backbone and ReferenceNet share: SD1.5's U-Net with diffusers' names, at any size.
 
-A layer is a residual block, then (where the level has one) a transformer, then (where there is one) a motion module:
-the order in which EMO, AnimateDiff and V-Express run them. What transformer and motion module are is the network's
-business: they are made by `Parts` and called as `module(hidden, context)`.
+A layer is a residual block, then (where the level has one) a transformer, then (where there is one) an audio module,
+then (where there is one) a motion module: the order in which EMO, AnimateDiff, V-Express and Hallo run them. What these
+are is the network's business: they are made by `Parts` and called as `module(hidden, context)`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from ..config import UNetConfig
 
 @dataclass(frozen=True)
 class Parts:
-    """How a network makes what sits at a site: `attention(site, width)`, `motion(site, width)` or None for no such."""
+    """How a network makes what sits at a site: `attention(site, width)`, `motion(site, width)` or None for no such,
+    `audio(site, width, block_input)`, which is also told the width of what comes into its block, or None."""
 
     attention: Callable[[str, int], nn.Module]
     motion: Callable[[str, int], nn.Module] | None
+    audio: Callable[[str, int, int], nn.Module] | None = None
 
 
 class Block(nn.Module):
-    """The layers of one level on one way (down, middle, up): resnets.j -> attentions.j -> motion_modules.j."""
+    """The layers of one level on one way (down, middle, up): resnets.j -> attentions.j -> audio_modules.j ->
+    motion_modules.j."""
 
     def __init__(self, name: str, config: UNetConfig, widths: list[tuple[int, int]], *, attention: bool) -> None:
         super().__init__()
@@ -42,12 +45,18 @@ class Block(nn.Module):
             for i, o in widths
         )
 
-    def furnish(self, config: UNetConfig, parts: Parts, layers: int) -> None:
-        """Put transformers and motion modules after the first `layers` residual blocks."""
-        outs = [out for _, out in self.widths[:layers]]
+    def furnish(self, config: UNetConfig, parts: Parts, block_inputs: list[int]) -> None:
+        """Put transformers, audio and motion modules after the first residual blocks, one for each of `block_inputs`:
+        the width that comes into the block, from the level before, at that layer."""
+        outs = [out for _, out in self.widths[: len(block_inputs)]]
         if self.has_attention:
             made = [parts.attention(f"{self.name}.attentions.{j}", w) for j, w in enumerate(outs)]
             self.attentions = nn.ModuleList(made)
+        if self.has_attention and parts.audio is not None:
+            audio, both = parts.audio, zip(outs, block_inputs, strict=True)
+            self.audio_modules = nn.ModuleList(
+                audio(f"{self.name}.audio_modules.{j}", w, i) for j, (w, i) in enumerate(both)
+            )
         sites = config.motion.sites if config.motion is not None else "none"
         if parts.motion is not None and (sites == "all" or (sites == "with_attention" and self.has_attention)):
             motion = parts.motion
@@ -63,9 +72,20 @@ class Block(nn.Module):
         """What follows residual block `index`."""
         if hasattr(self, "attentions"):
             hidden = self.attentions[index](hidden, context)
+        if hasattr(self, "audio_modules"):
+            hidden = self.audio_modules[index](hidden, context)
         if hasattr(self, "motion_modules"):
             hidden = self.motion_modules[index](hidden, context)
         return hidden
+
+
+def site_level(site: str, levels: int) -> int:
+    """The level of a site such as "up_blocks.1.attentions.0": how many times its maps are smaller by two."""
+    way, _, index = site.partition(".")
+    if way == "mid_block":
+        return levels - 1
+    number = int(index.split(".")[0])
+    return number if way == "down_blocks" else levels - 1 - number
 
 
 class DownBlock(Block):
@@ -76,7 +96,7 @@ class DownBlock(Block):
         width = widths[level]
         pairs = [(widths[max(level - 1, 0)], width)] + [(width, width)] * (config.layers_per_block - 1)
         super().__init__(name, config, pairs, attention=config.attention_levels[level])
-        self.furnish(config, parts, len(pairs))
+        self.furnish(config, parts, [before for before, _ in pairs])
         self.downsamplers: nn.ModuleList | None = None
         if level < len(widths) - 1:
             self.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, padding=1, name="op")])
@@ -98,7 +118,7 @@ class MidBlock(Block):
     def __init__(self, name: str, config: UNetConfig, parts: Parts) -> None:
         width = config.block_out_channels[-1]
         super().__init__(name, config, [(width, width)] * 2, attention=True)
-        self.furnish(config, parts, 1)
+        self.furnish(config, parts, [width])
 
     def forward(self, hidden: Tensor, temb: Tensor, context: Any) -> Tensor:
         return self.resnets[1](self.layer(0, hidden, temb, context), temb)
@@ -114,7 +134,7 @@ class UpBlock(Block):
         n = config.layers_per_block
         pairs = [((below if j == 0 else width) + (above if j == n else width), width) for j in range(n + 1)]
         super().__init__(name, config, pairs, attention=config.attention_levels[level])
-        self.furnish(config, parts, len(pairs))
+        self.furnish(config, parts, [above] * len(pairs))
         self.upsamplers: nn.ModuleList | None = None
         if level > 0:
             self.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True)])

@@ -22,3 +22,8 @@ class CallContext:
     audio: Tensor | None
     speed: Tensor | None
     temporal: bool
+
+    @property
+    def rows_without_reference(self) -> int:
+        """How many of the b * f rows, the first ones, see no portrait."""
+        return self.reference.clips_without * self.frames

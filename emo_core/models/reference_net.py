@@ -17,15 +17,20 @@ from torch import Tensor, nn
 from ..config import UNetConfig
 from ..data import ReferenceFeatures
 from ..errors import EmoInputError
-from .blocks import Parts, UNet, UpBlock
+from .appended import AppendedReferenceBlock
+from .blocks import Parts, UNet, UpBlock, site_level
+from .identity import IdentityProjection
 from .transformer import ReferenceBlock, SpatialTransformer
+
+BLOCKS = {"separate": ReferenceBlock, "appended": AppendedReferenceBlock}
 
 
 class Collector:
-    """Where one forward's features gather. `last_site` is the attention site after which only motion maps are read."""
+    """Where one forward's features gather. `last_site` is the attention site after which only motion maps are read.
+    `identity` (r, k, d) is what the rows may know of whose face they show."""
 
-    def __init__(self, config: UNetConfig, *, last_site: str, motion: bool) -> None:
-        self.motion_wanted, self.last_site = motion, last_site
+    def __init__(self, config: UNetConfig, *, last_site: str, motion: bool, identity: Tensor | None = None) -> None:
+        self.motion_wanted, self.last_site, self.identity = motion, last_site, identity
         self.from_attention = config.motion is not None and config.motion.feature == "attention_norm"
         self.attention: dict[str, Tensor] = {}
         self.motion: dict[str, Tensor] = {}
@@ -65,22 +70,29 @@ class ReferenceNet(UNet):
     def __init__(self, config: UNetConfig) -> None:
         if not any(config.attention_levels):
             raise EmoInputError("attention_levels", "none", "at least one level with attention")
+        block = BLOCKS[config.reference_attention]
         parts = Parts(
-            attention=lambda site, width: SpatialTransformer(config, width, ReferenceBlock(config, width, site)),
+            attention=lambda site, width: SpatialTransformer(config, width, block(config, width, site)),
             motion=MotionTap if config.motion is not None else None,
         )
         super().__init__(config, parts, config.in_channels)
-        built = set(self.state_dict())
+        self._built = set(self.state_dict())
         self._drop_unread()
-        self._left_out = built - set(self.state_dict())
-        self._last_site = [m.site for m in self.modules() if isinstance(m, ReferenceBlock)][-1]
+        self._left_out = self._built - set(self.state_dict())
+        self._last_site = [m.site for m in self.modules() if isinstance(m, block)][-1]
+        self.identity_projection = None if config.identity is None else IdentityProjection(config.identity)
 
-    def forward(self, portrait: Tensor, motion_frames: Tensor | None = None) -> ReferenceFeatures:
-        """portrait (b, c, h, w), motion_frames (b, n, c, h, w), scaled latents -> features of both, in one pass."""
+    def forward(
+        self, portrait: Tensor, motion_frames: Tensor | None = None, *, identity: Tensor | None = None
+    ) -> ReferenceFeatures:
+        """portrait (b, c, h, w), motion_frames (b, n, c, h, w), scaled latents -> features of both, in one pass.
+
+        `identity` (b, 1 + n, k, d): the tokens that each of them sees, where the family has such.
+        """
         pictures = portrait.unsqueeze(1)
         if motion_frames is not None:
             pictures = torch.cat([pictures, motion_frames], dim=1)
-        found = self._encode(pictures.flatten(0, 1), motion=motion_frames is not None)
+        found = self._encode(pictures, motion=motion_frames is not None, identity=identity)
         shape = pictures.shape[:2]
         return ReferenceFeatures(
             attention={site: x.unflatten(0, shape)[:, 0] for site, x in found.attention.items()},
@@ -88,9 +100,10 @@ class ReferenceNet(UNet):
             latents=portrait,
         )
 
-    def encode_motion(self, motion_frames: Tensor) -> dict[str, Tensor]:
-        """Motion frames alone (b, n, c, h, w) -> maps (b, n, c, h, w) by site; see `with_motion`."""
-        found = self._encode(motion_frames.flatten(0, 1), motion=True)
+    def encode_motion(self, motion_frames: Tensor, *, identity: Tensor | None = None) -> dict[str, Tensor]:
+        """Motion frames alone (b, n, c, h, w), their tokens (b, n, k, d) -> maps (b, n, c, h, w) by site; see
+        `with_motion`."""
+        found = self._encode(motion_frames, motion=True, identity=identity)
         return {site: x.unflatten(0, motion_frames.shape[:2]) for site, x in found.motion.items()}
 
     def zero_motion(self, latents: Tensor, n_motion_frames: int) -> dict[str, Tensor]:
@@ -98,32 +111,24 @@ class ReferenceNet(UNet):
         maps: dict[str, Tensor] = {}
         for module in self.modules():
             if isinstance(module, MotionTap):
-                times = self._halvings(module.site)
+                times = site_level(module.site, len(self.config.block_out_channels))
                 height, width = (-(-size // 2**times) for size in latents.shape[-2:])
                 maps[module.site] = latents.new_zeros(latents.shape[0], n_motion_frames, module.width, height, width)
         return maps
 
     def is_unread(self, key: str) -> bool:
         """Whether a key of a released file belongs to what this network leaves out because nothing reads it."""
-        if key.startswith(("conv_norm_out.", "conv_out.")):
+        if key.startswith(("conv_norm_out.", "conv_out.")) or key in self._left_out:
             return True
-        constant = self.config.reference_cross_attention == "zero_token"
-        if ".attn2." in key and not (constant and key.endswith("attn2.to_out.0.bias")):
-            return True
-        return key in self._left_out
+        # Of SD1.5's text attention, whatever is not built: all of it, or all but the bias of its output.
+        text = ".transformer_blocks." in key and (".attn2." in key or ".norm2." in key)
+        return text and key not in self._built
 
-    def _halvings(self, site: str) -> int:
-        """How many times smaller by two the maps at a site are."""
-        levels = len(self.config.block_out_channels)
-        way, _, index = site.partition(".")
-        if way == "mid_block":
-            return levels - 1
-        level = int(index.split(".")[0])
-        return level if way == "down_blocks" else levels - 1 - level
-
-    def _encode(self, pictures: Tensor, *, motion: bool) -> Collector:
-        """pictures (r, c, h, w)."""
-        sink = Collector(self.config, last_site=self._last_site, motion=motion)
+    def _encode(self, pictures: Tensor, *, motion: bool, identity: Tensor | None) -> Collector:
+        """pictures (b, r, c, h, w), identity (b, r, k, d)."""
+        pictures = pictures.flatten(0, 1)
+        tokens = None if identity is None else identity.flatten(0, 1)
+        sink = Collector(self.config, last_site=self._last_site, motion=motion, identity=tokens)
         timesteps = torch.zeros(pictures.shape[0], dtype=torch.long, device=pictures.device)
         self.run_blocks(self.conv_in(pictures), self.embed_time(timesteps), sink)
         return sink

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
+import torch
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,6 +25,9 @@ class FeatureSink(Protocol):
     def take_attention(self, site: str, features: Tensor) -> None: ...
 
     def wants_more_after(self, site: str) -> bool: ...
+
+    @property
+    def identity(self) -> Tensor | None: ...
 
 
 class BackboneBlock(nn.Module):
@@ -55,7 +59,16 @@ class BackboneBlock(nn.Module):
         keys = context.reference.keys
         if self.site not in keys:
             return self.attn1_5.out_bias
-        return self.attn1_5.over_shared(self.norm1_5(tokens), keys[self.site], context.reference.values[self.site])
+        without = context.rows_without_reference
+        seen = self.norm1_5(tokens[without:])
+        attended = self.attn1_5.over_shared(seen, keys[self.site], context.reference.values[self.site])
+        if without == 0:
+            return attended
+        return torch.cat([self.attn1_5.out_bias.expand_as(tokens[:without]), attended])
+
+    def project_reference(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (b, k, c) of ReferenceNet's features (b, k, c) at this site."""
+        return self.attn1_5.project(features)
 
 
 class ConstantAttention(nn.Module):
@@ -106,23 +119,26 @@ class ReferenceBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """SD1.5's shell around one block: GroupNorm, 1x1 projection in, block over the pixels, 1x1 out, residual."""
+    """SD1.5's shell around one block: GroupNorm, 1x1 projection in, block over the pixels, 1x1 out, residual.
 
-    def __init__(self, config: UNetConfig, width: int, block: nn.Module) -> None:
+    Inside it is `inner` wide, by default as outside.
+    """
+
+    def __init__(self, config: UNetConfig, width: int, block: nn.Module, *, inner: int | None = None) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(config.norm_groups, width, eps=1e-6)
-        self.proj_in = nn.Conv2d(width, width, 1)
+        self.proj_in = nn.Conv2d(width, inner or width, 1)
         self.transformer_blocks = nn.ModuleList([block])
-        self.proj_out: nn.Conv2d | None = nn.Conv2d(width, width, 1)
+        self.proj_out: nn.Conv2d | None = nn.Conv2d(inner or width, width, 1)
 
     def forward(self, hidden: Tensor, context: Any) -> Tensor:
         """hidden (r, c, h, w) -> the same shape. `context` goes to the block as it is."""
         rows, width, height, breadth = hidden.shape
         tokens = self.norm(hidden).permute(0, 2, 3, 1).reshape(rows, height * breadth, width)
-        tokens = self.transformer_blocks[0](_pointwise(self.proj_in, tokens), context)
+        tokens = self.transformer_blocks[0](pointwise(self.proj_in, tokens), context)
         if self.proj_out is None:
             return hidden
-        tokens = _pointwise(self.proj_out, tokens)
+        tokens = pointwise(self.proj_out, tokens)
         return hidden + tokens.view(rows, height, breadth, width).permute(0, 3, 1, 2)
 
     def drop_tail(self) -> None:
@@ -130,6 +146,6 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks[0].drop_tail()  # type: ignore[operator]
 
 
-def _pointwise(conv: nn.Conv2d, tokens: Tensor) -> Tensor:
+def pointwise(conv: nn.Conv2d, tokens: Tensor) -> Tensor:
     """A 1x1 convolution over tokens (r, s, c): the same numbers, without turning the picture around."""
     return functional.linear(tokens, conv.weight.flatten(1), conv.bias)

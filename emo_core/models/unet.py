@@ -14,10 +14,14 @@ from torch.nn import functional
 from ..config import UNetConfig
 from ..data import Conditions, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
-from .blocks import Parts, UNet
+from .appended import AppendedBlock
+from .audio_module import audio_module
+from .blocks import Block, Parts, UNet
 from .context import CallContext
 from .temporal import TemporalModule
 from .transformer import BackboneBlock, SpatialTransformer
+
+BLOCKS = {"separate": BackboneBlock, "appended": AppendedBlock}
 
 
 class AudioInTime(nn.Module):
@@ -39,10 +43,13 @@ class Backbone(UNet):
     """The denoising network."""
 
     def __init__(self, config: UNetConfig) -> None:
-        motion = config.motion
+        motion, audio, block = config.motion, config.audio_module, BLOCKS[config.reference_attention]
         parts = Parts(
-            attention=lambda site, width: SpatialTransformer(config, width, BackboneBlock(config, width, site)),
+            attention=lambda site, width: SpatialTransformer(config, width, block(config, width, site)),
             motion=None if motion is None else lambda site, width: TemporalModule(config, motion, width, site=site),
+            audio=None
+            if audio is None
+            else lambda site, width, given: audio_module(config, audio, site, width=width, given=given),
         )
         super().__init__(config, parts, config.in_channels * (2 if config.concat_reference else 1))
         width = config.block_out_channels[0]
@@ -85,9 +92,24 @@ class Backbone(UNet):
         """Keys and values of the reference attention, once for all frames and steps. Features of zero give zeros."""
         keys, values = {}, {}
         for module in self.modules():
-            if isinstance(module, BackboneBlock):
-                keys[module.site], values[module.site] = module.attn1_5.project(features.attention[module.site])
-        return ReferenceCache(keys=keys, values=values, motion=features.motion, latents=features.latents)
+            if isinstance(module, BackboneBlock | AppendedBlock):
+                site = module.site
+                keys[site], values[site] = module.project_reference(features.attention[site])
+        return ReferenceCache(
+            keys=keys,
+            values=values,
+            motion=features.motion,
+            latents=features.latents,
+            identity=features.identity,
+            nobody=None if features.nobody is None else self.project_reference(features.nobody),
+            in_turn=features.in_turn,
+        )
+
+    def is_unread(self, key: str) -> bool:
+        """Whether a key of a released file belongs to a motion module that is never run (5 of Hallo's 21)."""
+        place, _, rest = key.partition(".motion_modules.")
+        block = dict(self.named_modules()).get(place)
+        return bool(rest) and isinstance(block, Block) and not hasattr(block, "motion_modules")
 
     def _with_portrait(self, latents: Tensor, reference: ReferenceCache) -> Tensor:
         """The portrait's latent beside each frame's, for networks that were trained so."""

@@ -31,13 +31,19 @@ def to_network(value: Tensor, network: nn.Module) -> Tensor:
 
 def reference_to_network(reference: ReferenceCache, network: nn.Module) -> ReferenceCache:
     """All that the backbone reads of a reference, where the network is, in its type."""
-    latents = reference.latents
+
+    def moved(value: Tensor | None) -> Tensor | None:
+        return None if value is None else to_network(value, network)
+
     return dataclasses.replace(
         reference,
         keys=_sites_to_network(reference.keys, network),
         values=_sites_to_network(reference.values, network),
         motion=_sites_to_network(reference.motion, network),
-        latents=None if latents is None else to_network(latents, network),
+        latents=moved(reference.latents),
+        identity=moved(reference.identity),
+        nobody=None if reference.nobody is None else reference_to_network(reference.nobody, network),
+        audio_regions=tuple(to_network(region, network) for region in reference.audio_regions),
     )
 
 

@@ -1,0 +1,102 @@
+"""Transformer blocks in which the portrait stands beside the frame: Hallo's and EchoMimic's (`reference_attention`).
+
+ReferenceNet hands on what its self-attention is given (normed, not yet attended); the backbone's self-attention reads
+it as further keys and values beside its own. Then comes cross-attention to the tokens of a face (Hallo) or of the sound
+(EchoMimic), in SD1.5's text attention's place, and feed-forward. Names and order are SD1.5's.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.attention import FeedForward
+from torch import Tensor, nn
+
+from ..config import UNetConfig
+from .attention import Attention, attend
+from .context import CallContext
+from .transformer import FeatureSink
+
+
+class AppendedBlock(nn.Module):
+    """The backbone's: self-attention over frame and portrait -> cross-attention -> feed-forward, on (b * f, s, c)."""
+
+    def __init__(self, config: UNetConfig, width: int, site: str) -> None:
+        super().__init__()
+        self.site, self.reads_identity = site, config.identity is not None
+        self.audio_weight = config.audio_weight
+        context_width = config.audio_dim if config.identity is None else config.identity.width
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1 = Attention(width, config.heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.attn2 = Attention(width, config.heads, context_width)
+        self.norm3 = nn.LayerNorm(width)
+        self.ff = FeedForward(width, activation_fn="geglu")
+
+    def forward(self, tokens: Tensor, context: CallContext) -> Tensor:
+        tokens = tokens + self._attend_with_portrait(self.norm1(tokens), context)
+        if self.reads_identity and context.reference.identity is not None:
+            face = self.attn2.project(context.reference.identity)
+            tokens = tokens + self.attn2.over_shared(self.norm2(tokens), *face)
+        elif not self.reads_identity and context.audio is not None:
+            tokens = tokens + self.attn2(self.norm2(tokens), context.audio) * self.audio_weight
+        return tokens + self.ff(self.norm3(tokens))
+
+    def project_reference(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (b, k, c) of ReferenceNet's features (b, k, c) at this site."""
+        return self.attn1.project(features)
+
+    def _attend_with_portrait(self, normed: Tensor, context: CallContext) -> Tensor:
+        """The first `context.rows_without_reference` rows attend to themselves alone, and all where nothing is kept."""
+        query, (key, value) = self.attn1.to_q(normed), self.attn1.project(normed)
+        reference, rows = context.reference, len(normed)
+        without = context.rows_without_reference if self.site in reference.keys else rows
+        parts = []
+        if without > 0:
+            parts.append(attend(query[:without], key[:without], value[:without], self.attn1.heads))
+        if without < rows:
+            keys, values = reference.keys[self.site], reference.values[self.site]
+            index = _rows_of_keys(len(keys), without, rows, in_turn=reference.in_turn)
+            key = torch.cat([key[without:], keys[index]], dim=1)
+            value = torch.cat([value[without:], values[index]], dim=1)
+            parts.append(attend(query[without:], key, value, self.attn1.heads))
+        return self.attn1.to_out[0](torch.cat(parts) if len(parts) > 1 else parts[0])
+
+
+def _rows_of_keys(count: int, first: int, last: int, *, in_turn: bool) -> list[int]:
+    """Which of `count` rows of keys each of the rows first..last-1 reads: in turn, or each a run of its own."""
+    if in_turn:
+        return [row % count for row in range(first, last)]
+    each = (last - first) // count
+    return [row // each for row in range(last - first)]
+
+
+class AppendedReferenceBlock(nn.Module):
+    """ReferenceNet's: the features for the backbone, then (unless nothing reads on) the whole block."""
+
+    def __init__(self, config: UNetConfig, width: int, site: str) -> None:
+        super().__init__()
+        self.site, self.has_cross_attention = site, config.identity is not None
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1: nn.Module = Attention(width, config.heads)
+        if config.identity is not None:
+            self.norm2: nn.Module = nn.LayerNorm(width)
+            self.attn2: nn.Module = Attention(width, config.heads, config.identity.width)
+        self.norm3: nn.Module = nn.LayerNorm(width)
+        self.ff: nn.Module = FeedForward(width, activation_fn="geglu")
+
+    def forward(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
+        """tokens (r, s, c); `sink.identity` (r, k, d)."""
+        normed = self.norm1(tokens)
+        sink.take_attention(self.site, normed)
+        if not sink.wants_more_after(self.site):
+            return tokens
+        tokens = tokens + self.attn1(normed)
+        if self.has_cross_attention and sink.identity is not None:
+            tokens = tokens + self.attn2(self.norm2(tokens), sink.identity)
+        return tokens + self.ff(self.norm3(tokens))
+
+    def drop_tail(self) -> None:
+        """Remove what stands after the features, for the site whose output nothing reads."""
+        del self.attn1, self.norm3, self.ff
+        if self.has_cross_attention:
+            del self.norm2, self.attn2
