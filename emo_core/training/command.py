@@ -84,7 +84,8 @@ def train_vae(options: Options) -> None:
 
     torch.manual_seed(options.seed)
     heads = HeadDataset(options.root / "heads")
-    step = VAEStep(VAE(options.config.vae), VAELoss(latent_noise=0.05) if options.decoder_only else None)
+    loss = VAELoss(eyes=20.0, mouth=8.0) if options.decoder_only else VAELoss()
+    step = VAEStep(VAE(options.config.vae), loss)
     if options.decoder_only:  # latents stay what they were, so that trained stages stay good
         step.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
         step.vae.autoencoder.encoder.requires_grad_(False)
@@ -93,7 +94,7 @@ def train_vae(options: Options) -> None:
         return reconstruction_psnr(step.vae, heads, split="test", frames=32)
 
     name = "vae-decoder" if options.decoder_only else "vae"
-    train(step, VAEBatches(heads, options.batch, loss=VAELoss(), seed=options.seed), options.loop(name), probe=probe)
+    train(step, VAEBatches(heads, options.batch, loss=loss, seed=options.seed), options.loop(name), probe=probe)
     tensors = {name: value.contiguous() for name, value in step.vae.state_dict().items()}
     save_file(tensors, options.root / "vae" / "vae.safetensors")
     log.info("%s", reconstruction_psnr(step.vae, heads, split="test"))
