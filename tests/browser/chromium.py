@@ -88,19 +88,19 @@ class Browser:
             raise ScriptError(str(details.get("exception", {}).get("description") or details["text"]))
         return result["result"].get("value")
 
-    def wait_for(self, script: str, timeout_s: float = 60) -> Any:
-        """Ask until the expression is truthy -> its value."""
+    def wait_for(self, script: str, timeout_s: float = 60) -> None:
+        """Ask until the expression is truthy."""
         end = time.monotonic() + timeout_s
-        while True:
-            try:
-                value = self.evaluate(script)
-            except ScriptError:
-                value = None
-            if value:
-                return value
+        while not self._holds(script):
             if time.monotonic() > end:
                 raise TimeoutError(f"not true after {timeout_s:.0f} s: {script}")
             time.sleep(0.2)
+
+    def _holds(self, script: str) -> bool:
+        try:
+            return bool(self.evaluate(f"Boolean({script})"))
+        except RuntimeError:  # also while the page changes
+            return False
 
     def click(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):
