@@ -64,6 +64,9 @@ def load(patchers: Sequence[Any], memory_required: float = 0.0) -> None:
     options = {"memory_required": memory_required, "force_full_load": True}
     known = inspect.signature(model_management.load_models_gpu).parameters
     model_management.load_models_gpu(list(patchers), **{name: options[name] for name in options if name in known})
+    for patcher in patchers:
+        if len({parameter.device for parameter in patcher.model.parameters()}) > 1:
+            patcher.model.to(patcher.load_device)
 
 
 def working_dtype(precision: str) -> torch.dtype:

@@ -37,6 +37,7 @@ def loader_inputs() -> list[Any]:
             "family",
             options=FAMILIES,
             default="auto",
+            advanced=True,
             tooltip="Which kind of model the file holds. auto: what the file says of itself.",
         ),
         make_input(
@@ -44,6 +45,7 @@ def loader_inputs() -> list[Any]:
             "precision",
             options=PRECISIONS,
             default="auto",
+            advanced=True,
             tooltip="The number format of the weights. auto: float16 where the graphics card is good at it, else "
             "float32. float32 is the safest, and what to try when pictures come out black or noisy.",
         ),

@@ -146,12 +146,14 @@ class EncodeReference(io.ComfyNode):
 
 
 def _to_output(features: ReferenceFeatures) -> ReferenceFeatures:
-    """All tensors of the record, also those in its mappings, where the host keeps results."""
+    """All tensors of the record, of its mappings and of records in it, where the host keeps results."""
 
     def moved(value: Any) -> Any:
         if isinstance(value, Tensor):
             return host.to_output(value)
-        return {site: moved(inner) for site, inner in value.items()} if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            return {site: moved(inner) for site, inner in value.items()}
+        return _to_output(value) if isinstance(value, ReferenceFeatures) else value
 
     fields = {field.name: moved(getattr(features, field.name)) for field in dataclasses.fields(features)}
     return ReferenceFeatures(**fields)

@@ -127,6 +127,7 @@ def sampling_inputs() -> list[Any]:
             "scheduler",
             options=list(SCHEDULERS),
             default=SCHEDULERS[0],
+            advanced=True,
             tooltip="How a step is taken. ddim is what the models are tested with; lcm and tcd are for models "
             "distilled for them.",
         ),

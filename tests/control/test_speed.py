@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emo_core.control.speed import clip_speed, resample_curve
+from emo_core.control.speed import clip_speed, parse_curve, resample_curve
 from emo_core.errors import EmoInputError
 
 
@@ -35,3 +35,9 @@ def test_a_drawn_curve_is_stretched_over_the_video() -> None:
     assert resample_curve([0.5], 3) == [0.5, 0.5, 0.5]
     with pytest.raises(EmoInputError):
         resample_curve([], 3)
+
+
+def test_a_typed_curve_is_read() -> None:
+    assert parse_curve("0.2, 0.5;1\n2,") == (0.2, 0.5, 1.0, 2.0)
+    with pytest.raises(EmoInputError, match=r"curve: found '0\.2, fast'"):
+        parse_curve("0.2, fast")

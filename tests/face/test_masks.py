@@ -1,0 +1,79 @@
+"""Masks from outside: any size, one or many, over the crop or the whole picture; and the pictures drawn for people."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from emo_core.data import Portrait
+from emo_core.errors import EmoInputError
+from emo_core.face.drawing import CROP_COLOUR, FACE_COLOUR, draw_portrait, draw_region
+from emo_core.face.region import mask_box, region_from_masks
+
+PORTRAIT = Portrait(
+    crop=torch.zeros(64, 64, 3),
+    face_box=(16.0, 16.0, 48.0, 48.0),
+    crop_box=(100.0, 20.0, 132.0, 52.0),
+    source=torch.zeros(90, 160, 3),
+    landmarks=torch.full((468, 3), 32.0),
+)
+
+
+def test_masks_become_their_union_at_the_crops_size() -> None:
+    masks = torch.zeros(2, 16, 16)
+    masks[0, :, :4], masks[1, :, 12:] = 1, 1
+    region = region_from_masks(masks, PORTRAIT)
+    assert region.shape == (64, 64)
+    assert region[:, :14].min() > 0.9 and region[:, 50:].min() > 0.9 and region[:, 20:44].max() < 0.1
+    assert region_from_masks(masks).shape == (16, 16) and region_from_masks(masks[0]).shape == (16, 16)
+
+
+def test_a_mask_over_the_whole_picture_is_cut_like_the_portrait() -> None:
+    mask = torch.zeros(1, 90, 160)
+    mask[:, 20:36, 100:132] = 1  # the upper half of the crop
+    region = region_from_masks(mask, PORTRAIT)
+    assert region.shape == (64, 64) and region[:30].min() > 0.9 and region[34:].max() < 0.1
+    outside = torch.zeros(90, 160)
+    outside[:, :50] = 1
+    with pytest.raises(EmoInputError, match="an empty mask"):
+        region_from_masks(outside, PORTRAIT)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4,), (1, 1, 4, 4)])
+def test_what_is_no_mask_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(EmoInputError, match="mask: found a tensor of shape"):
+        region_from_masks(torch.ones(shape))
+
+
+def test_a_box_is_read_off_a_mask_of_any_size() -> None:
+    mask = torch.zeros(1, 45, 80)
+    mask[:, 10:20, 40:60] = 1
+    left, top, right, bottom = mask_box(mask, PORTRAIT.source)
+    assert (left, right) == pytest.approx((80, 120), abs=2) and (top, bottom) == pytest.approx((20, 40), abs=2)
+    with pytest.raises(EmoInputError, match="face_mask: found an empty mask"):
+        mask_box(torch.zeros(64, 64), PORTRAIT.source)
+
+
+def test_the_square_and_the_face_are_drawn_where_they_are() -> None:
+    picture = draw_portrait(PORTRAIT)
+    assert torch.equal(PORTRAIT.source, torch.zeros(90, 160, 3)), "the source itself stays"
+    assert picture[20, 110].tolist() == pytest.approx(CROP_COLOUR) and picture[40, 100].tolist() == pytest.approx(
+        CROP_COLOUR
+    )
+    assert picture[28, 116].tolist() == pytest.approx(FACE_COLOUR)
+    painted = picture.sum(-1).nonzero()
+    assert painted.amin(0).tolist() == [20, 100] and painted.amax(0).tolist() == [51, 131]
+
+
+def test_a_square_beyond_the_picture_is_drawn_as_far_as_it_goes() -> None:
+    import dataclasses
+
+    beyond = dataclasses.replace(PORTRAIT, crop_box=(-40.0, -30.0, 400.0, 410.0), landmarks=None)
+    assert float((draw_portrait(beyond).sum(-1) > 0).float().mean()) < 0.1
+
+
+def test_what_lies_outside_a_region_is_dark() -> None:
+    mask = torch.zeros(4, 4)
+    mask[:2] = 1
+    shown = draw_region(torch.ones(4, 4, 3), mask)
+    assert shown[:2].min() == 1.0 and 0 < shown[2:].max() < 0.5

@@ -1,0 +1,169 @@
+"""What the node pack does and promises where no ComfyUI is installed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pack import ROOT, part
+
+FILES = [ROOT / "__init__.py", *sorted((ROOT / "nodes").glob("*.py")), *sorted((ROOT / "emo_core").rglob("*.py"))]
+FORBIDDEN = {"torchvision", "torchaudio", "folder_paths", "server", "aiohttp", "nodes", "execution", "main"}
+STARTS_PROGRAMS = {"subprocess", "multiprocessing"}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """First names of all absolute imports, also inside functions."""
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_that_hosts_or_the_registry_refuse(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = imported(tree)
+    assert not names & FORBIDDEN
+    training = path.is_relative_to(ROOT / "emo_core") and path.parts[-2] in ("training", "heads", "voices", "bench")
+    assert training or not names & STARTS_PROGRAMS
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not called & {"eval", "exec", "compile", "__import__"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "nodes"], ids=lambda path: path.name)
+def test_the_host_is_behind_one_door(path: Path) -> None:
+    """Nodes know the schema API; all else of the host is asked for in host.py."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert path.name == "host.py" or "comfy" not in imported(tree)
+
+
+def test_the_pack_imports_without_a_host() -> None:
+    pack = part()
+    assert not hasattr(pack, "comfy_entrypoint") and callable(part("nodes").comfy_entrypoint)
+    part("nodes.host")
+    assert not [name for name in sys.modules if name == "comfy" or name.startswith(("comfy.", "comfy_api"))]
+
+
+def test_previews_take_their_share_of_the_time() -> None:
+    host = part("nodes.host")
+    now = 0.0
+
+    def make() -> torch.Tensor:
+        nonlocal now
+        now += 1.0
+        return torch.zeros(1)
+
+    pace = host.PreviewPace(0.1, lambda: now)
+    made = 0
+    for _ in range(100):
+        made += pace.maybe(make) is not None
+        now += 1.0
+    assert made == pytest.approx(now * 0.1, abs=1.5)
+
+
+def test_models_are_looked_for_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    host = part("nodes.host")
+    monkeypatch.delenv("EMO_MODELS_DIR", raising=False)
+    monkeypatch.delitem(sys.modules, "folder_paths", raising=False)
+    assert host.model_folders() == []
+    monkeypatch.setenv("EMO_MODELS_DIR", str(tmp_path))
+    assert host.model_folders() == [tmp_path]
+
+
+def test_folders_of_extra_model_paths_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    host, paths = part("nodes.host"), fake_folder_paths(tmp_path)
+    monkeypatch.setitem(sys.modules, "folder_paths", paths)
+    monkeypatch.delenv("EMO_MODELS_DIR", raising=False)
+    paths.folder_names_and_paths["emo"] = (["/from/yaml"], set())
+    for _ in range(2):
+        assert host.model_folders() == [tmp_path / "emo", Path("/from/yaml")]
+        assert paths.folder_names_and_paths["emo"][1] == {".safetensors"}
+
+
+def fake_folder_paths(models: Path) -> Any:
+    paths: Any = types.ModuleType("folder_paths")
+    paths.models_dir, paths.supported_pt_extensions = str(models), {".safetensors"}
+    paths.folder_names_and_paths = {}
+
+    def add(name: str, folder: str, is_default: bool = False) -> None:
+        known, extensions = paths.folder_names_and_paths.setdefault(name, ([], set()))
+        if folder not in known:
+            known.insert(0 if is_default else len(known), folder)
+        paths.folder_names_and_paths[name] = (known, extensions)
+
+    paths.add_model_folder_path = add
+    paths.get_folder_paths = lambda name: list(paths.folder_names_and_paths[name][0])
+    return paths
+
+
+def test_outputs_are_numbered_after_all_that_are_there(tmp_path: Path) -> None:
+    host = part("nodes.host")
+    assert host.next_number(tmp_path, "emo") == 1
+    (tmp_path / "emo_00003_.mp4").touch()
+    (tmp_path / "emo_00007_.mp4.part").mkdir()
+    (tmp_path / "emo_old.mp4").touch()
+    (tmp_path / "emo2_00009_.mp4").touch()
+    assert host.next_number(tmp_path, "emo") == 8
+
+
+class FakeVAE:
+    """As much of core's VAE as is used: pictures (b, H, W, 3) in 0..1 to unscaled latents and back."""
+
+    latent_channels, downscale_ratio, latent_dim = 4, 8, 2
+
+    def __init__(self) -> None:
+        self.first_stage_model = torch.nn.Linear(2, 2)
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        small = pictures.movedim(-1, 1)[:, :, ::8, ::8]
+        return torch.cat([small, small[:, :1]], dim=1)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3).movedim(1, -1)
+
+
+def test_cores_vae_stands_in_where_it_fits() -> None:
+    vae, config = part("nodes.vae"), part("emo_core.config")
+    chosen = vae.vae_of(FakeVAE(), config.EMO_SD15)
+    assert chosen.patchers == [] and chosen.config.downscale == 8
+    pictures = torch.rand(2, 3, 16, 16).repeat_interleave(8, 2).repeat_interleave(8, 3) * 2 - 1
+    latents = chosen.network.encode(pictures)
+    assert latents.shape == (2, 4, 16, 16)
+    torch.testing.assert_close(latents[:, :3], (pictures[:, :, ::8, ::8] + 1) / 2 * 0.18215)
+    torch.testing.assert_close(chosen.network.decode(latents), pictures)
+
+
+def test_cores_vae_is_refused_where_it_does_not_fit() -> None:
+    vae, config = part("nodes.vae"), part("emo_core.config")
+    error = part("emo_core.errors").EmoInputError
+    with pytest.raises(error, match="the VAE of emo-mini"):
+        vae.vae_of(FakeVAE(), config.EMO_MINI)
+    flux = FakeVAE()
+    flux.latent_channels = 16  # type: ignore[misc]
+    with pytest.raises(error, match="16 channels"):
+        vae.vae_of(flux, config.EMO_SD15)
+    video = FakeVAE()
+    video.downscale_ratio = (lambda frames: frames, 8, 8)  # type: ignore[assignment]
+    with pytest.raises(error, match="a VAE for pictures"):
+        vae.vae_of(video, config.EMO_SD15)
+
+
+def test_the_workflow_is_written_as_core_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments: Any = types.ModuleType("comfy.cli_args")
+    arguments.args = types.SimpleNamespace(disable_metadata=False)
+    comfy: Any = types.ModuleType("comfy")
+    monkeypatch.setitem(sys.modules, "comfy", comfy)
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", arguments)
+    host = part("nodes.host")
+    hidden = types.SimpleNamespace(prompt={"1": {}}, extra_pnginfo={"workflow": {"nodes": []}})
+    metadata = {name: json.loads(value) for name, value in host.workflow_metadata(hidden).items()}
+    assert metadata == {"workflow": {"nodes": []}, "prompt": {"1": {}}}
+    assert host.workflow_metadata(types.SimpleNamespace(prompt=None, extra_pnginfo=None)) == {}
+    arguments.args.disable_metadata = True
+    assert host.workflow_metadata(hidden) == {}
