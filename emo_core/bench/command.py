@@ -21,6 +21,7 @@ from .cases import Case, middle_case, mini_case
 from .measure import matrix_rate, operations, peak_rss, timed, versus, watched
 from .memory import Footprint, footprint
 from .plain import plain_backbone, plain_generate
+from .server import overhead
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--memory", action="store_true", help="also the memory of a long sound against a short one")
     add("--short-s", type=float, default=10.0, help="seconds of the short sound (10)")
     add("--long-s", type=float, default=300.0, help="seconds of the long sound (300)")
+    add("--server", metavar="URL", help="also what the graph costs on top, in a running ComfyUI that has this pack")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
     add("--output", type=Path, help="also write the figures to this JSON file")
     return parser
@@ -81,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.memory:
         memory = footprint(short_s=options.short_s, long_s=options.long_s, device=device)
         sys.stdout.write(f"{memory.as_text()}\n")
+    if options.server:
+        sys.stdout.write(f"{overhead(options.server, turns=options.turns).as_text()}\n")
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(_as_json(device, lines, memory), indent=1))
