@@ -9,13 +9,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..emo_core.audio.file import check_waveform
-from ..emo_core.audio.windows import encode_frames, frame_count, resample_features
+from ..emo_core.audio.waveform import ENCODER_RATE
+from ..emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, frame_count, resample_features
+from ..emo_core.config import AudioEncoderConfig
 from ..emo_core.data import Waveform
 from ..emo_core.errors import EmoInputError
 from ..emo_core.video.fingerprint import fingerprint
 from . import host, schema
-
-CORE_RATE = 16_000  # Hz, at which core's AUDIO_ENCODER_OUTPUT counts its samples
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,19 @@ def encode_with(encoder: host.LoadedPart, waveform: Waveform, fps: float) -> Enc
     """The sound through EMO's own encoder; `fps` 0 is the model's."""
     rate = fps or encoder.part.config.clip.fps
     check_waveform(waveform, rate)
-    host.load([encoder.patcher])
+    host.load([encoder.patcher], encoder_bytes(encoder.part.config.audio_encoder, waveform.duration_s))
     network: Any = encoder.part.main
     bar = host.ProgressBar(1)
     features = encode_frames(network, waveform, rate, on_piece=bar.tick)
     identity = fingerprint([waveform, rate, encoder.identity])
     return EncodedAudio(host.to_output(features), rate, waveform, identity)
+
+
+def encoder_bytes(config: AudioEncoderConfig, seconds: float) -> float:
+    """About what encoding takes beside the weights: three times the first convolution's output, the widest there is,
+    of as much sound as goes through at once."""
+    at_once = min(seconds, PIECE_S + 2 * MARGIN_S)
+    return at_once * ENCODER_RATE / config.conv_stride[0] * config.conv_dim[0] * 4 * 3
 
 
 def from_core(output: Any, whole: Waveform, waveform: Waveform, *, fps: float, start_s: float) -> EncodedAudio:
@@ -167,7 +174,7 @@ def from_core(output: Any, whole: Waveform, waveform: Waveform, *, fps: float, s
     layers = output.get("encoded_audio_all_layers")
     if not layers or len(layers) < 2 or layers[0].ndim != 3:
         raise EmoInputError("audio_encoder_output", "no features of its layers", "what AudioEncoderEncode gives")
-    seconds = output.get("audio_samples", 0) / CORE_RATE
+    seconds = output.get("audio_samples", 0) / ENCODER_RATE
     if abs(seconds - whole.duration_s) > 0.1:
         found = f"features of {seconds:.2f} s for a recording of {whole.duration_s:.2f} s"
         raise EmoInputError("audio_encoder_output", found, "features of the same audio")

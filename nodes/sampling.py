@@ -11,6 +11,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..emo_core.audio.waveform import playable
 from ..emo_core.audio.windows import window_features
 from ..emo_core.control.speed import resample_curve
 from ..emo_core.data import SCHEDULERS, AudioFeatures, Clip, ClipState, Controls, GenerateSettings, Progress
@@ -258,6 +259,7 @@ class Sampler(io.ComfyNode):
 
 
 def audio_of(audio: AudioFeatures) -> dict[str, Any]:
-    """AUDIO of the host: the sound of exactly the video's length."""
+    """AUDIO of the host: the sound of exactly the video's length, as Save Video can write it."""
     assert audio.waveform is not None
-    return {"waveform": audio.waveform.samples[None], "sample_rate": audio.waveform.sample_rate}
+    sound = playable(audio.waveform)
+    return {"waveform": sound.samples[None], "sample_rate": sound.sample_rate}

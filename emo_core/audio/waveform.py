@@ -13,6 +13,8 @@ from torch import Tensor
 from ..data import Waveform
 
 ENCODER_RATE = 16_000  # Hz, wav2vec2's
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # Hz
+COMMON_RATE = 48_000  # Hz, for what is recorded above all of these
 
 
 def mono_16k(waveform: Waveform) -> Tensor:
@@ -47,6 +49,20 @@ def fit_video(waveform: Waveform, frames: int, fps: float) -> Waveform:
     """The sound of exactly `frames` video frames, at its own rate and with its own channels."""
     length = round(frames / fps * waveform.sample_rate)
     return Waveform(fit_length(waveform.samples, length), waveform.sample_rate)
+
+
+def playable(waveform: Waveform) -> Waveform:
+    """The sound as players and video files take it: mono or stereo (more channels become their mean), at a rate that
+    AAC knows; its length stays to within a sample."""
+    samples, rate = waveform.samples, waveform.sample_rate
+    if samples.shape[0] > 2:
+        samples = samples.mean(dim=0, keepdim=True)
+    if rate in AAC_RATES:
+        return Waveform(samples, rate)
+    new_rate = next((known for known in AAC_RATES[:-2] if known >= rate), COMMON_RATE)
+    length = round(samples.shape[-1] * new_rate / rate)
+    channels = [resample(channel.detach().to("cpu", torch.float32), rate, new_rate) for channel in samples]
+    return Waveform(fit_length(torch.stack(channels), length), new_rate)
 
 
 def normalise(samples: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from emo_core.audio.encoder import AudioEncoder
+from emo_core.audio.waveform import playable
 from emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, encode_windows, resample_features, window_features
 from emo_core.config import TINY, AudioProjectionConfig
 from emo_core.data import Waveform
@@ -27,6 +28,18 @@ def test_windows_of_features_bring_the_sound_of_their_length() -> None:
     audio = window_features(FEATURES, waveform, fps=25, projection=AudioProjectionConfig(features="last_layer"))
     assert audio.windows.shape == (7, 5, 1, 4) and torch.equal(audio.windows[:, 2, 0], FEATURES[:, -1])
     assert audio.waveform is not None and audio.waveform.samples.shape == (1, round(7 / 25 * 16000))
+
+
+@pytest.mark.parametrize(
+    ("channels", "rate", "expected"),
+    [(1, 16000, 16000), (2, 44100, 44100), (8, 48000, 48000), (2, 192000, 48000), (1, 9000, 11025), (2, 50000, 64000)],
+)
+def test_sound_for_players_has_a_rate_they_know(channels: int, rate: int, expected: int) -> None:
+    tone = torch.sin(torch.arange(rate) * (2 * torch.pi * 440 / rate)).expand(channels, -1)
+    sound = playable(Waveform(tone, rate))
+    assert sound.sample_rate == expected and sound.samples.shape == (min(channels, 2) if channels < 3 else 1, expected)
+    middle = sound.samples[0, expected // 4 : expected // 2]
+    assert float(middle.abs().max()) == pytest.approx(1, abs=0.05)
 
 
 def test_layers_of_another_encoder_come_to_the_frame_rate() -> None:
