@@ -79,6 +79,7 @@ class UNetConfig:
     # The portrait is read by an attention of its own (paper), or its features stand beside the frame's own as further
     # keys and values of self-attention (hallo, echomimic), then as normed before ReferenceNet's self-attention.
     reference_attention: Literal["separate", "appended"] = "separate"
+    reference_rounding: Literal["none", "float16"] = "none"  # hallo and echomimic hand features on in half precision
     identity: IdentityConfig | None = None  # attn2 reads these tokens, here and in ReferenceNet (hallo); else audio
     audio_module: AudioModuleConfig | None = None  # audio is read by a module of its own (hallo); else by attn2
     motion: MotionModuleConfig | None = field(default_factory=MotionModuleConfig)
@@ -275,6 +276,7 @@ HALLO = EmoConfig(
     family="hallo",
     unet=UNetConfig(
         reference_attention="appended",
+        reference_rounding="float16",
         identity=IdentityConfig(),
         audio_module=AudioModuleConfig(),
         motion=MotionModuleConfig(feature="attention_norm", sites="with_attention"),
@@ -293,6 +295,7 @@ ECHOMIMIC = EmoConfig(
         audio_dim=384,
         audio_weight=3.0,
         reference_attention="appended",
+        reference_rounding="float16",
         motion=MotionModuleConfig(feature="attention_norm"),
         speed=None,
     ),

@@ -30,7 +30,7 @@ class IdentityProjection(nn.Module):
         return self(self.proj.weight.new_zeros(1, self.config.embedding))
 
 
-def tokens_of_rows(identity: Tensor, nobody: Tensor, rows: int, config: IdentityConfig) -> tuple[Tensor, Tensor]:
+def tokens_of_rows(identity: Tensor, nobody: Tensor, rows: int, *, config: IdentityConfig) -> tuple[Tensor, Tensor]:
     """Tokens (1, rows, k, d) for the rows [portrait, motion frames] of the unconditional and of the conditional half.
 
     `identity` and `nobody` (1, k, d). Interleaved as Hallo does it: row i of the 2 * rows sees nobody's tokens if i is

@@ -31,12 +31,14 @@ class Collector:
 
     def __init__(self, config: UNetConfig, *, last_site: str, motion: bool, identity: Tensor | None = None) -> None:
         self.motion_wanted, self.last_site, self.identity = motion, last_site, identity
+        self.half = config.reference_rounding == "float16"
         self.from_attention = config.motion is not None and config.motion.feature == "attention_norm"
         self.attention: dict[str, Tensor] = {}
         self.motion: dict[str, Tensor] = {}
 
     def take_attention(self, site: str, features: Tensor) -> None:
-        self.attention[site] = features
+        rounded = self.half and features.dtype == torch.float32
+        self.attention[site] = features.half().float() if rounded else features
 
     def take_motion(self, site: str, hidden: Tensor) -> None:
         """hidden (r, c, h, w) at a motion site; the map handed on is it, or the attention features before it."""

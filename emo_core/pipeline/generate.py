@@ -130,7 +130,8 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
     backbone, config, seed = model.backbone, model.config, run.settings.seed
     feature = encode_region(model, run.region, run.controls.face_strength)
     conditions = clip_conditions(model, run.audio, run.controls, plan, face_feature=feature)
-    reference = reference_to_network(with_motion_frames(model, run.reference, state), backbone)
+    reference = with_motion_frames(model, run.reference, state, guided=run.guidance != 1.0)
+    reference = reference_to_network(reference, backbone)
     rows = guided_rows(
         reference, conditions, config.guidance, scale=run.guidance, one_row_per_pass=thrift.one_row_per_pass
     )

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from ..data import ClipState, ReferenceCache
 from ..errors import EmoInputError
+from ..models.identity import tokens_of_rows
 from .placement import to_network
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
+    from ..models.reference_net import ReferenceNet
 
 
 def check_state(state: ClipState, reference: ReferenceCache, *, n_motion_frames: int, clips: int) -> None:
@@ -34,18 +36,42 @@ def check_state(state: ClipState, reference: ReferenceCache, *, n_motion_frames:
         raise EmoInputError("resume", f"motion frames {found}", f"{expected}", remedy)
 
 
-def with_motion_frames(model: EmoModel, reference: ReferenceCache, state: ClipState) -> ReferenceCache:
-    """The reference with the motion maps of the clip that `state` leads to."""
+def with_motion_frames(
+    model: EmoModel, reference: ReferenceCache, state: ClipState, *, guided: bool = True
+) -> ReferenceCache:
+    """The reference with the motion maps of the clip that `state` leads to; `guided`: there is an unconditional row."""
     n_motion_frames = model.config.clip.motion_frames
     if n_motion_frames == 0:
         return reference
     assert reference.latents is not None
-    if state.motion_latents is None:
-        latents = to_network(reference.latents, model.reference_net)
-        motion = model.reference_net.zero_motion(latents, n_motion_frames)
+    if state.motion_latents is not None:
+        frames = to_network(state.motion_latents[None], model.reference_net)
+    elif model.config.clip.first_motion == "portrait":
+        frames = to_network(reference.latents[:1, None].expand(-1, n_motion_frames, -1, -1, -1), model.reference_net)
     else:
-        motion = model.reference_net.encode_motion(to_network(state.motion_latents[None], model.reference_net))
-    return dataclasses.replace(reference, motion=motion)
+        latents = to_network(reference.latents, model.reference_net)
+        return dataclasses.replace(reference, motion=model.reference_net.zero_motion(latents, n_motion_frames))
+    if reference.identity is None or reference.nobody is None:
+        return dataclasses.replace(reference, motion=model.reference_net.encode_motion(frames))
+    return _with_identity(model.reference_net, reference, frames, guided=guided)
+
+
+def _with_identity(net: ReferenceNet, reference: ReferenceCache, frames: Tensor, *, guided: bool) -> ReferenceCache:
+    """Motion maps of both halves, which see different tokens (`models.identity`)."""
+    assert reference.identity is not None and reference.nobody is not None and net.config.identity is not None
+    assert reference.nobody.identity is not None
+    rows = frames.shape[1] + 1  # the portrait's is the first
+    face, nobody = (to_network(tokens, net) for tokens in (reference.identity, reference.nobody.identity))
+    if not guided:
+        tokens = face.unsqueeze(1).expand(1, rows - 1, -1, -1)
+        return dataclasses.replace(reference, motion=net.encode_motion(frames, identity=tokens))
+    without, own = tokens_of_rows(nobody=nobody, identity=face, rows=rows, config=net.config.identity)
+    unconditional = net.encode_motion(frames, identity=without[:, 1:])
+    return dataclasses.replace(
+        reference,
+        motion=net.encode_motion(frames, identity=own[:, 1:]),
+        nobody=dataclasses.replace(reference.nobody, motion=unconditional),
+    )
 
 
 def next_state(model: EmoModel, state: ClipState, *, latents: Tensor, frames: Tensor) -> ClipState:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..data import Portrait, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
+from ..face.audio_regions import audio_regions
 from ..face.region import face_region_mask
 from .placement import to_network
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from ..models.reference_net import ReferenceNet
     from ..models.unet import Backbone
     from ..models.vae import VAE
+
+log = logging.getLogger(__name__)
+
+NO_IDENTITY = "the face is left to the picture alone. For more likeness, put glintr100.onnx beside the model."
 
 
 def encode_reference(model: EmoModel, portrait: Portrait) -> ReferenceCache:
@@ -35,20 +41,54 @@ def encode_portrait(vae: VAE, reference_net: ReferenceNet, portrait: Portrait, *
     """
     _check_crop(portrait.crop, step)
     pictures = to_network(portrait.crop.permute(2, 0, 1)[None] * 2 - 1, vae)
-    features: ReferenceFeatures = reference_net(to_network(vae.encode(pictures), reference_net))
-    return features
+    latents = to_network(vae.encode(pictures), reference_net)
+    if reference_net.identity_projection is None:
+        features: ReferenceFeatures = reference_net(latents)
+        return features
+    return _with_identity(reference_net, latents, portrait)
+
+
+def _with_identity(net: ReferenceNet, latents: torch.Tensor, portrait: Portrait) -> ReferenceFeatures:
+    """The portrait seen beside its own face's tokens and beside nobody's."""
+    project = net.identity_projection
+    assert project is not None and net.config.identity is not None
+    if portrait.identity is None:
+        log.warning("No identity embedding: %s", NO_IDENTITY)
+        identity = project.nobody()
+    else:
+        identity = project(to_network(portrait.identity[None], net))
+    nobody = project.nobody()
+    unconditional = dataclasses.replace(net(latents, identity=nobody[:, None]), identity=nobody)
+    return dataclasses.replace(
+        net(latents, identity=identity[:, None]),
+        identity=identity,
+        nobody=unconditional,
+        in_turn=net.config.identity.halves == "interleaved",
+    )
 
 
 @torch.no_grad()
 def project_reference(backbone: Backbone, features: ReferenceFeatures, portrait: Portrait) -> ReferenceCache:
     """The features as the backbone reads them, where it is, and the portrait's own face region."""
-    attention = {site: to_network(value, backbone) for site, value in features.attention.items()}
-    reference = backbone.project_reference(dataclasses.replace(features, attention=attention))
+    reference = backbone.project_reference(_features_to_network(features, backbone))
     if not all(bool(torch.isfinite(value).all()) for value in reference.values.values()):
         remedy = "Load the model with dtype float32."
         raise EmoInputError("reference", "values that are not numbers (NaN)", "finite features", remedy)
     region = face_region_mask(None, portrait.crop.shape[0], portrait)
-    return dataclasses.replace(reference, face_region=region)
+    regions: tuple[torch.Tensor, ...] = ()
+    if backbone.config.audio_module is not None:
+        assert reference.latents is not None
+        side = reference.latents.shape[-1]
+        regions = audio_regions(portrait, [-(-side // 2**i) for i in range(len(backbone.config.block_out_channels))])
+    return dataclasses.replace(reference, face_region=region, audio_regions=regions)
+
+
+def _features_to_network(features: ReferenceFeatures, network: torch.nn.Module) -> ReferenceFeatures:
+    return dataclasses.replace(
+        features,
+        attention={site: to_network(value, network) for site, value in features.attention.items()},
+        nobody=None if features.nobody is None else _features_to_network(features.nobody, network),
+    )
 
 
 def _check_crop(crop: torch.Tensor, step: int) -> None:

@@ -94,7 +94,9 @@ def encode(system: System, inputs: Mapping[str, Tensor], *, guided: bool) -> tup
     face, nobody = net.identity_projection(inputs["face_emb"]), net.identity_projection.nobody()
     pictures = inputs["ref_and_motion_latents"].unsqueeze(0)
     rows = pictures.shape[1]
-    of_rows = tokens_of_rows(face, nobody, rows, net.config.identity) if guided else (face.expand(1, rows, -1, -1),)
+    of_rows = (
+        tokens_of_rows(face, nobody, rows, config=net.config.identity) if guided else (face.expand(1, rows, -1, -1),)
+    )
     halves = [net(pictures[:, 0], pictures[:, 1:], identity=tokens) for tokens in of_rows]
     got = {"image_tokens_uncond_then_cond": torch.cat([nobody, face]) if guided else face}
     for site in halves[0].attention:

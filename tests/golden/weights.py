@@ -65,6 +65,8 @@ def network_config(manifest: Manifest, meta: Mapping[str, Any], base: UNetConfig
         reference_weight=first_of(meta, ("reference_attention_weight",), base.reference_weight),
         audio_weight=first_of(meta, ("audio_attention_weight", "audio_feature_ratio"), base.audio_weight),
         motion=motion,
+        # The golden steps were made with features in fp32; what a whole run of the released code does, it says itself.
+        reference_rounding=first_of(meta, ("reference_rounding",), "none"),
     )
 
 
