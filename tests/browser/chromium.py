@@ -22,7 +22,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--remote-debugging-port=0",
-    "--window-size=1600,1000",
+    "--window-size=2000,1200",
     "--lang=en-US",
     "about:blank",
 )

@@ -18,7 +18,8 @@ SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.InstalledVersion": "1.32.9",
     "Comfy.Notification.ShowVersionUpdates": False,
-    "Comfy.VueNodes.AutoScaleLayout": False,
+    "Comfy.Minimap.Visible": False,
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # text also where the graph is small
 }
 # What ComfyUI's frontend says of itself, without any pack: files that a fresh user folder lacks, and the registry that
 # it may not ask offline.
@@ -48,8 +49,8 @@ class ComfyPage:
         self.browser.wait_for("window.app?.extensionManager && window.app.graph && window.app.canvas", 180)
         self.browser.wait_for("Object.keys(LiteGraph.registered_node_types).length > 100", 180)
         time.sleep(2)  # the last opened workflow comes after
-        for close in ("Close", "Dismiss"):  # the banner of the day
-            self.browser.evaluate(f"document.querySelector('button[aria-label=\"{close}\"]')?.click()")
+        banner = "document.querySelector('button.absolute.right-4:has(.icon-\\\\[lucide--x\\\\])')"
+        self.browser.evaluate(f"{banner}?.click()")
 
     def errors(self) -> list[str]:
         """What the console complained of, but for the frontend's own."""

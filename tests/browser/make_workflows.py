@@ -30,14 +30,13 @@ from video_probe import probe  # noqa: E402
 API = REPOSITORY / "tests" / "host" / "api"
 WORKFLOWS = REPOSITORY / "workflows"
 SUBGRAPHS = REPOSITORY / "subgraphs"
-GAP = 24
 
 _ARRANGE = """(({places, notes, groups}) => {
   const graph = window.app.graph
   for (const [id, [x, y, width]] of Object.entries(places)) {
     const node = graph.getNodeById(Number(id))
     node.pos = [x, y]
-    node.setSize([width, Math.max(node.computeSize()[1], node.type === 'PreviewImage' ? 240 : 0)])
+    node.setSize([width, Math.max(node.computeSize()[1], node.type === 'PreviewImage' ? 300 : 0)])
     const after = node.widgets?.find(widget => widget.name === 'control_after_generate')
     if (after) after.value = 'fixed'
   }
@@ -50,11 +49,10 @@ _ARRANGE = """(({places, notes, groups}) => {
     note.color = '#432'
     note.bgcolor = '#653'
   }
-  for (const [title, [x, y, width, height]] of Object.entries(groups)) {
+  for (const [title, ids] of Object.entries(groups)) {
     const group = new LiteGraph.LGraphGroup(title)
-    group.pos = [x, y]
-    group.size = [width, height]
     graph.add(group)
+    group.resizeTo(ids.map(id => graph.getNodeById(Number(id))), 20)
   }
 })"""
 

@@ -25,7 +25,7 @@ class Sheet:
 
     nodes: dict[str, tuple[str, dict[str, Any], Place]]
     notes: list[Note]
-    groups: dict[str, Box] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)  # title -> nodes
 
 
 _YOURS = """## Your own picture and voice
@@ -139,24 +139,24 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
     return Sheet(
         {
             "1": ("EMO_LoadBackbone", {"model": "emo-mini"}, (0, 0, 300)),
-            "2": ("EMO_LoadReferenceNet", {"model": "emo-mini"}, (0, 180, 300)),
-            "3": ("EMO_LoadAudioEncoder", {"model": "emo-mini"}, (0, 360, 300)),
-            "4": ("EMO_LoadModel", {"model": "emo-mini"}, (0, 540, 300)),
+            "2": ("EMO_LoadReferenceNet", {"model": "emo-mini"}, (0, 170, 300)),
+            "3": ("EMO_LoadAudioEncoder", {"model": "emo-mini"}, (0, 340, 300)),
+            "4": ("EMO_LoadModel", {"model": "emo-mini"}, (0, 510, 300)),
             "5": ("EMO_ExampleInputs", {"sound": "speech"}, (0, 800, 300)),
             "6": ("EMO_PreparePortrait", {"image": ["5", 0]}, (380, 0, 300)),
             "7": (
                 "EMO_EncodeReference",
                 {"reference_net": ["2", 0], "vae": ["4", 3], "portrait": ["6", 1]},
-                (740, 0, 300),
+                (720, 0, 280),
             ),
             "8": (
                 "EMO_EncodeAudio",
                 {"audio": ["5", 1], "audio_encoder": ["3", 0], "trim_start": 0.5, "trim_duration": 1.6},
-                (380, 760, 300),
+                (380, 800, 300),
             ),
-            "9": ("EMO_FaceMask", {"portrait": ["6", 1], "feather": 0.05}, (740, 360, 300)),
-            "10": ("EMO_FaceRegionController", {"mask": ["9", 0], "strength": 1.0}, (1100, 360, 300)),
-            "11": ("EMO_SpeedController", {"curve": "0.2, 0.2, 1.0", "control": ["10", 0]}, (1100, 560, 300)),
+            "9": ("EMO_FaceMask", {"portrait": ["6", 1], "feather": 0.05}, (1080, 0, 300)),
+            "10": ("EMO_FaceRegionController", {"mask": ["9", 0], "strength": 1.0}, (1080, 220, 300)),
+            "11": ("EMO_SpeedController", {"curve": "0.2, 0.2, 1.0", "control": ["10", 0]}, (1080, 400, 300)),
             "12": (
                 "EMO_Sampler",
                 {
@@ -166,24 +166,25 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
                     "vae": ["4", 3],
                     "control": ["11", 0],
                 },
-                (1480, 0, 300),
+                (1460, 0, 300),
             ),
             "13": (
                 "EMO_PasteBack",
                 {"original": ["5", 0], "frames": ["12", 0], "portrait": ["6", 1]},
-                (1840, 0, 260),
+                (1820, 0, 380),
             ),
-            "14": ("CreateVideo", created, (1840, 180, 260)),
-            "15": ("SaveVideo", {"video": ["14", 0], **saved}, (1840, 340, 400)),
-            "16": ("PreviewImage", {"images": ["6", 2]}, (380, 300, 300)),
-            "17": ("PreviewImage", {"images": ["9", 1]}, (740, 600, 300)),
+            "14": ("CreateVideo", created, (1820, 180, 380)),
+            "15": ("SaveVideo", {"video": ["14", 0], **saved}, (1820, 330, 380)),
+            "16": ("PreviewImage", {"images": ["6", 2]}, (380, 260, 300)),
+            "17": ("PreviewImage", {"images": ["9", 1]}, (1080, 560, 300)),
         },
-        [_note("EMO: every part, every control", text, (-520, 0, 460, 860))],
+        [_note("EMO: every part, every control", text, (-520, -60, 460, 980))],
         {
-            "Parts of the model": (-20, -60, 340, 800),
-            "Portrait": (360, -60, 700, 340),
-            "Control": (720, 290, 700, 420),
-            "Sampling and video": (1460, -60, 800, 380),
+            "Parts of the model": ["1", "2", "3", "4"],
+            "Portrait": ["6", "7", "16"],
+            "Control": ["9", "10", "11", "17"],
+            "Sampling and video": ["12", "13", "14", "15"],
+            "Picture and voice": ["5", "8"],
         },
     )
 

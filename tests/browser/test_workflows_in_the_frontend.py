@@ -1,0 +1,115 @@
+"""The shared workflows, the template browser, the help panel and the beginner's node, in the real frontend.
+
+Screenshots are left in output/browser/ for a person to look at.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_page import ComfyPage
+from pack_project import project
+
+REPOSITORY = Path(__file__).parents[2]
+SCREENSHOTS = REPOSITORY / "output" / "browser"
+API = REPOSITORY / "tests" / "host" / "api"
+WORKFLOWS = sorted((REPOSITORY / "workflows").glob("*.json"))
+SUBGRAPH = REPOSITORY / "subgraphs" / "Talking Portrait.json"
+NAMES = ["every_control", "long_audio_to_file", "sing", "talking_portrait"]
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_four_workflows_are_there() -> None:
+    assert [path.stem for path in WORKFLOWS] == NAMES
+    assert all(path.with_suffix(".jpg").is_file() for path in WORKFLOWS)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_opens_as_it_was_saved(path: Path, page: ComfyPage) -> None:
+    workflow = read(path)
+    page.open()
+    page.browser.errors.clear()
+    page.load_workflow(workflow)
+    page.fit_view()
+    page.browser.screenshot(SCREENSHOTS / f"{path.stem}.png")
+    assert page.missing_nodes() == []
+    assert page.errors() == []
+    assert page.api() == read(API / f"{path.stem}.json")
+    again = page.workflow()
+    assert again["version"] == workflow["version"] == 0.4
+    assert [node["type"] for node in again["nodes"]] == [node["type"] for node in workflow["nodes"]]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, SUBGRAPH], ids=lambda path: path.stem)
+def test_every_node_of_ours_says_which_pack_it_is_from(path: Path) -> None:
+    workflow = read(path)
+    inner = [node for graph in workflow.get("definitions", {}).get("subgraphs", []) for node in graph["nodes"]]
+    ours = [node for node in (*workflow["nodes"], *inner) if node["type"].startswith("EMO_")]
+    assert ours
+    for node in ours:
+        said = node["properties"]
+        assert (said["cnr_id"], said["ver"]) == (project()["name"], project()["version"]), node["type"]
+
+
+def test_the_template_browser_shows_them_with_pictures(page: ComfyPage) -> None:
+    page.open()
+    page.run("Comfy.BrowseTemplates")
+    page.browser.wait_for("document.body.innerText.includes('ComfyUI-EMO')")
+    page.browser.evaluate(
+        "[...document.querySelectorAll('[role=dialog] *')].find(e => e.textContent.trim() === 'ComfyUI-EMO').click()"
+    )
+    page.browser.wait_for("document.body.innerText.includes('talking_portrait')")
+    pictures = "[...document.querySelectorAll('img')].filter(i => i.src.includes('ComfyUI-EMO') && i.naturalWidth > 0)"
+    page.browser.wait_for(f"{pictures}.length >= {len(WORKFLOWS)}")
+    page.browser.screenshot(SCREENSHOTS / "templates.png")
+    shown = page.text()
+    assert all(path.stem in shown for path in WORKFLOWS)
+
+
+def test_the_subgraph_is_a_node_that_can_be_queued(page: ComfyPage) -> None:
+    page.open()
+    kind = f"SubgraphBlueprint.{SUBGRAPH.stem}"
+    page.browser.wait_for(f"{json.dumps(kind)} in LiteGraph.registered_node_types")
+    page.load_workflow(read(SUBGRAPH))
+    page.fit_view()
+    page.browser.screenshot(SCREENSHOTS / "subgraph.png")
+    assert page.errors() == []
+    classes = sorted(node["class_type"] for node in page.api().values())
+    assert classes == sorted(
+        ["EMO_LoadModel", "EMO_PreparePortrait", "EMO_EncodeReference", "EMO_EncodeAudio", "EMO_Sampler", "CreateVideo"]
+    )
+    (node,) = page.workflow()["nodes"]
+    assert [slot["name"] for slot in node["inputs"] if not slot.get("widget")] == ["image", "audio"]
+    assert [slot["type"] for slot in node["outputs"]] == ["VIDEO"]
+
+
+def test_the_help_panel_shows_our_page(page: ComfyPage) -> None:
+    page.open()
+    page.load_workflow(read(REPOSITORY / "workflows" / "talking_portrait.json"))
+    page.fit_view()
+    page.browser.errors.clear()
+    page.browser.evaluate(
+        "(() => { const node = app.graph.nodes.find(n => n.type === 'EMO_Sampler'); app.canvas.selectNode(node) })()"
+    )
+    button = "document.querySelector('[data-testid=info-button], button:has(.icon-\\\\[lucide--info\\\\])')"
+    page.browser.wait_for(button)
+    page.browser.evaluate(f"{button}.click()")
+    page.browser.wait_for("document.querySelector('.node-help-content')?.innerText.length > 200")
+    page.browser.screenshot(SCREENSHOTS / "help.png")
+    heading = page.browser.evaluate("document.querySelector('.node-help-content h1')?.innerText")
+    assert heading == "EMO Sampler", heading
+    assert page.errors() == []
+
+
+def test_locales_are_served(page: ComfyPage) -> None:
+    address = urllib.parse.urljoin(page.address, "/api/i18n")
+    shown = page.browser.evaluate(f"fetch({json.dumps(address)}).then(answer => answer.json())")
+    for language in ("en", "zh"):
+        assert "EMO_Sampler" in shown[language]["nodeDefs"]
