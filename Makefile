@@ -1,5 +1,6 @@
 # make demo    a portrait and a voice become output/demo.mp4
 # make test    the tests        make lint    ruff and mypy
+# make serve   ComfyUI with these nodes, on the CPU, for a person who has none: http://127.0.0.1:8188
 #
 # Each does its own set-up in .venv the first time. Another interpreter, another torch build (for instance one for CUDA,
 # or a smaller one for the CPU alone):  make demo PYTHON=python3.12 TORCH="torch --index-url https://..."
@@ -10,7 +11,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint serve clean
 
 demo: $(VENV)/installed
 	$(RUN) -m emo_core animate --output output/demo.mp4
@@ -21,6 +22,9 @@ test: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+serve: $(VENV)/installed
+	$(RUN) tests/host/serve.py
 
 # torch comes first and alone: whatever build is there then satisfies what the other packages ask for.
 $(VENV)/installed: requirements.txt constraints.txt

@@ -91,6 +91,13 @@ class ComfyPage:
     def run(self, command: str) -> None:
         self.browser.evaluate(f"window.app.extensionManager.command.execute({json.dumps(command)})")
 
+    def click_text(self, text: str) -> None:
+        """Click the innermost thing with just this text, as soon as it is there."""
+        found = f"[...document.querySelectorAll('*')].filter(e => e.textContent.trim() === {json.dumps(text)}).at(-1)"
+        self.browser.wait_for(found)
+        self.browser.evaluate(f"{found}.click()")
+        time.sleep(0.5)
+
     def text(self) -> str:
         shown: str = self.browser.evaluate("document.body.innerText")
         return shown

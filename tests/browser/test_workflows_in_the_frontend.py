@@ -41,6 +41,7 @@ def test_a_workflow_opens_as_it_was_saved(path: Path, page: ComfyPage) -> None:
     page.browser.screenshot(SCREENSHOTS / f"{path.stem}.png")
     assert page.missing_nodes() == []
     assert page.errors() == []
+    assert not page.browser.evaluate("document.querySelector('[role=dialog]')?.innerText")  # "missing node types"
     assert page.api() == read(API / f"{path.stem}.json")
     again = page.workflow()
     assert again["version"] == workflow["version"] == 0.4
@@ -61,10 +62,7 @@ def test_every_node_of_ours_says_which_pack_it_is_from(path: Path) -> None:
 def test_the_template_browser_shows_them_with_pictures(page: ComfyPage) -> None:
     page.open()
     page.run("Comfy.BrowseTemplates")
-    page.browser.wait_for("document.body.innerText.includes('ComfyUI-EMO')")
-    page.browser.evaluate(
-        "[...document.querySelectorAll('[role=dialog] *')].find(e => e.textContent.trim() === 'ComfyUI-EMO').click()"
-    )
+    page.click_text("ComfyUI-EMO")
     page.browser.wait_for("document.body.innerText.includes('talking_portrait')")
     pictures = "[...document.querySelectorAll('img')].filter(i => i.src.includes('ComfyUI-EMO') && i.naturalWidth > 0)"
     page.browser.wait_for(f"{pictures}.length >= {len(WORKFLOWS)}")
@@ -75,8 +73,11 @@ def test_the_template_browser_shows_them_with_pictures(page: ComfyPage) -> None:
 
 def test_the_subgraph_is_a_node_that_can_be_queued(page: ComfyPage) -> None:
     page.open()
-    kind = f"SubgraphBlueprint.{SUBGRAPH.stem}"
-    page.browser.wait_for(f"{json.dumps(kind)} in LiteGraph.registered_node_types")
+    page.run("Workspace.ToggleSidebarTab.node-library")
+    page.click_text("Subgraph Blueprints")
+    page.browser.wait_for(f"document.body.innerText.includes({json.dumps(SUBGRAPH.stem)})")
+    page.browser.screenshot(SCREENSHOTS / "library.png")
+    page.run("Workspace.ToggleSidebarTab.node-library")
     page.load_workflow(read(SUBGRAPH))
     page.fit_view()
     page.browser.screenshot(SCREENSHOTS / "subgraph.png")
