@@ -324,6 +324,31 @@ def check_parts_of_different_models_are_refused() -> None:
         run("EMO_Sampler", **{**sampler, "emo_audio": audio})
 
 
+def check_cores_vae_gives_the_frames_of_our_own() -> None:
+    """Core's VAE object, for a model in Stable Diffusion's latents, against our own VAE with the same weights."""
+    import comfy.sd
+    import torch
+
+    inputs()
+    config, host = part("emo_core.config"), part("nodes.host")
+    torch.manual_seed(0)
+    model = part("emo_core.models.emo").EmoModel(dataclasses.replace(config.TINY, vae=config.VAEConfig())).eval()
+    managed = {name: host.manage(p, name) for name, p in part("emo_core.models.parts").split_model(model).items()}
+    core_vae = comfy.sd.VAE(sd={name: value.clone() for name, value in model.vae.autoencoder.state_dict().items()})
+    _, portrait, _ = run("EMO_PreparePortrait", _LOADED["image"], 64, 0.58)
+    encoder = managed["audio_encoder"]
+    audio, _ = run("EMO_EncodeAudio", _LOADED["audio"], 25.0, 0.0, 0.08, audio_encoder=encoder)
+    frames = []
+    for vae in (managed["vae"], core_vae):
+        (reference,) = run("EMO_EncodeReference", managed["reference_net"], vae, portrait)
+        widgets = {"steps": 1, "guidance": 1.0, "scheduler": "ddim", "seed": 1}
+        sockets = {"backbone": managed["backbone"], "reference": reference, "emo_audio": audio, "vae": vae}
+        frames.append(run("EMO_Sampler", **sockets, **widgets)[0])
+    assert frames[0].shape == (2, 64, 64, 3) and float((frames[0] - frames[1]).abs().max()) < 2e-3
+    with refuses("vae: found"):
+        run("EMO_Sampler", **{**inputs(0.5), "vae": core_vae})
+
+
 def check_cores_audio_encoder_output_is_taken() -> None:
     import torch
 
