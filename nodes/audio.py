@@ -20,7 +20,8 @@ from . import host, schema
 
 @dataclass(frozen=True)
 class EncodedAudio:
-    """EMO_AUDIO: features (f, l, d), one per video frame, and the sound they were made from.
+    """EMO_AUDIO: features (f, l, d), one per video frame (some families: two, or the encoder's own rate), and the sound
+    they were made from.
 
     `identity` is the same where sound, encoder and frame rate are.
     """
@@ -110,7 +111,7 @@ class EncodeAudio(io.ComfyNode):
         else:
             remedy = "Connect audio_encoder from EMO Load Model."
             raise EmoInputError("audio_encoder", "nothing", "an audio encoder or its output", remedy)
-        return io.NodeOutput(encoded, len(encoded.features))
+        return io.NodeOutput(encoded, frame_count(encoded.waveform, encoded.fps))
 
 
 def waveform_of(audio: Any) -> Waveform:
