@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
 ShouldStop = Callable[[], bool]
-KNOBS = "Use a smaller portrait size, guidance 1, decode_chunk 1, or a model in float16."
+KNOBS = "Use a smaller portrait size, guidance 1, or a model in float16."
 
 
 @dataclass(frozen=True)

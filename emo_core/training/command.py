@@ -44,6 +44,7 @@ class Options:
     mouth_weight: float
     eye_weight: float
     decoder_only: bool
+    with_speed: bool
 
     def loop(self, name: str) -> LoopSettings:
         return LoopSettings(
@@ -147,6 +148,8 @@ def train_stage(options: Options, stage: int) -> None:
     settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
     if options.single_frames:
         settings = replace(settings, temporal=False)
+    if options.with_speed:
+        settings = replace(settings, speed=True)
     model = EmoModel(options.config)
     if options.start_from:
         checkpoint = find_checkpoint(options.start_from / "checkpoint")
@@ -257,6 +260,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--still-share", type=float, default=0.5, help="rows from heads that hold still")
     parser.add_argument(
         "--single-frames", action="store_true", help="stage 2 on single frames first: audio is heard sooner"
+    )
+    parser.add_argument(
+        "--with-speed",
+        action="store_true",
+        help="stage 2: hear the head's speed already; what moves is then told from what holds still",
     )
     parser.add_argument("--mouth-weight", type=float, default=30.0, help="extra weight of the loss in the mouth box")
     parser.add_argument("--eye-weight", type=float, default=5.0, help="extra weight of the loss in the eye box")

@@ -40,7 +40,7 @@ class StageSettings:
     drop_speed: float = 0.1
     drop_motion: float = 0.15  # start of a video: zero maps
     motion_noise: float = 0.1  # generated motion frames are never perfect
-    noisy_share: float = 0.5  # of the timesteps from the noisiest third (trial: 2/3, with an unshifted schedule)
+    noisy_share: float = 0.4  # of the timesteps from the noisiest third (trial: 2/3, with an unshifted schedule)
     constant_speed: float = 0.5  # rows that are told their clip's mean speed in every frame, as a user sets it
     mouth_weight: float = 30.0
     eye_weight: float = 5.0
@@ -78,6 +78,7 @@ def trainable_names(model: EmoModel, settings: StageSettings) -> Iterator[str]:
                 (is_image and (settings.stage == 1 or settings.everything))
                 or (is_audio and settings.audio)
                 or (is_temporal and settings.temporal)
+                or (is_speed and settings.speed)
             )
         if wanted:
             yield name
