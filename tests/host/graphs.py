@@ -49,4 +49,5 @@ def seconds(graph: Graph) -> float:
     """How long the video of a graph with example inputs has to be."""
     inputs = graph[node_of(graph, "EMO_EncodeAudio")]["inputs"]
     left = EXAMPLE_S - inputs["trim_start"]
-    return min(left, inputs["trim_duration"]) if inputs["trim_duration"] else left
+    used: float = inputs["trim_duration"] or left
+    return min(left, used)
