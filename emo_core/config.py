@@ -117,6 +117,12 @@ class AudioEncoderConfig:
     pre_norm: bool = False  # LayerNorm before (wav2vec2-large) or after (base) attention and feed-forward
     # Where features meet the frame rate: before the transformer (Hallo) or its hidden states afterwards (V-Express).
     interpolation: Literal["before", "after"] = "before"
+    per_frame: int = 1  # vectors per video frame (V-Express 2); Whisper answers 50 times a second, whatever the frames
+
+    @property
+    def states(self) -> int:
+        """Hidden states that are handed on: one per layer, and in Whisper what enters the first."""
+        return self.layers + (1 if self.kind == "whisper" else 0)
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class ScheduleConfig:
     snr_shift: float = 1.0
     # Not in the paper: 0 diffuses the latents; s > 0 diffuses s times their difference from the portrait's latent.
     residual_scale: float = 0.0
+    noise_limit: float | None = None  # the starting noise is clamped to this on both sides (EchoMimic 1.5)
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,15 @@ class GuidanceConfig:
 
 
 @dataclass(frozen=True)
+class WindowConfig:
+    """Overlapping windows over the whole video in place of clips (EchoMimic; V-Express: overlap 4, open, unmoved)."""
+
+    overlap: int = 3  # frames
+    closed: bool = True  # the last window runs on at the first frame
+    shift_per_step: int = 2  # frames by which all windows move from step to step
+
+
+@dataclass(frozen=True)
 class ClipConfig:
     """How a long video is cut: `frames` new ones per clip after `motion_frames` of the one before (paper: 12, 4)."""
 
@@ -212,6 +228,7 @@ class ClipConfig:
     motion_from: Literal["pixels", "latents"] = "pixels"  # decoded and encoded again, or the latents themselves
     first_motion: Literal["zero", "portrait"] = "zero"  # of the first clip: maps of zero (paper), the portrait (hallo)
     steps: int = 40
+    windows: WindowConfig | None = None  # of `frames` frames; then there are no motion frames
 
 
 @dataclass(frozen=True)
@@ -267,8 +284,11 @@ V_EXPRESS = EmoConfig(
     family="v_express",
     unet=UNetConfig(reference_weight=0.95, audio_weight=3.0, reference_cross_attention="zero_token", speed=None),
     face_locator=FaceLocatorConfig(in_channels=3, white_is_none=False),
+    audio_encoder=AudioEncoderConfig(interpolation="after", per_frame=2),
     audio_projection=AudioProjectionConfig(kind="resampler", features="last_layer", tokens=5),
-    clip=ClipConfig(frames=24, motion_frames=0, fps=30.0, steps=25),
+    clip=ClipConfig(
+        frames=24, motion_frames=0, fps=30.0, steps=25, windows=WindowConfig(overlap=4, closed=False, shift_per_step=0)
+    ),
 )
 
 HALLO = EmoConfig(
@@ -302,9 +322,9 @@ ECHOMIMIC = EmoConfig(
     face_locator=FaceLocatorConfig(white_is_none=False),
     audio_encoder=AudioEncoderConfig(kind="whisper", hidden_size=384, layers=4, heads=6, intermediate_size=1536),
     audio_projection=AudioProjectionConfig(kind="none"),
-    schedule=ScheduleConfig(beta_schedule="linear"),
+    schedule=ScheduleConfig(beta_schedule="linear", noise_limit=1.5),
     guidance=GuidanceConfig(scale=2.5, reference="absent"),
-    clip=ClipConfig(frames=12, motion_frames=0, fps=24.0, steps=30),
+    clip=ClipConfig(frames=12, motion_frames=0, fps=24.0, steps=30, windows=WindowConfig()),
 )
 
 EMO_MINI = EmoConfig(
@@ -341,7 +361,7 @@ EMO_MINI = EmoConfig(
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
     vae=VAEConfig(kind="dc", latent_channels=8, scaling_factor=1.0),
     schedule=ScheduleConfig(
-        beta_schedule="squaredcos_cap_v2", shared_noise=0.29, slow_noise=0.7, snr_shift=12.0, residual_scale=2.0
+        beta_schedule="squaredcos_cap_v2", shared_noise=0.29, slow_noise=0.7, snr_shift=4.0, residual_scale=2.0
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),

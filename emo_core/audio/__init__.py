@@ -4,13 +4,17 @@
 transformers, PyAV and soxr are imported where they are first used.
 """
 
+from ..config import AudioEncoderConfig
 from .encoder import AudioEncoder, wav2vec2_state
 from .file import check_waveform, read_audio
 from .waveform import fit_length, mono_16k, normalise
+from .whisper import WhisperEncoder, whisper_state
 from .windows import audio_features, encode_windows, frame_count
 
 __all__ = [
     "AudioEncoder",
+    "WhisperEncoder",
+    "audio_encoder",
     "audio_features",
     "check_waveform",
     "encode_windows",
@@ -20,4 +24,10 @@ __all__ = [
     "normalise",
     "read_audio",
     "wav2vec2_state",
+    "whisper_state",
 ]
+
+
+def audio_encoder(config: AudioEncoderConfig) -> AudioEncoder | WhisperEncoder:
+    """The encoder that a configuration describes."""
+    return AudioEncoder(config) if config.kind == "wav2vec2" else WhisperEncoder(config)

@@ -16,6 +16,7 @@ from ..data import AudioFeatures, Waveform
 from .encoder import AudioEncoder
 from .file import check_waveform
 from .waveform import ENCODER_RATE, fit_length, fit_video, mono_16k, normalise
+from .whisper import WhisperEncoder, frame_windows
 
 # Up to here a file goes through the encoder at once, which is exact. Longer ones go in pieces of this length that see
 # a margin on both sides: attention is quadratic, and an hour at once would need minutes and gigabytes.
@@ -39,13 +40,25 @@ def encode_windows(features: Tensor, window: int) -> Tensor:
     return torch.cat([first, features, last]).unfold(0, 2 * window + 1, 1).permute(0, 3, 1, 2)
 
 
+def encode_pairs(features: Tensor, window: int) -> Tensor:
+    """Windows (f, 2 * (2 * window + 1), l, d) around each frame of features (2 f, l, d), zeros beyond the edges
+    (V-Express). A view, as above."""
+    edge = features.new_zeros(2 * window, *features.shape[1:])
+    return torch.cat([edge, features, edge]).unfold(0, 2 * (2 * window + 1), 2).permute(0, 3, 1, 2)
+
+
 @torch.no_grad()
-def encode_frames(encoder: AudioEncoder, waveform: Waveform, fps: float, on_piece: OnPiece | None = None) -> Tensor:
-    """Encoder features (f, l, d), one per video frame, on the encoder's device.
+def encode_frames(
+    encoder: AudioEncoder | WhisperEncoder, waveform: Waveform, fps: float, on_piece: OnPiece | None = None
+) -> Tensor:
+    """Encoder features (f, l, d), one per video frame, on the encoder's device; two for V-Express, Whisper's own 50 Hz.
 
     `on_piece` hears how many pieces of how many are done, before each of them; what it raises comes through.
     """
     frames = frame_count(waveform, fps)
+    if isinstance(encoder, WhisperEncoder):
+        return encoder.encode(fit_length(mono_16k(waveform), round(frames / fps * ENCODER_RATE)), on_piece)
+    frames, fps = frames * encoder.config.per_frame, fps * encoder.config.per_frame
     weight = next(encoder.parameters())
     samples = fit_length(mono_16k(waveform), round(frames / fps * ENCODER_RATE))
     samples = normalise(samples).to(weight.device, weight.dtype)
@@ -60,7 +73,7 @@ def encode_frames(encoder: AudioEncoder, waveform: Waveform, fps: float, on_piec
 
 
 def audio_features(
-    encoder: AudioEncoder, waveform: Waveform, fps: float, projection: AudioProjectionConfig
+    encoder: AudioEncoder | WhisperEncoder, waveform: Waveform, fps: float, projection: AudioProjectionConfig
 ) -> AudioFeatures:
     """What the network hears of a recording: windows (f, 2m + 1, l, d), m = `projection.window`.
 
@@ -76,7 +89,12 @@ def window_features(
     """`audio_features` from features (f, l, d) that are there already."""
     if projection.features == "last_layer":
         features = features[:, -1:]
-    windows = encode_windows(features, projection.window)
+    if projection.kind == "none":
+        windows = frame_windows(features, frame_count(waveform, fps), fps)
+    elif projection.kind == "resampler":
+        windows = encode_pairs(features, projection.window)
+    else:
+        windows = encode_windows(features, projection.window)
     return AudioFeatures(windows=windows, fps=fps, waveform=fit_video(waveform, len(windows), fps))
 
 

@@ -32,7 +32,8 @@ def clip_noise(seed: int, clip_index: int, shape: tuple[int, ...], config: Sched
             frames=shape[0],
             interval=config.slow_noise_frames,
         )
-    return mix_noise(own, shared, slow, config)
+    noise = mix_noise(own, shared, slow, config)
+    return noise if config.noise_limit is None else noise.clamp(-config.noise_limit, config.noise_limit)
 
 
 def slow_noise(draw: Callable[[int], Tensor], *, first_frame: float, frames: int, interval: int) -> Tensor:

@@ -21,14 +21,14 @@ class EmoModel(nn.Module):
 
     def __init__(self, config: EmoConfig) -> None:
         # Not at the top: the network alone needs neither transformers nor the VAE.
-        from ..audio.encoder import AudioEncoder
+        from ..audio import audio_encoder
         from .vae import VAE
 
         super().__init__()
         self.config = config
         self.backbone = Backbone(config.unet)
         self.reference_net = ReferenceNet(config.unet)
-        self.audio_encoder = AudioEncoder(config.audio_encoder)
+        self.audio_encoder = audio_encoder(config.audio_encoder)
         self.audio_projection = audio_projection(config)
         self.vae = VAE(config.vae)
         self.face_locator = FaceLocator(config.face_locator, config.unet.block_out_channels[0])
@@ -40,7 +40,7 @@ def audio_projection(config: EmoConfig) -> AudioProjection:
     encoder, projection = config.audio_encoder, config.audio_projection
     return AudioProjection(
         projection,
-        layers=encoder.layers if projection.features == "all_layers" else 1,
+        layers=encoder.states if projection.features == "all_layers" else 1,
         width=encoder.hidden_size,
         window_frames=window_frames(projection),
         audio_dim=config.unet.audio_dim,

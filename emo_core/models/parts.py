@@ -99,7 +99,7 @@ def check_vae(vae: VAEConfig, config: EmoConfig) -> None:
 def check_audio_features(layers: int, width: int, config: EmoConfig) -> None:
     """Raises EmoInputError unless features (f, layers, width) are what the audio projection of `config` reads."""
     own = config.audio_encoder
-    if (layers, width) != (own.layers, own.hidden_size):
+    if (layers, width) != (own.states, own.hidden_size):
         found = f"features of {layers} layers, {width} wide"
-        allowed = f"{own.layers} layers, {own.hidden_size} wide, those of {config.name}'s audio encoder"
+        allowed = f"{own.states} layers, {own.hidden_size} wide, those of {config.name}'s audio encoder"
         raise EmoInputError("audio", found, allowed, "Encode the sound with the audio encoder of the same model.")

@@ -55,6 +55,8 @@ class Backbone(UNet):
         width = config.block_out_channels[0]
         self.conv_norm_out = nn.GroupNorm(config.norm_groups, width, eps=1e-5)
         self.conv_out = nn.Conv2d(width, config.out_channels, 3, padding=1)
+        blocks = (module for module in self.modules() if isinstance(module, Block))
+        self._without_motion = {block.name for block in blocks if not hasattr(block, "motion_modules")}
         self.audio_time = AudioInTime(config.audio_dim, width * 4) if config.audio_in_time else None
 
     def forward(
@@ -108,8 +110,7 @@ class Backbone(UNet):
     def is_unread(self, key: str) -> bool:
         """Whether a key of a released file belongs to a motion module that is never run (5 of Hallo's 21)."""
         place, _, rest = key.partition(".motion_modules.")
-        block = dict(self.named_modules()).get(place)
-        return bool(rest) and isinstance(block, Block) and not hasattr(block, "motion_modules")
+        return bool(rest) and place in self._without_motion
 
     def _with_portrait(self, latents: Tensor, reference: ReferenceCache) -> Tensor:
         """The portrait's latent beside each frame's, for networks that were trained so."""

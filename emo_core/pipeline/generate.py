@@ -25,6 +25,7 @@ from .motion import check_state, next_state, with_motion_frames
 from .placement import device_of, dtype_of, reference_to_network
 from .plan import ClipPlan, clip_count, plan_clip
 from .recovery import Thrift, finite_or_repeated, with_less_memory
+from .windows import denoise_video
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
@@ -93,6 +94,9 @@ def generate(
 def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
     clip = run.model.config.clip
     thrift = Thrift(one_row_per_pass=False, decode_chunk=run.settings.decode_chunk)
+    if clip.windows is not None:
+        yield from _clips_of_windows(run, state, thrift)
+        return
     for index in range(state.next_index, clip_count(run.audio.frames, clip.frames)):
         plan = plan_clip(index, run.audio.frames, clip.frames)
         latents = _sample(run, plan, state, thrift)
@@ -106,6 +110,19 @@ def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
         yield Clip(index, frames, state)
 
 
+def _clips_of_windows(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Clip]:
+    """All frames are sampled together (see `windows`) and handed out as clips."""
+    latents = _retried(run, lambda model: denoise_video(run, model, thrift), thrift, what="the video")
+    if latents is None:
+        return
+    for index in range(state.next_index, clip_count(run.audio.frames, run.model.config.clip.frames)):
+        plan = plan_clip(index, run.audio.frames, run.model.config.clip.frames)
+        frames = _decode(run, plan, latents[plan.start : plan.start + plan.kept], thrift)
+        if frames is None:
+            return
+        yield Clip(index, frames, ClipState(index + 1))
+
+
 @torch.no_grad()
 def next_state_of(model: EmoModel, state: ClipState, latents: Tensor, frames: Tensor) -> ClipState:
     return next_state(model, state, latents=latents, frames=frames)
@@ -113,6 +130,13 @@ def next_state_of(model: EmoModel, state: ClipState, latents: Tensor, frames: Te
 
 def _sample(run: Run, plan: ClipPlan, state: ClipState, thrift: Thrift) -> Tensor | None:
     """Clean latents (f, c, h, w) float32 of one clip, on the backbone's device; None when stopped."""
+    return _retried(
+        run, lambda model: _denoise_clip(run, model, plan, state, thrift), thrift, what=f"clip {plan.index}"
+    )
+
+
+def _retried(run: Run, make: Callable[[EmoModel], Tensor | None], thrift: Thrift, *, what: str) -> Tensor | None:
+    """What `make` denoises, once more with less memory or in another precision where that is needed."""
 
     def split_rows() -> bool:
         could = run.guidance != 1.0 and not thrift.one_row_per_pass
@@ -120,9 +144,9 @@ def _sample(run: Run, plan: ClipPlan, state: ClipState, thrift: Thrift) -> Tenso
         return could
 
     def once(model: EmoModel) -> Tensor | None:
-        return with_less_memory(lambda: _denoise_clip(run, model, plan, state, thrift), split_rows, knobs=KNOBS)
+        return with_less_memory(lambda: make(model), split_rows, knobs=KNOBS)
 
-    return finite_or_repeated(run.model, once, what=f"clip {plan.index}")
+    return finite_or_repeated(run.model, once, what=what)
 
 
 @torch.no_grad()

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..config import PRESETS, EmoConfig
+from ..config import EmoConfig
 from ..errors import EmoInputError
-from .read import CONFIG_KEY, SAFETENSORS, first_five, read_tensors, refuse_nan
+from .read import CONFIG_KEY, SAFETENSORS, first_five, read_header, read_tensors, refuse_nan
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
@@ -46,10 +46,10 @@ def load_model(
     is for files that carry none. Raises EmoInputError for a missing, damaged or wrong file, naming what is wrong.
     """
     path = resolve(name)
-    tensors, stored = read_checkpoint(path)
+    tensors, stored = read_whole(path, family) if config is None else read_checkpoint(path)
     config = stored or config
     if config is None:
-        raise _unknown_checkpoint(path, tensors, family)
+        raise _unknown_checkpoint(path, tensors)
     if family is not None and family != config.family:
         raise EmoInputError("family", repr(family), f"{config.family!r}, which {path.name} says it is")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -135,6 +135,23 @@ def _check_names_and_shapes(model: nn.Module, tensors: dict[str, Tensor], where:
         raise EmoInputError("model", f"{where} with {said}", "exactly the tensors its configuration describes")
 
 
+def read_whole(path: Path, family: str | None) -> tuple[dict[str, Tensor], EmoConfig | None]:
+    """A model as EMO saved it, or a released one with all that belongs to it (see `released`)."""
+    from .released import gather, read_released
+
+    if not saved_here(path):
+        gathered = gather(path, family)
+        if gathered is not None:
+            return read_released(gathered)
+    return read_checkpoint(path)
+
+
+def saved_here(path: Path) -> bool:
+    """Whether a file, or a safetensors file of a folder, carries a configuration."""
+    files = sorted(path.glob(f"*{SAFETENSORS}")) if path.is_dir() else [path]
+    return any(CONFIG_KEY in read_header(file)[1] for file in files if file.suffix == SAFETENSORS)
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], EmoConfig | None]:
     """All tensors of a file, or of the files of a folder, and the configuration they carry, if any."""
     files = sorted(path.glob(f"*{SAFETENSORS}")) if path.is_dir() else [path]
@@ -161,13 +178,15 @@ def _stored_dtype(tensors: dict[str, Tensor]) -> torch.dtype:
     return next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
 
 
-def _unknown_checkpoint(path: Path, tensors: dict[str, Tensor], family: str | None) -> EmoInputError:
+def _unknown_checkpoint(path: Path, tensors: dict[str, Tensor]) -> EmoInputError:
     from .inspect import recognise
 
     kind = recognise(tensors)
     found = f"{path.name}, which carries no configuration and looks like {kind.description}"
-    remedy = f"Convert it first: python -m emo_core convert {path.name}"
-    return EmoInputError("model", found, f"a model saved by EMO (presets: {', '.join(PRESETS)})", remedy)
+    allowed = "a model saved by EMO, or the released files of Hallo, EchoMimic or V-Express"
+    return EmoInputError(
+        "model", found, allowed, "Choose the file of the network, or the folder that holds all of them."
+    )
 
 
 def save_model(model: EmoModel, path: str | Path, *, dtype: torch.dtype | None = torch.float16) -> list[Path]:
@@ -189,7 +208,7 @@ def save_model(model: EmoModel, path: str | Path, *, dtype: torch.dtype | None =
 
 
 def _to_store(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    stored = value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous().clone()
+    stored = value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
     if not bool(torch.isfinite(stored).all()):
         raise EmoInputError("model", f"{name} with values that {dtype} cannot hold", "finite weights")
     return stored

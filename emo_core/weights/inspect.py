@@ -16,6 +16,8 @@ from ..config import EmoConfig
 from .file import resolve
 from .read import CONFIG_KEY, SAFETENSORS, read_header
 
+WHISPER_TINY_WIDTH = 384
+SD_TEXT_WIDTHS = (768, 1024, 2048)  # of Stable Diffusion 1.5, 2 and XL
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0."
 
 
@@ -40,6 +42,8 @@ class CheckpointReport:
     bytes: int
     parts: dict[str, int]
     dtypes: dict[str, int]
+    missing: tuple[str, ...] = ()  # of a released model: what it takes besides, each with its source
+    unread: int = 0  # tensors that are never executed
 
     def __str__(self) -> str:
         lines = [
@@ -48,7 +52,9 @@ class CheckpointReport:
             f"  tensors     {self.tensors}, {self.parameters:,} parameters, {self.bytes / 1e6:.1f} MB on disk",
             f"  types       {', '.join(f'{name} {count:,}' for name, count in self.dtypes.items())}",
         ]
-        return "\n".join([*lines, *(f"  {name:<18} {count:>14,}" for name, count in self.parts.items())])
+        lines += [f"  {name:<18} {count:>14,}" for name, count in self.parts.items()]
+        lines += [f"  {self.unread} tensors are never executed"] * (self.unread > 0)
+        return "\n".join([*lines, *(f"  missing     {part}" for part in self.missing)])
 
 
 # In order: the first whose marks are all there. A mark ending in "." is a prefix of some name, others are whole names.
@@ -56,6 +62,8 @@ _KINDS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("backbone.", "reference_net.", "vae."), Kind("emo", "model", "a whole EMO model")),
     (("backbone.", "reference_net."), Kind("emo", "network", "an EMO network without VAE")),
     (("denoising_unet.", "reference_unet.", "imageproj."), Kind("hallo", "model", "Hallo's net.pth")),
+    (("conditioner.embedders.1.", "model.diffusion_model."), Kind(None, "unknown", "a Stable Diffusion XL checkpoint")),
+    (("add_embedding.linear_1.weight", "down_blocks."), Kind(None, "unknown", "Stable Diffusion XL's U-Net")),
     ((f"{ATTENTION}attn1_5.to_q.weight",), Kind("v_express", "backbone", "V-Express's denoising_unet")),
     (
         ("down_blocks.", "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"),
@@ -64,7 +72,14 @@ _KINDS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("conv_in.weight", "conv_out.weight", "blocks.0.weight"), Kind(None, "face_locator", "a face locator")),
     (("latents", "proj_in.weight", "proj_out.weight"), Kind("v_express", "audio_projection", "V-Express's resampler")),
     (("model.diffusion_model.",), Kind(None, "backbone", "a whole Stable Diffusion checkpoint")),
+    (("encoder.conv_in.weight", "decoder.mid.block_1.conv1.weight"), Kind(None, "vae", "an image VAE (original form)")),
     (("encoder.conv_in.weight", "decoder.conv_in.weight"), Kind(None, "vae", "an image VAE (AutoencoderKL)")),
+    (("encoder.conv1.weight", "encoder.blocks."), Kind("echomimic", "audio_encoder", "Whisper (OpenAI's form)")),
+    (("model.encoder.conv1.weight",), Kind("echomimic", "audio_encoder", "Whisper (transformers' form)")),
+    (
+        ("encoder.conv1.weight", "encoder.embed_positions.weight"),
+        Kind("echomimic", "audio_encoder", "Whisper's encoder"),
+    ),
     (("wav2vec2.",), Kind(None, "audio_encoder", "wav2vec2 with a head")),
     (("feature_extractor.", "feature_projection."), Kind(None, "audio_encoder", "a wav2vec2 encoder")),
 )
@@ -72,8 +87,10 @@ _KINDS: tuple[tuple[tuple[str, ...], Kind], ...] = (
 
 def inspect(path: str | Path) -> CheckpointReport:
     """Look at a checkpoint without building it. Raises EmoInputError for what is no checkpoint at all."""
+    from .released import gather, sources, weight_files
+
     found = resolve(path)
-    files = sorted(found.glob(f"*{SAFETENSORS}")) if found.is_dir() else [found]
+    files = (sorted(found.glob(f"*{SAFETENSORS}")) or weight_files(found)) if found.is_dir() else [found]
     tensors: dict[str, Tensor] = {}
     config: EmoConfig | None = None
     for file in files:
@@ -89,9 +106,31 @@ def inspect(path: str | Path) -> CheckpointReport:
     kind = recognise(tensors)
     if config is not None:
         kind = Kind(config.family, kind.part, kind.description)
-    size = sum(file.stat().st_size for file in files)
-    total = sum(parts.values())
-    return CheckpointReport(found, kind, config, len(tensors), total, size, dict(parts), dict(dtypes))
+    gathered = gather(found) if config is None else None
+    if gathered is not None:
+        kind = Kind(gathered.family, kind.part, kind.description)
+    return CheckpointReport(
+        path=found,
+        kind=kind,
+        config=config,
+        tensors=len(tensors),
+        parameters=sum(parts.values()),
+        bytes=sum(file.stat().st_size for file in files),
+        parts=dict(parts),
+        dtypes=dict(dtypes),
+        missing=() if gathered is None else sources(gathered),
+        unread=0 if gathered is None else _unread(tensors, gathered.family),
+    )
+
+
+def _unread(tensors: Mapping[str, Tensor], family: str) -> int:
+    """How many tensors of Hallo's file no forward pass reaches. The other families' files hold none."""
+    from .released import PRESET, drop_unread, named, released_config
+
+    if family != "hallo" or not any(name.startswith("denoising_unet.") for name in tensors):
+        return 0
+    ours = named("model", tensors)
+    return len(drop_unread(ours, released_config(ours, PRESET[family])))
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> Kind:
@@ -113,8 +152,10 @@ def _unet_kind(tensors: Mapping[str, Tensor]) -> Kind:
     context = tensors.get(f"{ATTENTION}attn2.to_k.weight")
     if context is None:
         return Kind("echomimic", "reference_net", "EchoMimic's reference_unet")
-    if context.shape[-1] == 384:  # whisper-tiny's width
+    if context.shape[-1] == WHISPER_TINY_WIDTH:
         return Kind("echomimic", "backbone", "EchoMimic's denoising_unet")
-    if "conv_norm_out.weight" not in tensors:
+    if "conv_norm_out.weight" not in tensors or "conv_out.weight" not in tensors:
         return Kind("v_express", "reference_net", "a ReferenceNet from SD1.5 (V-Express's form)")
+    if context.shape[-1] not in SD_TEXT_WIDTHS:  # smaller ones, as in tests
+        return Kind("echomimic", "backbone", "EchoMimic's denoising_unet")
     return Kind(None, "backbone", "Stable Diffusion 1.5's U-Net")

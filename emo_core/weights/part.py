@@ -20,6 +20,8 @@ from ..errors import EmoInputError
 from .file import assign, read_checkpoint, resolve, without_memory
 from .inspect import recognise
 from .read import read_tensors, refuse_nan
+from .shapes import vae_of
+from .spellings import unet_state, vae_state
 
 if TYPE_CHECKING:
     from ..models.parts import ModelPart
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"  # of a transformers folder
 # What inspect calls the U-Nets that ReferenceNet can start from.
 _SD15_UNETS = ("Stable Diffusion 1.5's U-Net", "a ReferenceNet from SD1.5 (V-Express's form)")
+WHOLE_SD = "a whole Stable Diffusion checkpoint"
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -45,13 +48,12 @@ def load_part(
     from ..models.parts import PART_MODULES, ModelPart
 
     path = resolve(name)
-    if path.is_dir() and (path / CONFIG_FILE).is_file():
-        tensors, config = _read_hub_folder(path)
-    else:
-        tensors, config = read_checkpoint(path)
+    is_hub = path.is_dir() and (path / CONFIG_FILE).is_file()
+    tensors, stored = _read_hub_folder(path) if is_hub else read_checkpoint(path)
     refuse_nan(tensors, path)
-    if config is None or not any(key.split(".")[0] in PART_MODULES for key in tensors):
-        tensors, config = _released(path, tensors, part, config or EMO_SD15)
+    config = stored or EMO_SD15
+    if stored is None or not any(key.split(".")[0] in PART_MODULES for key in tensors):
+        tensors, config = _released(path, tensors, part, config)
     if family is not None and family != config.family:
         raise EmoInputError("family", repr(family), f"{config.family!r}, which {path.name} says it is")
     modules = PART_MODULES[part]
@@ -66,7 +68,7 @@ def load_part(
 
 def _build(module: str, config: EmoConfig) -> nn.Module | None:
     """One module of EmoModel, parameters on the meta device."""
-    from ..audio.encoder import AudioEncoder
+    from ..audio import audio_encoder
     from ..models.emo import audio_projection
     from ..models.face_locator import FaceLocator
     from ..models.reference_net import ReferenceNet
@@ -81,7 +83,7 @@ def _build(module: str, config: EmoConfig) -> nn.Module | None:
         "face_locator": lambda: FaceLocator(config.face_locator, config.unet.block_out_channels[0]),
         "speed_layers": None if speed is None else lambda: SpeedLayers(speed),
         "reference_net": lambda: ReferenceNet(config.unet),
-        "audio_encoder": lambda: AudioEncoder(config.audio_encoder),
+        "audio_encoder": lambda: audio_encoder(config.audio_encoder),
         "vae": lambda: VAE(config.vae),
     }
     make = makers[module]
@@ -93,12 +95,18 @@ def _released(
 ) -> tuple[dict[str, Tensor], EmoConfig]:
     """A released file's tensors under our names. Raises EmoInputError if it is not this part of anything."""
     kind = recognise(tensors)
+    if kind.description == WHOLE_SD and part in ("reference_net", "vae"):
+        inner = unet_state(tensors) if part == "reference_net" else vae_state(tensors)
+        return _released(path, inner, part, config)
     if part == "audio_encoder" and kind.part == "audio_encoder":
         from ..audio.encoder import wav2vec2_state
 
         return {f"audio_encoder.{key}": value for key, value in wav2vec2_state(tensors).items()}, config
     if part == "vae" and kind.part == "vae":
-        return {f"vae.autoencoder.{key}": value for key, value in tensors.items()}, config
+        named = vae_state(tensors)
+        vae = vae_of({key: value.shape for key, value in named.items()}, config.vae)
+        config = dataclasses.replace(config, vae=vae)
+        return {f"vae.autoencoder.{key}": value for key, value in named.items()}, config
     if part == "reference_net" and kind.description in _SD15_UNETS:
         net: Any = _build("reference_net", config)
         read = {key: value for key, value in tensors.items() if not net.is_unread(key)}

@@ -5,6 +5,7 @@ safetensors is read as it is; `.pth`, `.pt`, `.bin` and `.ckpt` only as far as t
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ AGAIN = "Download it again."
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, on the CPU, and the file's text metadata. Raises EmoInputError for anything but weights."""
     _refuse_impostors(path)
-    tensors, metadata = _read_safetensors(path) if path.suffix == SAFETENSORS else (_read_pickled(path), {})
+    tensors, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_pickled(path), {})
     if not tensors:
         raise EmoInputError("model", f"{path.name}, which holds no tensors", "a checkpoint", AGAIN)
     return tensors, metadata
@@ -30,7 +31,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def read_header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """As read_tensors, but the tensors of a safetensors file have only shape and dtype (on the meta device)."""
-    if path.suffix != SAFETENSORS:
+    if not path.is_file() or not _is_safetensors(path):
         return read_tensors(path)
     _refuse_impostors(path)
     return _read_safetensors(path, header_only=True)
@@ -68,6 +69,14 @@ def _refuse_impostors(path: Path) -> None:
         raise EmoInputError("model", f"{path.name}, which is a Git LFS pointer", "the checkpoint it points to", remedy)
 
 
+def _is_safetensors(path: Path) -> bool:
+    """By its name, or by its beginning: eight bytes of length, then JSON, whatever it was renamed to."""
+    if path.suffix == SAFETENSORS:
+        return True
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def _read_safetensors(path: Path, *, header_only: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
@@ -94,7 +103,8 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     from pickle import UnpicklingError  # the exception only: torch.load reads with weights_only
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped: a tensor is read when it is used, and a file of half precision costs its size in memory, once.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except UnpicklingError as error:
         remedy = "Ask for a .safetensors file, or convert it where you trust it."
         found = f"{path.name}, a pickle that would run code when loaded, or is damaged"

@@ -87,20 +87,24 @@ def mlp_projection_of(shapes: Shapes, base: AudioProjectionConfig) -> AudioProje
 
 
 def resampler_of(shapes: Shapes, base: AudioProjectionConfig) -> AudioProjectionConfig:
-    """`shapes` of V-Express's audio_projection; heads are as wide as `base` says (64)."""
+    """`shapes` of V-Express's audio_projection; heads are as wide as `base` says (64), or as many (12)."""
     queries, width = shapes["latents"][1:]
+    inner = shapes["layers.0.0.to_q.weight"][0]
+    dim_head = base.dim_head if inner % base.dim_head == 0 else inner // base.resampler_heads
     return dataclasses.replace(
         base,
         tokens=queries,
         depth=count(shapes, r"layers\.\d+\."),
         resampler_dim=width,
-        resampler_heads=shapes["layers.0.0.to_q.weight"][0] // base.dim_head,
+        dim_head=dim_head,
+        resampler_heads=inner // dim_head,
         ff_mult=shapes["layers.0.1.1.weight"][0] // width,
     )
 
 
 def wav2vec2_of(shapes: Shapes, base: AudioEncoderConfig) -> AudioEncoderConfig:
-    """`shapes` under AudioEncoder's names (see `audio.encoder.wav2vec2_state`). Strides and heads are `base`'s."""
+    """`shapes` under AudioEncoder's names (see `audio.encoder.wav2vec2_state`). Strides are `base`'s; heads are 64
+    wide, as in all that were released, where that can be."""
     layers = count(shapes, r"feature_extractor\.conv_layers\.\d+\.")
     convolutions = [shapes[f"feature_extractor.conv_layers.{i}.conv.weight"] for i in range(layers)]
     hidden = shapes["encoder.layer_norm.weight"][0]
@@ -112,6 +116,7 @@ def wav2vec2_of(shapes: Shapes, base: AudioEncoderConfig) -> AudioEncoderConfig:
         conv_norm="layer" if "feature_extractor.conv_layers.1.layer_norm.weight" in shapes else "group",
         conv_bias="feature_extractor.conv_layers.0.conv.bias" in shapes,
         hidden_size=hidden,
+        heads=hidden // 64 if hidden % 64 == 0 else next(n for n in (4, 2, 1) if hidden % n == 0),
         layers=count(shapes, r"encoder\.layers\.\d+\."),
         intermediate_size=shapes["encoder.layers.0.feed_forward.intermediate_dense.weight"][0],
         pos_conv_kernel=position[2],

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from emo_core.audio.encoder import AudioEncoder, wav2vec2_state
-from emo_core.config import EMO_SD15, PRESETS, V_EXPRESS
+from emo_core.config import ECHOMIMIC, EMO_SD15, HALLO, PRESETS, V_EXPRESS
 from emo_core.models.emo import EmoModel, audio_projection
 from emo_core.models.face_locator import FaceLocator
 from emo_core.models.reference_net import ReferenceNet
 from emo_core.models.unet import Backbone
+from emo_core.weights.released import drop_unread, named, released_config
+from emo_core.weights.shapes import vae_of, wav2vec2_of
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "fixtures" / "manifests"
 
@@ -65,6 +67,68 @@ def test_all_of_v_express_loads():
     guider.load_state_dict(tensors(files["v_kps_guider.bin"]), strict=True, assign=True)
     projection = on_meta(audio_projection, V_EXPRESS)
     projection.load_state_dict(tensors(files["audio_projection.bin"]), strict=True, assign=True)
+
+
+def land(tensors, config):
+    """Released tensors (under our names) in the model of `config`, strictly; those never executed, by name."""
+    unread = drop_unread(tensors, config)
+    model = on_meta(EmoModel, config)
+    own = model.state_dict()
+    buffers = {name for name, _ in model.named_buffers()}
+    parts = {name.split(".")[0] for name in tensors}
+    missing = [k for k in own if k not in tensors and k not in buffers and k.split(".")[0] in parts]
+    assert missing == [] and [k for k in tensors if k not in own] == []
+    assert [k for k in tensors if tensors[k].shape != own[k].shape] == []
+    return unread
+
+
+def test_every_tensor_of_hallo_lands_or_is_named():
+    shapes = manifest("hallo")
+    assert len(shapes) == 2656
+    ours = named("model", tensors(shapes))
+    config = released_config(ours, HALLO)
+    assert config == HALLO
+    unread = land(ours, config)
+    motion = [name for name in unread if ".motion_modules." in name]
+    assert len(motion) == 140  # five modules of 28
+    rest = {name.removeprefix("reference_net.") for name in unread if name not in motion}
+    last = "up_blocks.3.attentions.2."
+    assert all(name.startswith(last) for name in rest) and len(rest) == 20
+
+
+def test_every_tensor_of_echomimic_lands():
+    files = manifest("echomimic")
+    ours = {}
+    for part, file in (
+        ("motion", "motion_module"),
+        ("backbone", "denoising_unet"),
+        ("reference_net", "reference_unet"),
+    ):
+        ours |= named(part, tensors(files[f"{file}.pth"]))
+    ours |= named("face_locator", tensors(files["face_locator.pth"]))
+    config = released_config(ours, ECHOMIMIC)
+    assert config == ECHOMIMIC
+    unread = land(ours, config)
+    assert all(name.startswith("reference_net.up_blocks.3.attentions.2.") for name in unread)
+
+
+def test_every_tensor_of_v_express_lands():
+    files = manifest("v_express")
+    parts = {"motion": "motion_module", "backbone": "denoising_unet", "reference_net": "reference_net"}
+    parts |= {"face_locator": "v_kps_guider", "audio_projection": "audio_projection"}
+    ours = {}
+    for part, file in parts.items():
+        ours |= named(part, tensors(files[f"{file}.bin"]))
+    config = released_config(ours, V_EXPRESS)
+    assert config == V_EXPRESS
+    assert land(ours, config)
+
+
+def test_the_vae_and_wav2vec2_imply_their_configurations():
+    shapes = {k: tuple(v) for k, v in manifest("sd_vae").items()}
+    assert len(shapes) == 248 and vae_of(shapes, EMO_SD15.vae) == EMO_SD15.vae
+    state = wav2vec2_state(tensors(manifest("wav2vec2_base")))
+    assert wav2vec2_of({k: v.shape for k, v in state.items()}, EMO_SD15.audio_encoder) == EMO_SD15.audio_encoder
 
 
 def test_all_of_wav2vec2_base_loads():

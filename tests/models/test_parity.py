@@ -1,4 +1,4 @@
-"""The network against golden numbers that V-Express's own code produced, with guidance and without."""
+"""Our networks against golden numbers that the released systems' own code produced, with guidance and without."""
 
 import importlib.util
 import json
@@ -24,6 +24,23 @@ def test_every_tensor_is_within_the_limit():
     assert {"outputs_cfg: guided_3.5", "outputs_cfg: model_output", "outputs_nocfg: model_output"} <= names
     assert len(errors) == 54
     assert errors[-1][0] < parity.LIMIT, errors[-3:]
+
+
+@pytest.mark.parametrize(("folder", "tensors"), [("hallo_step", 38), ("echomimic_step", 20)])
+def test_hallo_and_echomimic(folder, tensors):
+    errors = parity.compare(FOLDER.parent / folder)
+    names = {name for _, name in errors}
+    assert {"outputs_cfg: model_output", "outputs_nocfg: model_output"} <= names
+    assert len(errors) == tensors
+    assert errors[-1][0] < parity.LIMIT, errors[-3:]
+
+
+def test_two_clips_of_hallo_through_the_pipeline():
+    """Portrait, guidance, steps, motion frames, VAE. Why the second clip also starts from golden frames: see
+    golden/two_clips.py."""
+    errors = {name: error for error, name in parity.compare(FOLDER.parent / "hallo_two_clips")}
+    assert len(errors) == 6
+    assert all(error < parity.limit_of(name) for name, error in errors.items()), errors
 
 
 def test_other_weights_are_seen_as_other():

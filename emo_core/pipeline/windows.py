@@ -1,0 +1,111 @@
+"""Long videos without motion frames: all frames denoised together, in windows that overlap (EchoMimic, V-Express).
+
+In: a run. Out: the latents of the whole video. Where windows overlap, their predictions are averaged before the step.
+EchoMimic's windows close to a ring, the last reaching over to the first frame, and are moved on at every step, so that
+no frame is always at an edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..config import WindowConfig
+from ..data import Conditions, Progress
+from ..diffusion.denoise import denoise
+from ..diffusion.guidance import GuidedRows, guided_rows, predict_guided
+from ..diffusion.noise import clip_noise, named_generator
+from .conditions import encode_region
+from .placement import device_of, dtype_of, reference_to_network, to_network
+
+if TYPE_CHECKING:
+    from ..models.emo import EmoModel
+    from .generate import Run
+    from .recovery import Thrift
+
+TOKEN_CHUNK = 64  # frames whose audio tokens are made at a time
+
+
+def context_windows(step: int, total: int, size: int, *, config: WindowConfig) -> Iterator[list[int]]:
+    """The windows of one step (0, 1, ...): `size` frame numbers each, all `total` frames in at least one.
+
+    Open windows end with the video; closed ones run on at its beginning.
+    """
+    if total <= size:
+        yield list(range(total))
+        return
+    stride = size - config.overlap
+    for start in range(0, total if config.closed else total - config.overlap, stride):
+        first = start if config.closed else min(start, total - size)
+        yield [(frame + config.shift_per_step * step) % total for frame in range(first, first + size)]
+
+
+@torch.no_grad()
+def denoise_video(run: Run, model: EmoModel, thrift: Thrift) -> Tensor | None:
+    """Clean latents (f, c, h, w) float32 of all frames, on the backbone's device; None when stopped."""
+    backbone, config = model.backbone, model.config
+    assert config.clip.windows is not None
+    total, windows = run.audio.frames, config.clip.windows
+    rows = _RowsOfWindows(run, model, thrift)
+    reference = run.reference
+    assert reference.latents is not None
+    noise = clip_noise(run.settings.seed, 0, (total, *reference.latents.shape[1:]), config.schedule)
+    done = 0
+
+    def predict(noisy: Tensor, timestep: Tensor) -> Tensor:
+        nonlocal done
+        summed, counted = torch.zeros_like(noisy), torch.zeros(total, device=noisy.device)
+        for window in context_windows(done, total, config.clip.frames, config=windows):
+            part = noisy[:, window].to(dtype_of(backbone))
+            summed[:, window] += predict_guided(backbone, part, timestep, rows.of(window)).float()
+            counted[window] += 1
+        done += 1
+        return summed / counted.view(1, -1, 1, 1, 1)
+
+    def report(step: int, clean: Tensor) -> None:
+        if run.on_progress is not None:
+            run.on_progress(Progress(0, 1, step, run.steps, clean[0, : config.clip.frames]))
+
+    latents = denoise(
+        predict,
+        noise[None].to(device_of(backbone)),
+        config.schedule,
+        scheduler=run.settings.scheduler,
+        steps=run.steps,
+        generator=named_generator(run.settings.seed, "steps of the video"),
+        on_step=report,
+        should_stop=run.should_stop,
+    )
+    return None if latents is None else latents[0]
+
+
+class _RowsOfWindows:
+    """What the network sees of each window: the reference and the face region are one, the sound is the window's."""
+
+    def __init__(self, run: Run, model: EmoModel, thrift: Thrift) -> None:
+        self.run, self.model, self.thrift = run, model, thrift
+        self.reference = reference_to_network(run.reference, model.backbone)
+        feature = encode_region(model, run.region, run.controls.face_strength)
+        self.face_feature = to_network(feature, model.backbone)
+        parts = (self._tokens(part) for part in run.audio.windows.split(TOKEN_CHUNK))
+        self.tokens = torch.cat([to_network(part, model.backbone) for part in parts])
+
+    def _tokens(self, windows: Tensor) -> Tensor:
+        """(f, w, l, d) -> (f, k, d)."""
+        projection = self.model.audio_projection
+        network = projection if any(True for _ in projection.parameters()) else self.model.backbone
+        tokens: Tensor = projection(to_network(windows, network)[None])[0]
+        return tokens
+
+    def of(self, window: list[int]) -> GuidedRows:
+        conditions = Conditions(audio_tokens=self.tokens[window][None], face_feature=self.face_feature)
+        return guided_rows(
+            self.reference,
+            conditions,
+            self.model.config.guidance,
+            scale=self.run.guidance,
+            one_row_per_pass=self.thrift.one_row_per_pass,
+        )
