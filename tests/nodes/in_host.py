@@ -6,112 +6,15 @@ check. No pytest here: the host's environment has none.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import importlib
-import importlib.util
 import json
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PACK = "emo_pack"  # the name is the folder's in a real host: nothing may depend on it
-FPS = 25
-
-
-def start(comfyui: Path, work: Path) -> None:
-    """Import ComfyUI for the CPU with `work` as its base folder, and the pack as custom_nodes are imported."""
-    import torch
-
-    kept = torch.library.Library("torchvision", "DEF")
-    try:
-        import torchvision  # noqa: F401
-    except (RuntimeError, OSError):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for name in ("nms", "qnms"):
-            kept.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    start.kept = kept  # type: ignore[attr-defined]
-    sys.path[0] = str(comfyui)
-    sys.argv = ["main.py", "--cpu", "--base-directory", str(work)]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    import folder_paths
-
-    folder_paths.set_output_directory(str(work / "output"))
-    folder_paths.models_dir = str(work / "models")
-    spec = importlib.util.spec_from_file_location(
-        PACK, REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[PACK] = module
-    spec.loader.exec_module(module)
-
-
-def part(name: str) -> Any:
-    """A module of the pack."""
-    return importlib.import_module(f"{PACK}.{name}")
-
-
-def nodes() -> dict[str, Any]:
-    """Node id -> class."""
-    extension = asyncio.run(sys.modules[PACK].comfy_entrypoint())
-    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
-
-
-def run(node: str, *values: Any, hidden: Any = None, **named: Any) -> tuple[Any, ...]:
-    """The outputs of a node, executed as the host does it: on a clone of the class."""
-    clone = nodes()[node].PREPARE_CLASS_CLONE(hidden or {})
-    outputs: tuple[Any, ...] = clone.EXECUTE_NORMALIZED(*values, **named).args
-    return outputs
-
-
-_LOADED: dict[str, Any] = {}
-
-
-def inputs(seconds: float = 1.0) -> dict[str, Any]:
-    """Everything the sampler wants, from the bundled pair; encoded once."""
-    if not _LOADED:
-        backbone, net, encoder, vae = run("EMO_LoadModel", "emo-mini", "auto", "auto")
-        image, audio = run("EMO_ExampleInputs", "speech")
-        _, portrait, _ = run("EMO_PreparePortrait", image, 128, 0.58)
-        (reference,) = run("EMO_EncodeReference", net, vae, portrait)
-        _LOADED.update(backbone=backbone, net=net, encoder=encoder, vae=vae, image=image, audio=audio)
-        _LOADED.update(portrait=portrait, reference=reference)
-    encoded, _ = run("EMO_EncodeAudio", _LOADED["audio"], 0.0, 0.0, seconds, audio_encoder=_LOADED["encoder"])
-    sockets = {name: _LOADED[name] for name in ("backbone", "reference", "vae")}
-    return {**sockets, "emo_audio": encoded, "steps": 1, "guidance": 1.0, "scheduler": "ddim", "seed": 1}
-
-
-@contextmanager
-def refuses(text: str, kind: str = "EmoInputError") -> Iterator[None]:
-    """The block must raise an error of this class whose message holds `text`."""
-    try:
-        yield
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        assert type(error).__name__ == kind and text in str(error), f"expected {kind} with {text!r}, got {said}"
-    else:
-        raise AssertionError(f"nothing was raised; expected {kind} with {text!r}")
-
-
-@contextmanager
-def on_tick(hook: Any) -> Iterator[None]:
-    """`hook(value, total, preview)` hears of progress, as the server does."""
-    import comfy.utils
-
-    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, node_id=None: hook(value, total, preview))
-    try:
-        yield
-    finally:
-        comfy.utils.set_progress_bar_global_hook(None)
+from host_process import FPS, LOADED, inputs, nodes, on_tick, part, refuses, run, start
 
 
 def check_every_node_has_the_category_and_a_tooltip_on_everything() -> None:
@@ -198,8 +101,8 @@ def check_the_frames_are_those_of_the_library() -> None:
     images, _, _ = run("EMO_Sampler", **sampler)
     core, data = part("emo_core"), part("emo_core.data")
     model = core.load_model("emo-mini", device="cpu")
-    reference = core.encode_reference(model, _LOADED["portrait"])
-    samples = _LOADED["audio"]["waveform"][0][:, : round(0.5 * 16000)]
+    reference = core.encode_reference(model, LOADED["portrait"])
+    samples = LOADED["audio"]["waveform"][0][:, : round(0.5 * 16000)]
     sound = core.encode_audio(model, data.Waveform(samples, 16000), FPS)
     settings = data.GenerateSettings(steps=1, guidance=1.0, seed=1)
     frames = torch.cat([clip.frames for clip in core.generate(model, reference, sound, None, settings)])
@@ -248,7 +151,7 @@ def check_controls_reach_the_frames() -> None:
 
     sampler = inputs(0.5)
     plain, _, _ = run("EMO_Sampler", **sampler)
-    mask, preview = run("EMO_FaceMask", _LOADED["portrait"], 0.6, 0.0, 0.05)
+    mask, preview = run("EMO_FaceMask", LOADED["portrait"], 0.6, 0.0, 0.05)
     assert mask.shape == (1, 128, 128) and preview.shape == (1, 128, 128, 3)
     (region,) = run("EMO_FaceRegionController", mask, 1.5)
     (both,) = run("EMO_SpeedController", 0.4, "0, 1, 2", control=region)
@@ -258,7 +161,7 @@ def check_controls_reach_the_frames() -> None:
         assert float((steered - plain).abs().max()) > 1e-4
     whole = torch.zeros(512, 512)
     whole[100:400, 100:400] = 1
-    (cut,) = run("EMO_FaceRegionController", whole, 1.0, portrait=_LOADED["portrait"])
+    (cut,) = run("EMO_FaceRegionController", whole, 1.0, portrait=LOADED["portrait"])
     assert cut.face_region.shape == (128, 128) and 0.05 < float(cut.face_region.mean()) < 0.95
     with refuses("empty mask"):
         run("EMO_FaceRegionController", torch.zeros(1, 64, 64), 1.0)  # LoadImage's, of a picture without alpha
@@ -278,10 +181,10 @@ def check_the_stop_button_is_heard_at_once() -> None:
         run("EMO_Sampler", **sampler)
     assert ticks == [1, 2]
     for node, values in (
-        ("EMO_EncodeAudio", {**_AUDIO_WIDGETS, "audio": _LOADED["audio"], "audio_encoder": _LOADED["encoder"]}),
-        ("EMO_EncodeReference", {"reference_net": _LOADED["net"], **_of("vae", "portrait")}),
-        ("EMO_PasteBack", {"original": _LOADED["image"], "frames": _LOADED["image"], **_of("portrait")}),
-        ("EMO_PreparePortrait", {"image": _LOADED["image"], "size": 128, "margin": 0.5}),
+        ("EMO_EncodeAudio", {**_AUDIO_WIDGETS, "audio": LOADED["audio"], "audio_encoder": LOADED["encoder"]}),
+        ("EMO_EncodeReference", {"reference_net": LOADED["net"], **_of("vae", "portrait")}),
+        ("EMO_PasteBack", {"original": LOADED["image"], "frames": LOADED["image"], **_of("portrait")}),
+        ("EMO_PreparePortrait", {"image": LOADED["image"], "size": 128, "margin": 0.5}),
     ):
         model_management.interrupt_current_processing(True)
         with refuses("", "InterruptProcessingException"):
@@ -294,7 +197,7 @@ _AUDIO_WIDGETS = {"fps": 0.0, "trim_start": 0.0, "trim_duration": 0.5}
 
 
 def _of(*names: str) -> dict[str, Any]:
-    return {name: _LOADED[name] for name in names}
+    return {name: LOADED[name] for name in names}
 
 
 def check_a_long_video_is_refused_before_it_is_sampled() -> None:
@@ -318,8 +221,8 @@ def check_parts_of_different_models_are_refused() -> None:
     with refuses("vae: found"):
         run("EMO_Sampler", **{**sampler, "vae": managed["vae"]})
     with refuses("vae: found"):
-        run("EMO_EncodeReference", _LOADED["net"], managed["vae"], _LOADED["portrait"])
-    audio, _ = run("EMO_EncodeAudio", _LOADED["audio"], 0.0, 0.0, 0.5, audio_encoder=managed["audio_encoder"])
+        run("EMO_EncodeReference", LOADED["net"], managed["vae"], LOADED["portrait"])
+    audio, _ = run("EMO_EncodeAudio", LOADED["audio"], 0.0, 0.0, 0.5, audio_encoder=managed["audio_encoder"])
     with refuses("Encode the sound with the audio encoder of the same model"):
         run("EMO_Sampler", **{**sampler, "emo_audio": audio})
 
@@ -335,9 +238,9 @@ def check_cores_vae_gives_the_frames_of_our_own() -> None:
     model = part("emo_core.models.emo").EmoModel(dataclasses.replace(config.TINY, vae=config.VAEConfig())).eval()
     managed = {name: host.manage(p, name) for name, p in part("emo_core.models.parts").split_model(model).items()}
     core_vae = comfy.sd.VAE(sd={name: value.clone() for name, value in model.vae.autoencoder.state_dict().items()})
-    _, portrait, _ = run("EMO_PreparePortrait", _LOADED["image"], 64, 0.58)
+    _, portrait, _ = run("EMO_PreparePortrait", LOADED["image"], 64, 0.58)
     encoder = managed["audio_encoder"]
-    audio, _ = run("EMO_EncodeAudio", _LOADED["audio"], 25.0, 0.0, 0.08, audio_encoder=encoder)
+    audio, _ = run("EMO_EncodeAudio", LOADED["audio"], 25.0, 0.0, 0.08, audio_encoder=encoder)
     frames = []
     for vae in (managed["vae"], core_vae):
         (reference,) = run("EMO_EncodeReference", managed["reference_net"], vae, portrait)
@@ -352,7 +255,7 @@ def check_cores_vae_gives_the_frames_of_our_own() -> None:
 def check_cores_audio_encoder_output_is_taken() -> None:
     import torch
 
-    whole = _LOADED["audio"] if _LOADED else inputs() and _LOADED["audio"]
+    whole = LOADED["audio"] if LOADED else inputs() and LOADED["audio"]
     layers = [torch.full((1, 199, 768), float(layer)) for layer in range(13)]
     output = {"encoded_audio_all_layers": layers, "audio_samples": whole["waveform"].shape[-1]}
     audio, frames = run("EMO_EncodeAudio", whole, 25.0, 1.0, 2.0, audio_encoder_output=output)
@@ -368,7 +271,7 @@ def check_bad_sound_is_told_on_the_node() -> None:
     import torch
 
     inputs()
-    encode = {**_AUDIO_WIDGETS, "trim_duration": 0.0, "audio_encoder": _LOADED["encoder"]}
+    encode = {**_AUDIO_WIDGETS, "trim_duration": 0.0, "audio_encoder": LOADED["encoder"]}
 
     def of(waveform: Any, rate: int = 16000) -> dict[str, Any]:
         return {"waveform": waveform, "sample_rate": rate}
@@ -386,9 +289,9 @@ def check_bad_sound_is_told_on_the_node() -> None:
         with refuses(text):
             run("EMO_EncodeAudio", audio=audio, **encode)
     with refuses("trim_start"):
-        run("EMO_EncodeAudio", audio=_LOADED["audio"], **{**encode, "trim_start": 100.0})
+        run("EMO_EncodeAudio", audio=LOADED["audio"], **{**encode, "trim_start": 100.0})
     with refuses("audio_encoder: found nothing"):
-        run("EMO_EncodeAudio", audio=_LOADED["audio"], **_AUDIO_WIDGETS)
+        run("EMO_EncodeAudio", audio=LOADED["audio"], **_AUDIO_WIDGETS)
     silent, frames = run("EMO_EncodeAudio", audio=of(torch.zeros(1, 8, 48000, dtype=torch.float64), 48000), **encode)
     assert frames == 25 and silent.waveform.samples.dtype == torch.float32
 
@@ -397,7 +300,7 @@ def check_bad_pictures_are_told_on_the_node() -> None:
     import torch
 
     inputs()
-    image = _LOADED["image"]
+    image = LOADED["image"]
     for text, values in {
         "no face": {"image": torch.full((1, 200, 200, 3), 0.5)},
         "1x1": {"image": torch.zeros(1, 1, 1, 3)},
@@ -423,7 +326,7 @@ def check_paste_back_keeps_what_lies_outside() -> None:
     import torch
 
     inputs()
-    image, portrait = _LOADED["image"], _LOADED["portrait"]
+    image, portrait = LOADED["image"], LOADED["portrait"]
     frames = torch.rand(3, 128, 128, 3)
     images = run("EMO_PasteBack", image, frames, portrait)[0]
     assert images.shape == (3, *image.shape[1:]) and images.dtype == torch.float32

@@ -36,7 +36,7 @@ def results(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1200,
         env=environment,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
