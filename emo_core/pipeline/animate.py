@@ -80,6 +80,7 @@ def animate(
     image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
     model = load_model(options.model, options.family, device=options.device, dtype=options.dtype)
     prepared = prepare_portrait(image, model.config.clip.size, options.face_box, margin=options.margin)
+    prepared = _identified(prepared, model, options.model)
     controls = Controls(face_region=_region_in_crop(options.face_region, prepared), speed=options.speed)
     fps = options.fps or model.config.clip.fps
     reference, features = encode_reference(model, prepared), encode_audio(model, waveform, fps)
@@ -117,7 +118,7 @@ def _open_job(
 
     parameter = next(model.parameters())
     inputs = {
-        "portrait": (portrait.crop, portrait.face_box),
+        "portrait": (portrait.crop, portrait.face_box, *([] if portrait.identity is None else [portrait.identity])),
         "audio": waveform,
         "model": resolve(options.model),
         "device and type": (parameter.device.type, str(parameter.dtype)),
@@ -127,6 +128,17 @@ def _open_job(
         "settings": options.settings,
     }
     return open_job(output, inputs, resume=options.resume)
+
+
+def _identified(portrait: Portrait, model: EmoModel, name: str) -> Portrait:
+    """The portrait with an identity embedding, where the model reads one."""
+    from ..face.identity import with_identity
+    from ..weights.file import resolve
+
+    if model.config.unet.identity is None:
+        return portrait
+    path = resolve(name)
+    return with_identity(portrait, [path, path.parent, path.parent.parent])
 
 
 def _check_device(name: str | None) -> None:

@@ -95,17 +95,30 @@ def gather(path: Path, family: str | None = None) -> Gathered | None:
     if POSE in main.variant:
         remedy = "Use denoising_unet.pth, which is driven by sound alone."
         raise EmoInputError("model", f"{main.path.name}, which follows a video of landmarks", "sound alone", remedy)
-    near = own if path.is_dir() else [*own, *scan(weight_files(path.parent))]
-    far: Callable[[], Sequence[Found]] = lambda: scan(weight_files((path if path.is_dir() else path.parent).parent))  # noqa: E731
-    return _complete(main, near, far)
+    near = own if path.is_dir() else [*own, *_around(path.parent)]
+    above = (path if path.is_dir() else path.parent).parent
+    return _complete(main, near, lambda: _around(above))
+
+
+def _around(folder: Path) -> list[Found]:
+    """What lies in a folder that was not asked for; nothing where that is too much to look through."""
+    try:
+        return scan(weight_files(folder))
+    except EmoInputError as error:
+        log.info("%s is not looked through: %s", folder, error)
+        return []
 
 
 def _complete(main: Found, near: Sequence[Found], far: Callable[[], Sequence[Found]]) -> Gathered:
     """The file of every other part: the one whose path is most like the main file's."""
     family = str(main.kind.family)
     files, missing = {main.kind.part: main.path}, []
+    further: Sequence[Found] | None = None
     for part in NEEDS[family]:
-        fitting = [f for f in near if _fits(f, part, main)] or [f for f in far() if _fits(f, part, main)]
+        fitting = [f for f in near if _fits(f, part, main)]
+        if not fitting:
+            further = far() if further is None else further
+            fitting = [f for f in further if _fits(f, part, main)]
         if fitting:
             files[part] = min(fitting, key=lambda f: (_distance(f.path, main.path), str(f.path))).path
         elif part != "motion" or not any(".motion_modules." in name for name in read_header(main.path)[0]):
