@@ -96,6 +96,7 @@ class FaceLocatorConfig:
     in_channels: int = 1
     channels: tuple[int, ...] = (16, 32, 96, 256)  # each pair: conv c->c, conv c->c' stride 2, so 8x smaller
     white_is_none: bool = True  # a region of ones gives exactly no feature (paper); not for v_express's pictures
+    expand: float = 0.15  # how far the portrait's own region reaches beyond the face, of its size, on each side
 
 
 @dataclass(frozen=True)
@@ -302,7 +303,7 @@ HALLO = EmoConfig(
         motion=MotionModuleConfig(feature="attention_norm", sites="with_attention"),
         speed=None,
     ),
-    face_locator=FaceLocatorConfig(in_channels=3, channels=(16, 32, 64, 128), white_is_none=False),
+    face_locator=FaceLocatorConfig(in_channels=3, channels=(16, 32, 64, 128), white_is_none=False, expand=0.1),
     schedule=ScheduleConfig(beta_schedule="linear"),
     guidance=GuidanceConfig(scale=3.5, reference="absent", identity="none"),
     clip=ClipConfig(frames=16, motion_frames=2, fps=25.0, first_motion="portrait"),
@@ -319,7 +320,7 @@ ECHOMIMIC = EmoConfig(
         motion=MotionModuleConfig(feature="attention_norm"),
         speed=None,
     ),
-    face_locator=FaceLocatorConfig(white_is_none=False),
+    face_locator=FaceLocatorConfig(white_is_none=False, expand=0.1),
     audio_encoder=AudioEncoderConfig(kind="whisper", hidden_size=384, layers=4, heads=6, intermediate_size=1536),
     audio_projection=AudioProjectionConfig(kind="none"),
     schedule=ScheduleConfig(beta_schedule="linear", noise_limit=1.5),
@@ -361,7 +362,12 @@ EMO_MINI = EmoConfig(
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
     vae=VAEConfig(kind="dc", latent_channels=8, scaling_factor=1.0),
     schedule=ScheduleConfig(
-        beta_schedule="squaredcos_cap_v2", shared_noise=0.29, slow_noise=0.7, snr_shift=4.0, residual_scale=2.0
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",  # most of the difference is zero, which is easier to say than to copy the noise
+        shared_noise=0.29,
+        slow_noise=0.7,
+        snr_shift=4.0,
+        residual_scale=2.0,
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),

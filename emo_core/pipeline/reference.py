@@ -11,7 +11,7 @@ import torch
 from ..data import Portrait, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
 from ..face.audio_regions import audio_regions
-from ..face.region import face_region_mask
+from ..face.region import DEFAULT_EXPAND, face_region_mask
 from .placement import to_network
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def encode_reference(model: EmoModel, portrait: Portrait) -> ReferenceCache:
     Raises EmoInputError for a crop that is not square, not a multiple of the VAE's step, or not finite.
     """
     features = encode_portrait(model.vae, model.reference_net, portrait, step=model.config.vae.downscale)
-    return project_reference(model.backbone, features, portrait)
+    return project_reference(model.backbone, features, portrait, expand=model.config.face_locator.expand)
 
 
 @torch.no_grad()
@@ -68,13 +68,15 @@ def _with_identity(net: ReferenceNet, latents: torch.Tensor, portrait: Portrait)
 
 
 @torch.no_grad()
-def project_reference(backbone: Backbone, features: ReferenceFeatures, portrait: Portrait) -> ReferenceCache:
-    """The features as the backbone reads them, where it is, and the portrait's own face region."""
+def project_reference(
+    backbone: Backbone, features: ReferenceFeatures, portrait: Portrait, *, expand: float = DEFAULT_EXPAND
+) -> ReferenceCache:
+    """The features as the backbone reads them, where it is, and the portrait's own face region, grown by `expand`."""
     reference = backbone.project_reference(_features_to_network(features, backbone))
     if not all(bool(torch.isfinite(value).all()) for value in reference.values.values()):
         remedy = "Load the model with dtype float32."
         raise EmoInputError("reference", "values that are not numbers (NaN)", "finite features", remedy)
-    region = face_region_mask(None, portrait.crop.shape[0], portrait)
+    region = face_region_mask(None, portrait.crop.shape[0], portrait, expand_x=expand, expand_y=expand)
     regions: tuple[torch.Tensor, ...] = ()
     if backbone.config.audio_module is not None:
         assert reference.latents is not None
