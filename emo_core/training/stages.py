@@ -137,14 +137,15 @@ class StageStep(nn.Module):
         return prediction - wanted, batch["weight"] * self.snr_weight(alpha)
 
     def snr_weight(self, alpha: Tensor) -> Tensor:
-        """min-SNR-gamma weighting of the loss (Hang et al. 2023); for v the SNR is shifted by one, so that pure noise
-        (SNR 0, where only the audio tells the mouth) keeps weight 1 instead of 0."""
+        """min-SNR-gamma weighting of the loss (Hang et al. 2023). For v, and for the sample under the same loss, the SNR
+        is shifted by one, so that pure noise (SNR 0, where only the audio tells the mouth) weighs 1 instead of 0."""
         snr = alpha / (1 - alpha).clamp(min=1e-8)
         gamma = self.settings.min_snr_gamma
         kind = self.model.config.schedule.prediction_type
-        if kind == "v_prediction":
-            return (snr + 1).clamp(max=gamma) / (snr + 1)
-        return snr.clamp(max=gamma) / (snr if kind == "epsilon" else torch.ones_like(snr)).clamp(min=1e-8)
+        if kind == "epsilon":
+            return snr.clamp(max=gamma) / snr.clamp(min=1e-8)
+        weight = (snr + 1).clamp(max=gamma)
+        return weight if kind == "sample" else weight / (snr + 1)
 
     def predict(self, noisy: Tensor, batch: Batch) -> Tensor:
         """The backbone's prediction under the batch's conditions: (b, f, c, h, w)."""
