@@ -75,7 +75,7 @@ def test_v_express_loads_and_says_its_licence(tmp_path: Path, caplog: pytest.Log
 
 
 def test_a_missing_part_is_named_with_its_source(tmp_path: Path) -> None:
-    path = made.save(made.drawn("hallo_step"), tmp_path / "net.pth", torch.float16)
+    path = made.save(made.drawn("hallo_step"), tmp_path / "models" / "hallo" / "net.pth", torch.float16)
     with pytest.raises(EmoInputError, match=r"without vae, wav2vec2.*sd-vae-ft-mse.*wav2vec2-base-960h"):
         load_model(path, device="cpu")
     assert "missing" in str(inspect(path)) and "vae" in str(inspect(path))

@@ -1,0 +1,90 @@
+"""The families' parts through the whole pipeline, at TINY's size: every condition moves the picture, the two halves of
+guidance give the same in one batch and apart, and the corrected forms differ from the released ones."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from awake_model import awake, sound
+
+from emo_core.config import HALLO, TINY, AudioModuleConfig, EmoConfig, IdentityConfig
+from emo_core.data import Controls, GenerateSettings, Portrait
+from emo_core.models.emo import EmoModel
+from emo_core.pipeline import generate as pipeline
+from emo_core.pipeline.recovery import Thrift
+from emo_core.pipeline.reference import encode_reference
+
+SETTINGS = GenerateSettings(steps=2, guidance=2.0)
+
+
+def hallo(frames: int = 4, halves: str = "interleaved") -> EmoConfig:
+    unet = dataclasses.replace(
+        TINY.unet,
+        reference_attention="appended",
+        identity=IdentityConfig(embedding=8, tokens=2, width=12, halves=halves),  # type: ignore[arg-type]
+        audio_module=AudioModuleConfig(),
+        motion=dataclasses.replace(HALLO.unet.motion, heads=2),
+        speed=None,
+    )
+    clip = dataclasses.replace(TINY.clip, frames=frames, first_motion="portrait")
+    schedule = dataclasses.replace(HALLO.schedule)
+    return dataclasses.replace(TINY, unet=unet, clip=clip, schedule=schedule, guidance=HALLO.guidance)
+
+
+@pytest.fixture(scope="module")
+def face(portrait: Portrait) -> Portrait:
+    return dataclasses.replace(portrait, identity=torch.randn(8, generator=torch.Generator().manual_seed(5)))
+
+
+def frames_of(model: EmoModel, face: Portrait, settings: GenerateSettings = SETTINGS, total: int = 6) -> torch.Tensor:
+    clips = pipeline.generate(model, encode_reference(model, face), sound(total), Controls(), settings)
+    return torch.cat([clip.frames for clip in clips])
+
+
+@pytest.mark.parametrize("frames", [3, 4])
+def test_both_halves_at_once_and_apart_are_the_same(
+    face: Portrait, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with an odd number of frames, where the rows that frames read in turn begin with the other one."""
+    model = awake(hallo(frames))
+    together = frames_of(model, face)
+    monkeypatch.setattr(pipeline, "Thrift", lambda **given: Thrift(**{**given, "one_row_per_pass": True}))
+    assert float((frames_of(model, face) - together).abs().max()) < 1e-4
+
+
+def test_the_face_its_order_and_its_regions_move_the_picture(face: Portrait, portrait: Portrait) -> None:
+    model = awake(hallo())
+    own = frames_of(model, face)
+    assert own.shape == (6, 64, 64, 3) and float(own.std()) > 0.01
+    other = dataclasses.replace(face, identity=-face.identity)  # type: ignore[operator]
+    assert float((frames_of(model, other) - own).abs().max()) > 1e-3
+    assert float((frames_of(model, portrait) - own).abs().max()) > 1e-3  # nobody's tokens
+    elsewhere = dataclasses.replace(face, face_box=(0.0, 0.0, 20.0, 20.0))
+    assert float((frames_of(model, elsewhere) - own).abs().max()) > 1e-3
+
+
+def test_corrected_halves_differ_under_guidance_only(face: Portrait) -> None:
+    released, corrected = awake(hallo()), awake(hallo(halves="matched"))
+    assert float((frames_of(released, face) - frames_of(corrected, face)).abs().max()) > 1e-4
+    plain = GenerateSettings(steps=2, guidance=1.0)
+    assert torch.equal(frames_of(released, face, plain), frames_of(corrected, face, plain))
+
+
+def test_echomimic_denoises_a_video_in_windows(portrait: Portrait) -> None:
+    """Audio in attn2, no audio module, no identity, no motion frames, all motion modules."""
+    from emo_core.config import ECHOMIMIC
+
+    motion = dataclasses.replace(TINY.unet.motion, feature="attention_norm")  # type: ignore[type-var]
+    unet = dataclasses.replace(TINY.unet, reference_attention="appended", audio_weight=3.0, motion=motion, speed=None)
+    clip = dataclasses.replace(ECHOMIMIC.clip, frames=4, size=64)
+    config = dataclasses.replace(TINY, unet=unet, clip=clip, schedule=ECHOMIMIC.schedule, guidance=ECHOMIMIC.guidance)
+    config = dataclasses.replace(
+        config,
+        clip=dataclasses.replace(clip, windows=dataclasses.replace(clip.windows, overlap=1)),  # type: ignore[type-var]
+    )
+    model = awake(config)
+    made = frames_of(model, portrait, total=7)
+    assert made.shape == (7, 64, 64, 3) and bool(torch.isfinite(made).all())
+    assert torch.equal(made, frames_of(model, portrait, total=7))
