@@ -96,6 +96,7 @@ class FaceLocatorConfig:
     in_channels: int = 1
     channels: tuple[int, ...] = (16, 32, 96, 256)  # each pair: conv c->c, conv c->c' stride 2, so 8x smaller
     white_is_none: bool = True  # a region of ones gives exactly no feature (paper); not for v_express's pictures
+    reads: Literal["region", "key_points"] = "region"  # v_express: a picture of eyes and nose
     expand: float = 0.15  # how far the portrait's own region reaches beyond the face, of its size, on each side
 
 
@@ -284,7 +285,7 @@ V_EXPRESS = EmoConfig(
     name="v-express",
     family="v_express",
     unet=UNetConfig(reference_weight=0.95, audio_weight=3.0, reference_cross_attention="zero_token", speed=None),
-    face_locator=FaceLocatorConfig(in_channels=3, white_is_none=False),
+    face_locator=FaceLocatorConfig(in_channels=3, white_is_none=False, reads="key_points"),
     audio_encoder=AudioEncoderConfig(interpolation="after", per_frame=2),
     audio_projection=AudioProjectionConfig(kind="resampler", features="last_layer", tokens=5),
     clip=ClipConfig(

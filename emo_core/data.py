@@ -86,6 +86,7 @@ class ReferenceCache:
 
     `keys[site]`, `values[site]` (b, k, c). `motion[site]` (b, n, c, h, w). `latents` (b, c, h, w).
     `face_region` (H, W) in 0..1: where the portrait's own face may be, for a clip whose controls name no region.
+    `key_points` (3, 2): the portrait's eyes and nose as shares of its side.
     `identity` (b, k, d): tokens of the face; `nobody`: the same portrait and motion frames, encoded with the tokens of
     nobody, for families in which guidance leaves the face out.
     `audio_regions` (1, 3, k) by level, finest first: how much of each pixel is full face, face, lips; `region_weights`:
@@ -100,6 +101,7 @@ class ReferenceCache:
     motion: Mapping[str, Tensor] = field(default_factory=dict)
     latents: Tensor | None = None
     face_region: Tensor | None = None
+    key_points: Tensor | None = None
     identity: Tensor | None = None
     nobody: ReferenceCache | None = None
     audio_regions: tuple[Tensor, ...] = ()

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..control.speed import clip_speed
 from ..data import AudioFeatures, Conditions, Controls, ReferenceCache
 from ..errors import EmoInputError
+from ..face.key_points import key_point_picture
 from ..face.region import face_region_mask
 from .placement import to_network
 from .plan import ClipPlan, take
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
 
 def face_region(model: EmoModel, reference: ReferenceCache, controls: Controls) -> Tensor:
-    """The region (H, W) that the controls name, else the portrait's own."""
+    """The region (H, W) that the controls name, else the portrait's own; for a face locator that reads key points, the
+    picture (3, H, W) of the portrait's."""
     assert reference.latents is not None
     size = reference.latents.shape[-1] * model.config.vae.downscale
+    if model.config.face_locator.reads == "key_points" and reference.key_points is not None:
+        return key_point_picture(reference.key_points, size)
     if controls.face_region is not None:
         return face_region_mask(controls.face_region, size)
     if reference.face_region is None:
@@ -32,9 +36,9 @@ def face_region(model: EmoModel, reference: ReferenceCache, controls: Controls) 
 
 @torch.no_grad()
 def encode_region(model: EmoModel, region: Tensor, strength: float) -> Tensor:
-    """The face locator's feature (1, 1, c, h, w) of a region (H, W), times `strength`."""
+    """The face locator's feature (1, 1, c, h, w) of a region (H, W) or a picture (c, H, W), times `strength`."""
     channels = model.config.face_locator.in_channels
-    mask = region.expand(1, 1, channels, *region.shape)
+    mask = region.expand(1, 1, channels, *region.shape[-2:])
     feature: Tensor = model.face_locator(to_network(mask, model.face_locator))
     return feature * strength
 

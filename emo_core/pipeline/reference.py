@@ -11,6 +11,7 @@ import torch
 from ..data import Portrait, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
 from ..face.audio_regions import audio_regions
+from ..face.key_points import key_points
 from ..face.region import DEFAULT_EXPAND, face_region_mask
 from .placement import to_network
 
@@ -82,7 +83,7 @@ def project_reference(
         assert reference.latents is not None
         side = reference.latents.shape[-1]
         regions = audio_regions(portrait, [-(-side // 2**i) for i in range(len(backbone.config.block_out_channels))])
-    return dataclasses.replace(reference, face_region=region, audio_regions=regions)
+    return dataclasses.replace(reference, face_region=region, audio_regions=regions, key_points=key_points(portrait))
 
 
 def _features_to_network(features: ReferenceFeatures, network: torch.nn.Module) -> ReferenceFeatures:

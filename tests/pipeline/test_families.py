@@ -9,7 +9,7 @@ import pytest
 import torch
 from awake_model import awake, sound
 
-from emo_core.config import HALLO, TINY, AudioModuleConfig, EmoConfig, IdentityConfig
+from emo_core.config import HALLO, TINY, AudioModuleConfig, EmoConfig, IdentityConfig, WindowConfig
 from emo_core.data import Controls, GenerateSettings, Portrait
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline import generate as pipeline
@@ -88,3 +88,19 @@ def test_echomimic_denoises_a_video_in_windows(portrait: Portrait) -> None:
     made = frames_of(model, portrait, total=7)
     assert made.shape == (7, 64, 64, 3) and bool(torch.isfinite(made).all())
     assert torch.equal(made, frames_of(model, portrait, total=7))
+
+
+def test_v_express_reads_key_points(portrait: Portrait) -> None:
+    """In place of the region: another place of the face moves the picture, a region of the user's does not."""
+    from emo_core.config import V_EXPRESS
+
+    locator = dataclasses.replace(TINY.face_locator, in_channels=3, reads="key_points", white_is_none=False)
+    clip = dataclasses.replace(V_EXPRESS.clip, frames=4, size=64, windows=WindowConfig(overlap=1, closed=False))
+    unet = dataclasses.replace(TINY.unet, speed=None, reference_cross_attention="zero_token")
+    model = awake(dataclasses.replace(TINY, unet=unet, clip=clip, face_locator=locator))
+    own = frames_of(model, portrait, total=5)
+    elsewhere = dataclasses.replace(portrait, face_box=(0.0, 0.0, 40.0, 40.0))
+    assert float((frames_of(model, elsewhere, total=5) - own).abs().max()) > 1e-3
+    region = Controls(face_region=(0.0, 0.0, 10.0, 10.0))
+    clips = pipeline.generate(model, encode_reference(model, portrait), sound(5), region, SETTINGS)
+    assert torch.equal(torch.cat([clip.frames for clip in clips]), own)
