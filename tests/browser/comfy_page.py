@@ -28,6 +28,7 @@ NOT_OURS = (
     "user.css",
     "favicon.ico",
     "api.comfy.org",
+    "/en.md",  # it asks for a page in the language first, then for the one without
     "Cannot read properties of undefined (reading 'id')",
 )
 
