@@ -24,6 +24,7 @@ class SpeedConfig:
     window: int = 2  # m: frames on each side
     hidden: int = 256  # width of the MLP
     width: int = 256  # l: width of a speed token
+    default: float | None = None  # degrees per frame where nobody asks for a speed; None: no speed condition then
 
 
 @dataclass(frozen=True)
@@ -341,7 +342,7 @@ EMO_MINI = EmoConfig(
         norm_groups=16,
         audio_dim=128,
         motion=MotionModuleConfig(heads=4, attention_blocks=1),
-        speed=SpeedConfig(hidden=64, width=64),
+        speed=SpeedConfig(hidden=64, width=64, default=0.0),
         concat_reference=True,
         audio_in_time=True,
     ),

@@ -50,7 +50,10 @@ def clip_conditions(
     """The conditions of one clip (b = 1), where the backbone is."""
     windows = take(audio.windows, plan)[None]
     tokens = model.audio_projection(to_network(windows, model.audio_projection))
-    speed = clip_speed(controls.speed, plan.start, plan.frames, total=audio.frames)
+    layers, asked = model.config.unet.speed, controls.speed
+    if asked is None and layers is not None:
+        asked = layers.default
+    speed = clip_speed(asked, plan.start, plan.frames, total=audio.frames)
     speed_tokens = None
     if speed is not None and model.speed_layers is not None:
         speed_tokens = to_network(model.speed_layers(to_network(speed[None], model.speed_layers)), model.backbone)

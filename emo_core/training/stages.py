@@ -137,8 +137,8 @@ class StageStep(nn.Module):
         return prediction - wanted, batch["weight"] * self.snr_weight(alpha)
 
     def snr_weight(self, alpha: Tensor) -> Tensor:
-        """min-SNR-gamma weighting of the loss (Hang et al. 2023). For v, and for the sample under the same loss, the SNR
-        is shifted by one, so that pure noise (SNR 0, where only the audio tells the mouth) weighs 1 instead of 0."""
+        """min-SNR-gamma weighting of the loss (Hang et al. 2023). For v, and for the sample under the same loss, the
+        SNR is shifted by one, so that pure noise (SNR 0, where only the audio tells the mouth) weighs 1, not 0."""
         snr = alpha / (1 - alpha).clamp(min=1e-8)
         gamma = self.settings.min_snr_gamma
         kind = self.model.config.schedule.prediction_type

@@ -213,3 +213,16 @@ def test_the_global_random_state_is_left_alone(model: EmoModel, reference: Refer
     torch.manual_seed(0)
     list(generate(model, reference, sound(4), None, GenerateSettings(scheduler="lcm")))
     assert torch.equal(torch.randn(3), expected)
+
+
+def test_a_model_may_have_a_speed_of_its_own(portrait: Portrait) -> None:
+    """Where nobody asks for a speed, its default is asked for; a family without one has no speed condition then."""
+    assert TINY.unet.speed is not None and TINY.unet.speed.default is None
+    plain = awake(TINY)
+    calm = dataclasses.replace(TINY.unet, speed=dataclasses.replace(TINY.unet.speed, default=0.9))
+    own = awake(dataclasses.replace(TINY, unet=calm))
+    own.load_state_dict(plain.state_dict())
+    reference = encode_reference(plain, portrait)
+    asked = frames_of(list(generate(plain, reference, sound(4), Controls(speed=0.9))))
+    assert torch.equal(frames_of(list(generate(own, reference, sound(4)))), asked)
+    assert not torch.equal(frames_of(list(generate(plain, reference, sound(4)))), asked)
