@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import released_files as made
 import torch
 
@@ -22,13 +23,15 @@ from emo_core.models.emo import EmoModel
 from emo_core.config import TINY
 EmoModel(TINY)  # what is imported late
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-before = peak()
+with open("/proc/self/status") as status:
+    before = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
 model = load_model(sys.argv[1], device="cpu", dtype=torch.float16)
 total = sum(float(p.sum()) for p in model.parameters())  # every page is read
 print(peak() - before, total)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own account of memory")
 def test_half_precision_is_held_once(tmp_path: Path) -> None:
     unet = dataclasses.replace(HALLO.unet, block_out_channels=(64, 128, 256, 256))
     config = dataclasses.replace(
@@ -55,4 +58,5 @@ def test_half_precision_is_held_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     peak = float(done.stdout.split()[0])
     print(f"{size / 1e6:.0f} MB on disk, {peak / 1e6:.0f} MB at the peak, {peak / size:.2f} times")
-    assert peak < 1.15 * size + 30e6, done.stdout  # 30 MB: the modules themselves, whatever their size
+    # 90 MB: modules, names and late imports (75 MB measured), whatever the size; a second copy would be 233 more.
+    assert peak < 1.15 * size + 90e6, done.stdout
