@@ -52,8 +52,15 @@ _ARRANGE = """(({places, notes, groups}) => {
   }
   for (const [title, ids] of Object.entries(groups)) {
     const group = new LiteGraph.LGraphGroup(title)
+    const nodes = ids.map(id => graph.getNodeById(Number(id)))
+    const left = Math.min(...nodes.map(node => node.pos[0])) - 20
+    const top = Math.min(...nodes.map(node => node.pos[1])) - 90
+    group.pos = [left, top]
+    group.size = [
+      Math.max(...nodes.map(node => node.pos[0] + node.size[0])) + 20 - left,
+      Math.max(...nodes.map(node => node.pos[1] + node.size[1])) + 20 - top
+    ]
     graph.add(group)
-    group.resizeTo(ids.map(id => graph.getNodeById(Number(id))), 20)
   }
 })"""
 

@@ -87,7 +87,7 @@ appears in *Save Video* and in ComfyUI's `output/video` folder: four seconds, 10
             "7": ("CreateVideo", created, (1420, 0, 240)),
             "8": ("SaveVideo", {"video": ["7", 0], **saved}, (1420, 140, 400)),
         },
-        [_note("EMO: a portrait speaks", text, (-480, 0, 420, 620))],
+        [_note("EMO: a portrait speaks", text, (-480, 0, 420, 400))],
     )
 
 
@@ -104,7 +104,7 @@ for 1.2 degrees per frame, where talking is 0.1 to 1.0. Its *curve* lets the spe
             "8": ("CreateVideo", created, (1420, 0, 240)),
             "9": ("SaveVideo", {"video": ["8", 0], **saved}, (1420, 140, 400)),
         },
-        [_note("EMO: a portrait sings", text, (-480, 0, 420, 640))],
+        [_note("EMO: a portrait sings", text, (-480, 0, 420, 420))],
     )
 
 
@@ -123,7 +123,7 @@ If ComfyUI is closed or dies, queue the same again: it goes on after the last fi
                 (1060, 0, 400),
             ),
         },
-        [_note("EMO: sound of any length, straight to a file", text, (-480, 0, 420, 700))],
+        [_note("EMO: sound of any length, straight to a file", text, (-480, 0, 420, 460))],
     )
 
 
@@ -178,7 +178,7 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
             "16": ("PreviewImage", {"images": ["6", 2]}, (380, 260, 300)),
             "17": ("PreviewImage", {"images": ["9", 1]}, (1080, 560, 300)),
         },
-        [_note("EMO: every part, every control", text, (-520, -60, 460, 980))],
+        [_note("EMO: every part, every control", text, (-520, 0, 460, 560))],
         {
             "Parts of the model": ["1", "2", "3", "4"],
             "Portrait": ["6", "7", "16"],

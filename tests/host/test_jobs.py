@@ -32,7 +32,8 @@ def test_progress_and_previews_arrive_while_it_runs(client: Client) -> None:
     first_preview = next(index for index, (_, previews) in enumerate(seen) if previews)
     assert any(kind == "progress" for kind, _ in seen[first_preview:])  # not only at the end
     picture = Image.open(io.BytesIO(run.previews[-1])).convert("RGB")
-    assert picture.size == (128, 128) and max(high - low for low, high in picture.getextrema()) > 64
+    assert picture.width == picture.height >= 128  # the host enlarges them
+    assert max(high - low for low, high in picture.getextrema()) > 64
 
 
 def test_stop_is_heard_within_a_step_and_the_next_job_is_unharmed(client: Client) -> None:
