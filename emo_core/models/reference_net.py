@@ -81,7 +81,7 @@ class ReferenceNet(UNet):
         self._built = set(self.state_dict())
         self._drop_unread()
         self._left_out = self._built - set(self.state_dict())
-        self._last_site = [m.site for m in self.modules() if isinstance(m, block)][-1]
+        self._last_site = [str(m.site) for m in self.modules() if isinstance(m, block)][-1]
         self.identity_projection = None if config.identity is None else IdentityProjection(config.identity)
 
     def forward(

@@ -252,7 +252,7 @@ def drop_unread(tensors: dict[str, Tensor], config: EmoConfig) -> list[str]:
     from ..models.unet import Backbone
     from .file import without_memory
 
-    networks = {
+    networks: dict[str, Any] = {
         "backbone.": without_memory(lambda: Backbone(config.unet)),
         "reference_net.": without_memory(lambda: ReferenceNet(config.unet)),
     }
