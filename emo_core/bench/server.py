@@ -69,7 +69,7 @@ def overhead(address: str, *, turns: int) -> Overhead:
 
 def build_graph(object_info: dict[str, Any]) -> dict[str, Any]:
     """GRAPH in the API's form, every other required widget at the server's default."""
-    built = {}
+    built: dict[str, dict[str, Any]] = {}
     for name, (kind, links) in GRAPH.items():
         if kind not in object_info:
             raise EmoInputError("server", f"no node {kind}", "a ComfyUI that has this pack", "See its start-up log.")
