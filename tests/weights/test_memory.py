@@ -16,18 +16,19 @@ from emo_core.weights.file import build_without_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
-import resource, sys
+import sys
 import torch, diffusers, transformers
 from emo_core.weights.file import load_model
 from emo_core.models.emo import EmoModel
 from emo_core.config import TINY
 EmoModel(TINY)  # what is imported late
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-with open("/proc/self/status") as status:
-    before = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
+def memory(name):  # not getrusage: its peak begins with that of the process that started this one
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
+before = memory("VmRSS")
 model = load_model(sys.argv[1], device="cpu", dtype=torch.float16)
 total = sum(float(p.sum()) for p in model.parameters())  # every page is read
-print(peak() - before, total)
+print(memory("VmHWM") - before, total)
 """
 
 
