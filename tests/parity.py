@@ -30,7 +30,6 @@ from emo_core.config import V_EXPRESS, UNetConfig  # noqa: E402
 
 LIMIT = 1e-5
 LIMITS = {"final_latents": 1e-4, "video": 1e-3}  # of hallo_two_clips, by the end of the name
-LIMITS |= {"clip1.final_latents": 1e-3}  # after a first clip of our own: see golden/two_clips.py
 
 
 def system_of(manifest: Manifest) -> Any:
