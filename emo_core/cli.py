@@ -140,6 +140,9 @@ def _delegate(name: str, arguments: list[str]) -> int:
     try:
         command = importlib.import_module(module)
     except ModuleNotFoundError as error:
+        if error.name and module.startswith(error.name):  # the registry's package leaves these folders out
+            remedy = "Get the whole repository with git and run it there."
+            raise EmoInputError(f"emo {name}", f"no {error.name}", "a checkout of the repository", remedy) from error
         if error.name and error.name.startswith("emo_core"):
             raise
         remedy = f"pip install -r {requirements}"

@@ -25,7 +25,7 @@ from ..emo_core.pipeline.reference import project_reference
 from . import host, schema
 from .audio import EncodedAudio
 from .portrait import Reference
-from .vae import ChosenVAE, vae_bytes, vae_of
+from .vae import ChosenVAE, vae_of
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def sampling_bytes(model: EmoModel, vae: ChosenVAE, *, side: int, settings: Gene
     places = (side / config.vae.downscale) ** 2
     size = torch.finfo(dtype_of(model.backbone)).bits / 8
     step = rows * frames * places * config.unet.block_out_channels[0] * 64 * size
-    return max(step, vae_bytes(vae.config, side=side, frames=settings.decode_chunk))
+    return max(step, vae.bytes_for(side=side, frames=settings.decode_chunk))
 
 
 def settings_of(*, steps: int, guidance: float, scheduler: str, seed: int) -> GenerateSettings:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..emo_core.config import EmoConfig, VAEConfig
 from ..emo_core.errors import EmoInputError
 from ..emo_core.models.parts import check_vae
+from ..emo_core.pipeline.placement import dtype_of
 from ..emo_core.video.fingerprint import fingerprint
 from .host import LoadedPart
 
@@ -26,7 +27,12 @@ class ChosenVAE:
 
     def bytes_to_encode(self, picture: Tensor) -> float:
         """About what one picture (H, W, 3) takes."""
-        return vae_bytes(self.config, side=picture.shape[0], frames=1)
+        return self.bytes_for(side=picture.shape[0], frames=1)
+
+    def bytes_for(self, *, side: int, frames: int) -> float:
+        """About what encoding or decoding `frames` pictures of this side takes at once."""
+        size = torch.finfo(dtype_of(self.network)).bits // 8
+        return vae_bytes(self.config, side=side, frames=frames, bytes_each=size)
 
 
 class CoreVAE(nn.Module):
@@ -78,8 +84,8 @@ def core_identity(vae: Any) -> str:
     return fingerprint([len(parameters), *(parameter.float() for parameter in (*parameters[:4], *parameters[-4:]))])
 
 
-def vae_bytes(config: VAEConfig, *, side: int, frames: int) -> float:
-    """About what encoding or decoding `frames` pictures of this side takes at once, in bytes, in float32.
+def vae_bytes(config: VAEConfig, *, side: int, frames: int, bytes_each: int) -> float:
+    """About what encoding or decoding `frames` pictures of this side takes at once, in numbers of `bytes_each`.
 
     17 maps at full size of the widest layer there, as core reckons for Stable Diffusion's VAE (2178 values a pixel).
     """
@@ -87,4 +93,4 @@ def vae_bytes(config: VAEConfig, *, side: int, frames: int) -> float:
         step, width = 1, config.block_out_channels[0]
     else:
         step, width = config.unshuffle, max(config.decoder_width, *config.decoder_channels)
-    return frames * (side / step) ** 2 * width * 17 * 4
+    return frames * (side / step) ** 2 * width * 17 * bytes_each

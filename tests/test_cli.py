@@ -161,6 +161,12 @@ def test_every_command_explains_itself(command, capsys):
     assert stopped.value.code == 0 and said.startswith("usage: python -m emo_core") and command in said
 
 
+def test_a_command_the_registry_leaves_out_says_where_it_is(monkeypatch, capsys):
+    monkeypatch.setitem(cli.DELEGATED, "train", ("emo_core.left_out.command", "", "requirements-training.txt"))
+    assert cli.main(["train", "--help"]) == 2
+    assert "found no emo_core.left_out; expected a checkout of the repository" in capsys.readouterr().err
+
+
 def test_help_is_quick_and_names_every_command_and_sampler():
     said = python("--help").stdout
     assert all(f"\n    {name} " in said for name in ("animate", "train", "evaluate", "inspect", "convert"))
