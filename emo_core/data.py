@@ -150,13 +150,19 @@ SCHEDULERS = ("ddim", "euler", "dpm++", "lcm", "tcd")
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """How to sample. None means the model's own default (its configuration)."""
+    """How to sample. None means the model's own default (its configuration).
+
+    Two approximations, both off by default (diffusion/shortcuts.py): `guidance_interval` (low, high) guides only at
+    noise levels low <= timestep / 1000 <= high; `step_cache` n runs the deep half of the network in every n-th step.
+    """
 
     steps: int | None = None
     guidance: float | None = None
     seed: int = 0
     scheduler: str = "ddim"
     decode_chunk: int = 8  # frames decoded at a time
+    guidance_interval: tuple[float, float] | None = None
+    step_cache: int = 1
 
     def __post_init__(self) -> None:
         if self.steps is not None and not 1 <= self.steps <= 1000:
@@ -167,6 +173,12 @@ class GenerateSettings:
             raise EmoInputError("seed", f"{self.seed}", "0 to 2^64 - 1")
         if self.scheduler not in SCHEDULERS:
             raise EmoInputError("scheduler", repr(self.scheduler), f"one of {', '.join(SCHEDULERS)}")
+        if self.guidance_interval is not None and not 0 <= self.guidance_interval[0] <= self.guidance_interval[1] <= 1:
+            low, high = self.guidance_interval
+            remedy = "0.2, 0.8 guides in the middle; 0, 1 everywhere."
+            raise EmoInputError("guidance_interval", f"{low:g} to {high:g}", "0 <= low <= high <= 1", remedy)
+        if not 1 <= self.step_cache <= 10:
+            raise EmoInputError("step_cache", f"{self.step_cache}", "1 (off) to 10 steps")
         if self.decode_chunk < 1:
             raise EmoInputError("decode_chunk", f"{self.decode_chunk}", "1 or more frames")
 

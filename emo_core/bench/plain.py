@@ -112,7 +112,9 @@ def _denoise(
             face_feature=_stack(unconditional.face_feature, conditions.face_feature),
             speed_tokens=_stack(unconditional.speed_tokens, conditions.speed_tokens),
         )
-        rows: Tensor = backbone(noisy.expand(2, -1, -1, -1, -1), timestep.expand(2), reference, stacked)
+        rows: Tensor = backbone(
+            noisy.expand(2, -1, -1, -1, -1), timestep.to(noisy.device).expand(2), reference, stacked
+        )
         return guided(rows[:1], rows[1:], scale)
 
     shape = (plan.frames, *latent.shape[1:])

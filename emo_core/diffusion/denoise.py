@@ -11,7 +11,8 @@ from torch import Tensor
 from ..config import ScheduleConfig
 from .schedule import alphas_cumprod, build_scheduler, clean_estimate
 
-Predict = Callable[[Tensor, Tensor], Tensor]  # noisy latents (1, f, c, h, w), timestep () -> prediction of that shape
+# Noisy latents (1, f, c, h, w), timestep () on the CPU -> prediction of the latents' shape.
+Predict = Callable[[Tensor, Tensor], Tensor]
 OnStep = Callable[[int, Tensor], None]  # steps done, estimate of the clean latents (1, f, c, h, w)
 
 # Their last step may end at timestep 0 (DDIM: where the steps do not divide 1000), which still holds sqrt(beta_0) of
@@ -41,7 +42,7 @@ def denoise(
         if should_stop is not None and should_stop():
             return None
         noisy = plan.scale_model_input(latents, timestep)
-        prediction = predict(noisy, timestep.to(noise.device)).float()
+        prediction = predict(noisy, timestep).float()
         latents = plan.step(prediction, timestep, latents, generator=generator, return_dict=False)[0]
         alpha = alphas[timestep.long()].to(noise.device)
         clean = clean_estimate(noisy, prediction, alpha, config.prediction_type)

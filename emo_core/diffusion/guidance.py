@@ -5,7 +5,7 @@ the network is run on and one guided prediction. EMO publishes neither scale nor
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..config import GuidanceConfig
 from ..data import Conditions, ReferenceCache
+from ..models.blocks import DeepFeatures
 
-Network = Callable[[Tensor, Tensor, ReferenceCache, Conditions], Tensor]
+Network = Callable[..., Tensor]  # (latents, timesteps, reference, conditions) -> prediction; models.unet.Backbone
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,19 @@ def guided_rows(
     return GuidedRows((both,), 2, scale)
 
 
-def predict_guided(network: Network, latents: Tensor, timestep: Tensor, rows: GuidedRows) -> Tensor:
-    """One guided prediction (1, f, c, h, w) for `latents` of that shape at `timestep` (scalar)."""
+def predict_guided(
+    network: Network, latents: Tensor, timestep: Tensor, rows: GuidedRows, *, deep: Sequence[DeepFeatures] | None = None
+) -> Tensor:
+    """One guided prediction (1, f, c, h, w) for `latents` of that shape at `timestep` (scalar, on any device).
+
+    `deep`: features that steps share (models.blocks), one for each pass.
+    """
     batch = latents.expand(rows.rows_per_pass, *latents.shape[1:])
-    timesteps = timestep.expand(rows.rows_per_pass)
-    predictions = torch.cat([network(batch, timesteps, ref, cond) for ref, cond in rows.passes])
+    timesteps = timestep.to(latents.device).expand(rows.rows_per_pass)
+    shared = [{} if deep is None else {"deep": deep[i]} for i in range(len(rows.passes))]
+    predictions = torch.cat(
+        [network(batch, timesteps, *seen, **more) for seen, more in zip(rows.passes, shared, strict=True)]
+    )
     if len(predictions) == 1:
         return predictions
     return guided(predictions[:1], predictions[1:], rows.scale)

@@ -31,6 +31,18 @@ class Parts:
     audio: Callable[[str, int, int], nn.Module] | None = None
 
 
+@dataclass
+class DeepFeatures:
+    """What the way up brings to the last layers of the network: `hidden` (r, c, h, w), None before they are made.
+
+    It changes little from step to step, so that steps can share it (DeepCache, arXiv 2312.00858). The last
+    `shallow_layers` layers, and on the way down those whose skips they take, are run in every step.
+    """
+
+    shallow_layers: int = 1
+    hidden: Tensor | None = None
+
+
 class Block(nn.Module):
     """The layers of one level on one way (down, middle, up): resnets.j -> attentions.j -> audio_modules.j ->
     motion_modules.j."""
@@ -141,12 +153,17 @@ class UpBlock(Block):
 
     def forward(self, hidden: Tensor, temb: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
         """Takes its skips off the end of `skips`."""
-        for j in range(len(self.resnets)):
-            hidden = self.layer(j, torch.cat([hidden, skips.pop()], dim=1), temb, context)
+        hidden = self.layers(range(len(self.resnets)), hidden, temb, context, skips)
         if self.upsamplers is not None:
             size = skips[-1].shape[-2:]
             doubled = (hidden.shape[-2] * 2, hidden.shape[-1] * 2)
             hidden = self.upsamplers[0](hidden, None if size == doubled else size)
+        return hidden
+
+    def layers(self, which: range, hidden: Tensor, temb: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
+        """Some of its layers, each with a skip off the end of `skips`."""
+        for j in which:
+            hidden = self.layer(j, torch.cat([hidden, skips.pop()], dim=1), temb, context)
         return hidden
 
 
@@ -170,13 +187,27 @@ class UNet(nn.Module):
         """timesteps (b,) -> (b, 4 * width), in the dtype of the weights."""
         return self.time_embedding(self.time_proj(timesteps).to(self.conv_in.weight.dtype))
 
-    def run_blocks(self, hidden: Tensor, temb: Tensor, context: Any) -> Tensor:
-        """hidden (r, c, h, w) after conv_in, temb (r, d) -> (r, c, h, w) before the output convolution."""
+    def run_blocks(self, hidden: Tensor, temb: Tensor, context: Any, deep: DeepFeatures | None = None) -> Tensor:
+        """hidden (r, c, h, w) after conv_in, temb (r, d) -> (r, c, h, w) before the output convolution.
+
+        Empty `deep` features are filled on the way; where they are full, only the layers around them are run.
+        """
+        last = self.up_blocks[-1]
+        layers = len(last.resnets)
+        cut = layers if deep is None else layers - min(deep.shallow_layers, layers - 1)
         skips = [hidden]
+        if deep is not None and deep.hidden is not None:
+            for j in range(layers - cut - 1):
+                hidden = self.down_blocks[0].layer(j, hidden, temb, context)
+                skips.append(hidden)
+            return last.layers(range(cut, layers), deep.hidden, temb, context, skips)
         for down in self.down_blocks:
             hidden, more = down(hidden, temb, context)
             skips.extend(more)
         hidden = self.mid_block(hidden, temb, context)
-        for up in self.up_blocks:
+        for up in self.up_blocks[:-1]:
             hidden = up(hidden, temb, context, skips)
-        return hidden
+        hidden = last.layers(range(cut), hidden, temb, context, skips)
+        if deep is not None:
+            deep.hidden = hidden
+        return last.layers(range(cut, layers), hidden, temb, context, skips)

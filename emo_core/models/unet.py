@@ -16,7 +16,7 @@ from ..data import Conditions, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
 from .appended import AppendedBlock
 from .audio_module import audio_module
-from .blocks import Block, Parts, UNet
+from .blocks import Block, DeepFeatures, Parts, UNet
 from .context import CallContext
 from .temporal import TemporalModule
 from .transformer import BackboneBlock, SpatialTransformer
@@ -67,10 +67,12 @@ class Backbone(UNet):
         conditions: Conditions,
         *,
         temporal: bool = True,
+        deep: DeepFeatures | None = None,
     ) -> Tensor:
         """latents (b, f, c, h, w), timesteps (b,) -> (b, f, c, h, w).
 
         `reference` and `conditions` of batch 1 serve all b. Without `temporal` no temporal module runs (stage 1).
+        `deep` features are filled if they are empty, and used in place of the blocks that make them if not.
         """
         batch, frames = latents.shape[:2]
         context = CallContext(
@@ -86,7 +88,7 @@ class Backbone(UNet):
         hidden = self.conv_in(self._with_portrait(latents, reference).flatten(0, 1))
         if conditions.face_feature is not None:
             hidden = (hidden.unflatten(0, (batch, frames)) + conditions.face_feature).flatten(0, 1)
-        hidden = self.run_blocks(hidden, temb, context)
+        hidden = self.run_blocks(hidden, temb, context, deep)
         hidden = self.conv_out(functional.silu(self.conv_norm_out(hidden)))
         return hidden.unflatten(0, (batch, frames))
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from ..control.speed import check_speed
 from ..data import AudioFeatures, Clip, ClipState, Controls, GenerateSettings, Progress, ReferenceCache
 from ..diffusion.denoise import denoise
-from ..diffusion.guidance import guided_rows, predict_guided
+from ..diffusion.guidance import guided_rows
 from ..diffusion.noise import clip_noise, named_generator
+from ..diffusion.shortcuts import Shortcuts
 from ..diffusion.space import from_diffused
 from ..errors import EmoInputError
 from .conditions import clip_conditions, encode_region, face_region
@@ -71,8 +72,8 @@ def generate(
     EmoInputError at once for inputs that do not fit the model, and while running for lack of memory and for NaN.
     """
     controls, settings = controls or Controls(), settings or GenerateSettings()
-    _check(model, reference, audio, controls)
     config = model.config
+    _check(model, reference, audio, controls=controls, settings=settings)
     run = Run(
         model=model,
         reference=reference,
@@ -156,9 +157,11 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
     conditions = clip_conditions(model, run.audio, run.controls, plan, face_feature=feature)
     reference = with_motion_frames(model, run.reference, state, guided=run.guidance != 1.0)
     reference = reference_to_network(reference, backbone)
-    rows = guided_rows(
-        reference, conditions, config.guidance, scale=run.guidance, one_row_per_pass=thrift.one_row_per_pass
+    rows, alone = (
+        guided_rows(reference, conditions, config.guidance, scale=scale, one_row_per_pass=thrift.one_row_per_pass)
+        for scale in (run.guidance, 1.0)
     )
+    shortcuts = Shortcuts(rows, alone, run.settings)
     assert reference.latents is not None
     portrait = reference.latents[:1]
     shape = (plan.frames, *reference.latents.shape[1:])
@@ -171,7 +174,7 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
             run.on_progress(Progress(plan.index, plan.clips, step, run.steps, estimate))
 
     latents = denoise(
-        lambda noisy, timestep: predict_guided(backbone, noisy.to(dtype), timestep, rows),
+        lambda noisy, timestep: shortcuts.predict(backbone, noisy.to(dtype), timestep),
         noise,
         config.schedule,
         scheduler=run.settings.scheduler,
@@ -201,7 +204,15 @@ def _decode(run: Run, plan: ClipPlan, latents: Tensor, thrift: Thrift) -> Tensor
     return finite_or_repeated(run.model, once, what=f"the pictures of clip {plan.index}")
 
 
-def _check(model: EmoModel, reference: ReferenceCache, audio: AudioFeatures, controls: Controls) -> None:
+def _check(
+    model: EmoModel,
+    reference: ReferenceCache,
+    audio: AudioFeatures,
+    *,
+    controls: Controls,
+    settings: GenerateSettings,
+) -> None:
+    config = model.config
     if reference.latents is None or reference.latents.shape[0] != 1:
         raise EmoInputError("reference", "a cache without the portrait's latent", "what encode_reference gives")
     if set(reference.keys) == set() or reference.latents.shape[1] != model.config.unet.in_channels:
@@ -212,6 +223,9 @@ def _check(model: EmoModel, reference: ReferenceCache, audio: AudioFeatures, con
         raise EmoInputError("audio", "no frames", "at least one frame of sound")
     if not bool(torch.isfinite(audio.windows[:1]).all()):
         raise EmoInputError("audio", "features that are not numbers (NaN)", "finite features")
+    if config.clip.windows is not None and settings.step_cache > 1:
+        remedy = "Its windows move from step to step, so that steps have nothing to share."
+        raise EmoInputError("step_cache", f"{settings.step_cache}", f"1 (off) for {config.name}", remedy)
     check_speed(controls.speed, audio.frames)
     if controls.speed is not None and model.speed_layers is None:
         raise EmoInputError("speed", "a speed for a model without speed layers", "no speed")

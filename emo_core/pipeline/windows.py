@@ -16,8 +16,9 @@ from torch import Tensor
 from ..config import WindowConfig
 from ..data import Conditions, Progress
 from ..diffusion.denoise import denoise
-from ..diffusion.guidance import GuidedRows, guided_rows, predict_guided
+from ..diffusion.guidance import GuidedRows, guided_rows
 from ..diffusion.noise import clip_noise, named_generator
+from ..diffusion.shortcuts import Shortcuts
 from .conditions import encode_region
 from .placement import device_of, dtype_of, reference_to_network, to_network
 
@@ -60,7 +61,8 @@ def denoise_video(run: Run, model: EmoModel, thrift: Thrift) -> Tensor | None:
         summed, counted = torch.zeros_like(noisy), torch.zeros(total, device=noisy.device)
         for window in context_windows(done, total, config.clip.frames, config=windows):
             part = noisy[:, window].to(dtype_of(backbone))
-            summed[:, window] += predict_guided(backbone, part, timestep, rows.of(window)).float()
+            shortcuts = Shortcuts(rows.of(window), rows.of(window, guided=False), run.settings)
+            summed[:, window] += shortcuts.predict(backbone, part, timestep).float()
             counted[window] += 1
         done += 1
         return summed / counted.view(1, -1, 1, 1, 1)
@@ -100,12 +102,12 @@ class _RowsOfWindows:
         tokens: Tensor = projection(to_network(windows, network)[None])[0]
         return tokens
 
-    def of(self, window: list[int]) -> GuidedRows:
+    def of(self, window: list[int], *, guided: bool = True) -> GuidedRows:
         conditions = Conditions(audio_tokens=self.tokens[window][None], face_feature=self.face_feature)
         return guided_rows(
             self.reference,
             conditions,
             self.model.config.guidance,
-            scale=self.run.guidance,
+            scale=self.run.guidance if guided else 1.0,
             one_row_per_pass=self.thrift.one_row_per_pass,
         )

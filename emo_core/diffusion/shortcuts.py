@@ -1,0 +1,41 @@
+"""Approximate ways to spend less on a step, both off by default: guidance in part of the steps only, and a step cache.
+
+In: the rows of a clip with and without guidance, the settings. Out: predictions. What is kept between steps lives in
+one `Shortcuts`, made for one clip. What they cost in quality is measured by `evaluate`, what they save by
+`bench --approximate`; the README has both.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..data import GenerateSettings
+from ..models.blocks import DeepFeatures
+from .guidance import GuidedRows, Network, predict_guided
+from .schedule import TRAIN_TIMESTEPS
+
+EVERYWHERE = (0.0, 1.0)
+
+
+class Shortcuts:
+    """The steps of one clip. `guided`: its rows; `unguided`: the conditional row alone, for steps outside the interval.
+
+    Guidance interval (arXiv 2404.07724): guidance only at noise levels low <= t / 1000 <= high. Step cache (DeepCache,
+    arXiv 2312.00858): the deep blocks run in every n-th step and where the rows change, else their last features serve.
+    """
+
+    def __init__(self, guided: GuidedRows, unguided: GuidedRows, settings: GenerateSettings) -> None:
+        self.rows = {True: guided, False: unguided}
+        self.low, self.high = settings.guidance_interval or EVERYWHERE
+        self.every = settings.step_cache
+        self._step, self._guided = 0, True
+        self._deep: tuple[DeepFeatures, ...] = ()
+
+    def predict(self, network: Network, latents: Tensor, timestep: Tensor) -> Tensor:
+        """The next step's prediction (1, f, c, h, w); `timestep` () on the CPU."""
+        guided = self.low <= float(timestep) / TRAIN_TIMESTEPS <= self.high
+        rows = self.rows[guided]
+        if self.every > 1 and (self._step % self.every == 0 or guided != self._guided):
+            self._deep = tuple(DeepFeatures() for _ in rows.passes)
+        self._step, self._guided = self._step + 1, guided
+        return predict_guided(network, latents, timestep, rows, deep=self._deep or None)
