@@ -97,3 +97,5 @@ def write(sampling: Sampling, job: Job, metadata: dict[str, str]) -> WrittenVide
         if not job.finished_clips:
             job.remove()  # nothing to go on with
         raise
+    finally:
+        job.release()

@@ -101,6 +101,8 @@ def animate(
         if not job.finished_clips:
             job.remove()  # nothing to go on with
         raise
+    finally:
+        job.release()
 
 
 def _open_job(

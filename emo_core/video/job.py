@@ -19,6 +19,7 @@ from ..data import ClipState
 from ..errors import EmoInputError
 from .disk import explain_disk_errors, write_atomically
 from .fingerprint import fingerprint
+from .lock import LOCK_FILE, FolderLock, is_locked, take_lock
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Job:
         self.inputs = dict(inputs)
         self.segments: list[Segment] = []
         self.state: ClipState | None = None
+        self._lock: FolderLock | None = None
 
     @property
     def finished_clips(self) -> int:
@@ -73,12 +75,29 @@ class Job:
     def start_over(self) -> None:
         """Forget everything and begin with an empty work folder."""
         with explain_disk_errors(self.path, 0):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for old in self.folder.iterdir():
+                if old.is_dir():
+                    shutil.rmtree(old)
+                elif old.name != LOCK_FILE:
+                    old.unlink()
             self.segments, self.state = [], None
             self._write_journal([], None)
 
+    def claim(self) -> None:
+        """Keep every other process out of the work folder until `release`; EmoInputError if one is in it."""
+        with explain_disk_errors(self.path, 0):
+            self._lock = take_lock(self.folder)
+        if self._lock is None:
+            found, remedy = f"{str(self.path)!r}, which another job is writing", "Wait for it, or choose another name."
+            raise EmoInputError("output", found, "a file that nobody else writes", remedy)
+
+    def release(self) -> None:
+        """Let the next job into the work folder."""
+        if self._lock is not None:
+            self._lock.release()
+
     def remove(self) -> None:
+        self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write_journal(self, segments: list[Segment], state_file: str | None) -> None:
@@ -104,11 +123,13 @@ class Job:
 def open_job(path: str | Path, inputs: Mapping[str, object], *, resume: Resume = "same") -> Job:
     """Open or begin the job that writes `path` from `inputs` (names to files, tensors, numbers, records ...).
 
+    It is this process's alone until `write_video` ends or the job is released: a second one is refused.
     `resume`: "same" goes on with an unfinished job if its inputs are the same and begins anew otherwise; "must" raises
     EmoInputError where inputs differ; "never" always begins anew. Raises EmoInputError for a place nobody can write to.
     """
     job = Job(Path(path), {name: fingerprint(value) for name, value in inputs.items()})
     _check_writable(job)
+    job.claim()
     journal = None if resume == "never" else _read_journal(job.folder / JOURNAL)
     if journal is None:
         job.start_over()
@@ -138,6 +159,8 @@ def find_job(folder: str | Path, pattern: str, inputs: Mapping[str, object]) -> 
     """
     wanted = {name: fingerprint(value) for name, value in inputs.items()}
     for work in sorted(Path(folder).glob(f"{pattern}.part")):
+        if is_locked(work):
+            continue
         journal = _read_journal(work / JOURNAL)
         if journal is not None and journal["inputs"] == wanted and journal["segments"]:
             return work.with_name(work.name.removesuffix(".part"))

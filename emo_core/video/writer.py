@@ -74,6 +74,8 @@ def write_video(
         if own:
             job.remove()
         raise
+    finally:
+        job.release()
     job.remove()
     return WrittenVideo(path, job.finished_frames, float(rate))
 

@@ -29,6 +29,9 @@ def test_an_unfinished_job_with_the_same_inputs_is_found(tmp_path: Path) -> None
         job = open_job(tmp_path / f"emo_{number:05}_.mp4", {"seed": seed})
         if number != 2:  # without a finished clip there is nothing to go on with
             job.add(data=b"clip", frames=2, state=ClipState(1))
+        if number == 3:
+            assert find_job(tmp_path, "emo_*.mp4", {"seed": 11}) is None  # it is still at work
+        job.release()
     assert find_job(tmp_path, "emo_*.mp4", {"seed": 11}) == tmp_path / "emo_00003_.mp4"
     assert find_job(tmp_path, "emo_*.mp4", {"seed": 10}) == tmp_path / "emo_00001_.mp4"
     assert find_job(tmp_path, "emo_*.mp4", {"seed": 12}) is None

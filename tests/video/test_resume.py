@@ -1,5 +1,6 @@
 """A killed job goes on after its last finished clip and gives the frames of an uninterrupted one."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +163,7 @@ def test_killed_between_the_last_clip_and_the_join(tmp_path, uninterrupted):
         data = encode_segment(clip.frames, video_format(path), exact_fps(25))
         job.add(data=data, frames=len(clip.frames), state=clip.state)
     (job.folder / "joined").write_bytes(b"half of a file")
+    job.release()
     again = open_job(path, {"seed": 1})
     write_video(path, generate(again.state), 25, SOUND, job=again)
     assert torch.equal(decode(path), uninterrupted)
@@ -215,6 +217,40 @@ def test_full_disk_while_joining_is_told_too(tmp_path):
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "full disk" in said and f"{CLIPS} finished clips are kept" in said
     assert open_job(path, {"seed": 1}).finished_clips == CLIPS and not path.exists()
+
+
+def test_a_second_job_into_the_same_output_is_refused_while_the_first_works(tmp_path, uninterrupted):
+    path = tmp_path / "a.mp4"
+    job = open_job(path, {"seed": 1})
+    clips = generate(job.state)
+    job.add(data=b"clip", frames=3, state=next(clips).state)
+    script = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
+from emo_core.video import open_job
+try:
+    open_job({str(path)!r}, {{"seed": 2}})
+except ValueError as error:
+    print(error)"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "another job is writing; expected a file that nobody else writes. Wait for it" in said
+    with pytest.raises(EmoInputError, match="another job is writing"):
+        open_job(path, {"seed": 1})
+    assert job.segment_paths()[0].read_bytes() == b"clip"
+    job.release()
+    assert open_job(path, {"seed": 1}).finished_clips == 1
+
+
+def test_an_output_folder_that_is_removed_on_the_way_is_told(tmp_path):
+    path = tmp_path / "videos" / "a.mp4"
+    job = open_job(path, {"seed": 1})
+
+    def removing() -> Iterator[Clip]:
+        for clip in generate(None):
+            if clip.index == 2:
+                shutil.rmtree(path.parent)
+            yield clip
+
+    with pytest.raises(EmoInputError, match=r"output: found .*a\.mp4.*no such file.*Choose another place"):
+        write_video(path, removing(), 25, SOUND, job=job)
 
 
 def test_a_place_nobody_can_write_to(tmp_path):

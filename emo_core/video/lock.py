@@ -1,0 +1,62 @@
+"""One job to a work folder: a lock that the system drops when the process dies, however it dies.
+
+In: the folder. Out: a `FolderLock` while nobody else has one. File systems that know no locks (some network shares)
+give one to everybody.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+LOCK_FILE = "lock"
+_TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+
+
+class FolderLock:
+    """Held from `take_lock` until `release`, the last reference to it, or the end of the process."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def release(self) -> None:
+        """Let others in; more than once does no harm."""
+        self._file.close()
+
+
+def take_lock(folder: Path) -> FolderLock | None:
+    """The lock of `folder`, which must exist; None while somebody else has it."""
+    file = (folder / LOCK_FILE).open("ab")
+    try:
+        _lock(file)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            file.close()
+            return None
+    return FolderLock(file)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether somebody works in `folder` right now."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    lock = take_lock(folder)
+    if lock is not None:
+        lock.release()
+    return lock is None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: BinaryIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
