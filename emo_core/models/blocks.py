@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.models.downsampling import Downsample2D
@@ -192,13 +192,13 @@ class UNet(nn.Module):
 
         Empty `deep` features are filled on the way; where they are full, only the layers around them are run.
         """
-        last = self.up_blocks[-1]
+        first, last = cast(DownBlock, self.down_blocks[0]), cast(UpBlock, self.up_blocks[-1])
         layers = len(last.resnets)
         cut = layers if deep is None else layers - min(deep.shallow_layers, layers - 1)
         skips = [hidden]
         if deep is not None and deep.hidden is not None:
             for j in range(layers - cut - 1):
-                hidden = self.down_blocks[0].layer(j, hidden, temb, context)
+                hidden = first.layer(j, hidden, temb, context)
                 skips.append(hidden)
             return last.layers(range(cut, layers), deep.hidden, temb, context, skips)
         for down in self.down_blocks:
