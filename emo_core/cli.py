@@ -86,7 +86,13 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--steps", type=int, help="sampling steps per clip (the model's own)")
     add("--guidance", type=float, help="how closely the conditions are followed; 1 means no guidance (the model's own)")
     add("--scheduler", default="ddim", help="ddim, euler, dpm++, lcm or tcd (ddim)")
-    add("--guidance-interval", type=_interval, metavar="LOW,HIGH", help="guide only at these noise levels: approximate")
+    add(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="guide only at these noise levels, 0 to 1: approximate",
+    )
     add("--step-cache", type=int, default=1, metavar="N", help="deep blocks in every N-th step only: approximate (1)")
     add("--seed", type=int, default=0, help="the same seed gives the same video (0)")
     add("--speed", type=float, help="head rotation, degrees per frame: talking 0.1-1.0, singing 1.0-1.3")
@@ -124,15 +130,6 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--family", help="what the checkpoint is, where the file does not say it")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="type of the weights (float16)")
     parser.set_defaults(run=_convert)
-
-
-def _interval(text: str) -> tuple[float, float]:
-    """LOW,HIGH -> both as numbers."""
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH, two numbers from 0 to 1") from error
-    return low, high
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -205,7 +202,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
             guidance=options.guidance,
             seed=options.seed,
             scheduler=options.scheduler,
-            guidance_interval=options.guidance_interval,
+            guidance_interval=options.guidance_interval and tuple(options.guidance_interval),
             step_cache=options.step_cache,
         ),
         fps=options.fps,

@@ -123,6 +123,18 @@ class Conditions:
     speed_tokens: Tensor | None = None
 
 
+@dataclass
+class DeepFeatures:
+    """What the way up brings to the last layers of the network: `hidden` (r, c, h, w), None before they are made.
+
+    It changes little from step to step, so that steps can share it (DeepCache, arXiv 2312.00858). The last
+    `shallow_layers` layers, and on the way down those whose skips they take, are run in every step.
+    """
+
+    shallow_layers: int = 1
+    hidden: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Controls:
     """What a user may steer. `face_region` is a mask (H, W) in 0..1 over the crop (1: the face may be here), a box in

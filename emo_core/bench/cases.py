@@ -29,7 +29,7 @@ def mini_case(*, clips: int = 2, device: torch.device) -> Case:
     """emo-mini as it ships."""
     from ..weights.file import load_model
 
-    return _case("emo-mini", load_model("emo-mini", device=device), clips=clips, settings=GenerateSettings())
+    return case_of("emo-mini", load_model("emo-mini", device=device), clips=clips, settings=GenerateSettings())
 
 
 def middle_case(*, frames: int = 4, steps: int = 2, device: torch.device) -> Case:
@@ -46,7 +46,7 @@ def middle_case(*, frames: int = 4, steps: int = 2, device: torch.device) -> Cas
         clip=dataclasses.replace(EMO_SD15.clip, frames=frames, size=512, motion_from="latents"),
     )
     model = random_model(config, device=device)
-    return _case(config.name, model, clips=2, settings=GenerateSettings(steps=steps, guidance=3.5))
+    return case_of(config.name, model, clips=2, settings=GenerateSettings(steps=steps, guidance=3.5))
 
 
 def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
@@ -60,7 +60,7 @@ def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
     return model
 
 
-def _case(name: str, model: EmoModel, *, clips: int, settings: GenerateSettings) -> Case:
+def case_of(name: str, model: EmoModel, *, clips: int, settings: GenerateSettings) -> Case:
     config, generator = model.config, torch.Generator().manual_seed(3)
     size, frames = config.clip.size, clips * config.clip.frames
     shape = (frames, window_frames(config.audio_projection), config.audio_encoder.layers)

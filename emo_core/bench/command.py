@@ -17,11 +17,13 @@ from pathlib import Path
 
 import torch
 
+from .approximate import Saving, savings, savings_table
 from .cases import Case, middle_case, mini_case
 from .measure import matrix_rate, operations, peak_rss, timed, versus, watched
 from .memory import Footprint, footprint
 from .plain import plain_backbone, plain_generate
 from .server import overhead
+from .soak import soak
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--cases", default="emo-mini", help=f"of {','.join(CASES)} (emo-mini)")
     add("--turns", type=int, default=7, help="runs of each, in turns (7)")
+    add("--approximate", action="store_true", help="also what each approximation saves, against the product as it is")
     add("--memory", action="store_true", help="also the memory of a long sound against a short one")
     add("--short-s", type=float, default=10.0, help="seconds of the short sound (10)")
     add("--long-s", type=float, default=300.0, help="seconds of the long sound (300)")
     add("--server", metavar="URL", help="also what the graph costs on top, in a running ComfyUI that has this pack")
+    add("--soak", type=float, metavar="HOURS", help="only this: so much sound to a file, memory sampled and plotted")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
     add("--output", type=Path, help="also write the figures to this JSON file")
     return parser
@@ -77,8 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    lines = [compare(CASES[name.strip()](device=device), options.turns) for name in options.cases.split(",")]
+    if options.soak:
+        watched_run = soak((options.output or Path("output/bench")).parent, sound_s=options.soak * 3600, device=device)
+        sys.stdout.write(f"{machine(device)}\n{watched_run.as_text()}\n")
+        return 0
+    cases = [CASES[name.strip()](device=device) for name in options.cases.split(",")]
+    lines = [compare(case, options.turns) for case in cases]
     sys.stdout.write(f"{machine(device)}\n{table(lines)}\n")
+    saved = [row for case in cases for row in savings(case, _product_run, options.turns)] if options.approximate else []
+    if saved:
+        sys.stdout.write(f"{savings_table(saved)}\n")
     memory = None
     if options.memory:
         memory = footprint(short_s=options.short_s, long_s=options.long_s, device=device)
@@ -87,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{overhead(options.server, turns=options.turns).as_text()}\n")
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(_as_json(device, lines, memory), indent=1))
+        options.output.write_text(json.dumps(_as_json(device, lines, saved, memory), indent=1))
     return 0 if all(line.is_exact for line in lines) else 1
 
 
@@ -166,9 +178,12 @@ def _spread(median: float, spread: tuple[float, float]) -> str:
     return f"{median:.2f} ({spread[0]:.2f}-{spread[1]:.2f})"
 
 
-def _as_json(device: torch.device, lines: Sequence[Line], memory: Footprint | None) -> dict[str, object]:
+def _as_json(
+    device: torch.device, lines: Sequence[Line], saved: Sequence[Saving], memory: Footprint | None
+) -> dict[str, object]:
     return {
         "machine": machine(device),
         "cases": [asdict(line) for line in lines],
+        "approximate": [asdict(row) for row in saved],
         "memory": None if memory is None else asdict(memory),
     }

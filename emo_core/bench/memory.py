@@ -56,7 +56,7 @@ def footprint(*, short_s: float, long_s: float, device: torch.device, steps: int
     with tempfile.TemporaryDirectory() as folder:
         for length in (short_s, long_s):
             sound, video = Path(folder) / f"{length:g}.wav", Path(folder) / f"{length:g}.mp4"
-            _write_hum(sound, length)
+            write_hum(sound, length)
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             seconds = timed(lambda s=sound, v=video: animate(DEMO_PORTRAIT, s, v, options=options))  # type: ignore[misc]
@@ -66,7 +66,7 @@ def footprint(*, short_s: float, long_s: float, device: torch.device, steps: int
     return Footprint(short_s, long_s, short, long, seconds, short_vram, long_vram)
 
 
-def _write_hum(path: Path, seconds: float, sample_rate: int = 16_000) -> None:
+def write_hum(path: Path, seconds: float, sample_rate: int = 16_000) -> None:
     """A hum that swells four times a second, written block by block."""
     with soundfile.SoundFile(path, "w", sample_rate, 1) as file:
         for start in range(0, round(seconds * sample_rate), sample_rate):

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import GuidanceConfig
-from ..data import Conditions, ReferenceCache
-from ..models.blocks import DeepFeatures
+from ..data import Conditions, DeepFeatures, ReferenceCache
 
 Network = Callable[..., Tensor]  # (latents, timesteps, reference, conditions) -> prediction; models.unet.Backbone
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..data import GenerateSettings
-from ..models.blocks import DeepFeatures
+from ..data import DeepFeatures, GenerateSettings
 from .guidance import GuidedRows, Network, predict_guided
 from .schedule import TRAIN_TIMESTEPS
 

@@ -42,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--guidance", type=float, help="guidance scale (the model's own)")
     add("--steps", type=int, help="sampling steps per clip (the model's own)")
     add("--scheduler", default="ddim", help="ddim, euler, dpm++, lcm or tcd (ddim)")
+    add("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only at these noise levels")
+    add("--step-cache", type=int, default=1, metavar="N", help="deep blocks in every N-th step only (1)")
     add("--seed", type=int, default=0, help="of the test set and of the noise (0)")
     add("--only", help=f"sections, separated by commas: {','.join(SECTION_NAMES)}")
     add("--testset", type=Path, help="folder of the test set, made there if missing (OUTPUT/testset)")
@@ -81,7 +83,12 @@ def _open_studio(options: argparse.Namespace) -> Studio:
     from .testset import load_testset
 
     settings = GenerateSettings(
-        steps=options.steps, guidance=options.guidance, seed=options.seed, scheduler=options.scheduler
+        steps=options.steps,
+        guidance=options.guidance,
+        seed=options.seed,
+        scheduler=options.scheduler,
+        guidance_interval=options.guidance_interval and tuple(options.guidance_interval),
+        step_cache=options.step_cache,
     )
     model = load_model(options.model, device=options.device)
     spec, budget = _amount(options, model.config.clip.size)

@@ -19,6 +19,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from ..config import UNetConfig
+from ..data import DeepFeatures
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,6 @@ class Parts:
     attention: Callable[[str, int], nn.Module]
     motion: Callable[[str, int], nn.Module] | None
     audio: Callable[[str, int, int], nn.Module] | None = None
-
-
-@dataclass
-class DeepFeatures:
-    """What the way up brings to the last layers of the network: `hidden` (r, c, h, w), None before they are made.
-
-    It changes little from step to step, so that steps can share it (DeepCache, arXiv 2312.00858). The last
-    `shallow_layers` layers, and on the way down those whose skips they take, are run in every step.
-    """
-
-    shallow_layers: int = 1
-    hidden: Tensor | None = None
 
 
 class Block(nn.Module):

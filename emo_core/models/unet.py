@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..config import UNetConfig
-from ..data import Conditions, ReferenceCache, ReferenceFeatures
+from ..data import Conditions, DeepFeatures, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
 from .appended import AppendedBlock
 from .audio_module import audio_module
-from .blocks import Block, DeepFeatures, Parts, UNet
+from .blocks import Block, Parts, UNet
 from .context import CallContext
 from .temporal import TemporalModule
 from .transformer import BackboneBlock, SpatialTransformer

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from emo_core.bench.cases import Case, _case, random_model
+from emo_core.bench.cases import Case, case_of, random_model
 from emo_core.bench.command import compare, machine, table
 from emo_core.bench.measure import operations, versus
 from emo_core.bench.plain import plain_backbone
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 def tiny_case(guidance: GuidanceConfig) -> Case:
     config = dataclasses.replace(TINY, guidance=guidance)
-    return _case("tiny", random_model(config, device=CPU), clips=2, settings=GenerateSettings(guidance=2.0))
+    return case_of("tiny", random_model(config, device=CPU), clips=2, settings=GenerateSettings(guidance=2.0))
 
 
 @pytest.mark.parametrize(("reference", "motion"), [("zero", "keep"), ("keep", "zero")])

@@ -8,9 +8,8 @@ import pytest
 import torch
 from small_clips import counted, small_run
 
-from emo_core.data import GenerateSettings
+from emo_core.data import DeepFeatures, GenerateSettings
 from emo_core.errors import EmoInputError
-from emo_core.models.blocks import DeepFeatures
 
 
 def frames(**settings: object) -> torch.Tensor:
