@@ -137,7 +137,7 @@ class SpeedController(io.ComfyNode):
                 schema.make_input(
                     io.Float,
                     "speed",
-                    default=0.4,
+                    default=0.3,
                     min=0.0,
                     max=2.4,
                     step=0.05,
