@@ -61,6 +61,7 @@ def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
 
 
 def case_of(name: str, model: EmoModel, *, clips: int, settings: GenerateSettings) -> Case:
+    """Inputs for a model: noise for a picture and for a sound of `clips` clips."""
     config, generator = model.config, torch.Generator().manual_seed(3)
     size, frames = config.clip.size, clips * config.clip.frames
     shape = (frames, window_frames(config.audio_projection), config.audio_encoder.layers)

@@ -22,6 +22,7 @@ from .cases import Case, middle_case, mini_case
 from .measure import matrix_rate, operations, peak_rss, timed, versus, watched
 from .memory import Footprint, footprint
 from .plain import plain_backbone, plain_generate
+from .released import measure_released, write_hallo
 from .server import overhead
 from .soak import soak
 
@@ -71,6 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--long-s", type=float, default=300.0, help="seconds of the long sound (300)")
     add("--server", metavar="URL", help="also what the graph costs on top, in a running ComfyUI that has this pack")
     add("--soak", type=float, metavar="HOURS", help="only this: so much sound to a file, memory sampled and plotted")
+    add("--write-released", metavar="FOLDER", type=Path, help="only write random files of Hallo's size and names there")
+    add("--released", metavar="PATH", type=Path, help="only load released files and make one clip, and tell the memory")
+    add("--dtype", choices=("float16", "bfloat16", "float32"), default="float16", help="of the two above (float16)")
+    add("--steps", type=int, default=2, help="of the clip with --released (2)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
     add("--output", type=Path, help="also write the figures to this JSON file")
     return parser
@@ -80,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print. Returns the exit status: 1 where the product's pictures differ from the plain ones'."""
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if options.write_released or options.released:
+        return _released(options)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if options.soak:
         watched_run = soak((options.output or Path("output/bench")).parent, sound_s=options.soak * 3600, device=device)
@@ -101,6 +108,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(_as_json(device, lines, saved, memory), indent=1))
     return 0 if all(line.is_exact for line in lines) else 1
+
+
+def _released(options: argparse.Namespace) -> int:
+    dtype: torch.dtype = getattr(torch, options.dtype)
+    if options.write_released:
+        sys.stdout.write(f"{write_hallo(options.write_released, dtype)}\n")
+        return 0
+    device = options.device or "cpu"
+    peaks = measure_released(options.released, dtype, steps=options.steps, device=device)
+    sys.stdout.write(f"{machine(torch.device(device))}\n{peaks.as_text()}\n")
+    return 0
 
 
 def compare(case: Case, turns: int) -> Line:
