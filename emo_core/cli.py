@@ -122,13 +122,15 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "convert",
-        help="write a checkpoint as a model of EMO's own form",
-        description="Write a checkpoint as safetensors with its configuration inside.",
+        help="write a checkpoint as safetensors",
+        description="Write a checkpoint as safetensors with its configuration inside: a whole model in EMO's own form, "
+        "a part alone under its own names.",
     )
     parser.add_argument("checkpoint", help="a file, a folder, or the name of a bundled model")
     parser.add_argument("output", type=Path, help="a .safetensors file, or a folder for files of at most 15 MB")
     parser.add_argument("--family", help="what the checkpoint is, where the file does not say it")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="type of the weights (float16)")
+    parser.add_argument("--part", choices=("unet", "vae"), help="of a whole Stable Diffusion checkpoint (unet)")
     parser.set_defaults(run=_convert)
 
 
@@ -246,12 +248,11 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from .weights.file import load_model, save_model
+    from .weights.convert import convert
 
     dtype = _dtype(options.dtype)
-    model = load_model(options.checkpoint, options.family, device="cpu", dtype=dtype)
-    for path in save_model(model, options.output, dtype=dtype):
-        print(path)
+    for path in convert(options.checkpoint, options.output, family=options.family, dtype=dtype, part=options.part):
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {options.dtype}")
     return 0
 
 

@@ -32,7 +32,7 @@ _DECODE_CHUNK = 2  # frames: the decoder at 512x512 takes more than the network 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Bytes above what the interpreter with torch took before; `on_disk` of all files. `clip_s`: seconds of the clip."""
+    """Bytes above what the interpreter with torch took before; `on_disk` of all files; seconds of the clip."""
 
     on_disk: int
     loading: int

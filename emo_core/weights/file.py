@@ -139,17 +139,27 @@ def read_whole(path: Path, family: str | None) -> tuple[dict[str, Tensor], EmoCo
     """A model as EMO saved it, or a released one with all that belongs to it (see `released`)."""
     from .released import gather, read_released
 
-    if not saved_here(path):
-        gathered = gather(path, family)
-        if gathered is not None:
-            return read_released(gathered)
-    return read_checkpoint(path)
+    if saved_here(path):
+        return read_checkpoint(path)
+    gathered = gather(path, family)
+    if gathered is not None:
+        return read_released(gathered)
+    return read_checkpoint(path)[0], None
 
 
 def saved_here(path: Path) -> bool:
-    """Whether a file, or a safetensors file of a folder, carries a configuration."""
+    """Whether a file, or a safetensors file of a folder, carries a configuration and tensors under our own names.
+
+    A converted part carries one too, but keeps the names that it was released with.
+    """
     files = sorted(path.glob(f"*{SAFETENSORS}")) if path.is_dir() else [path]
-    return any(CONFIG_KEY in read_header(file)[1] for file in files if file.suffix == SAFETENSORS)
+    ours = {part for parts in PARTS.values() for part in parts}
+    for file in files:
+        if file.suffix == SAFETENSORS:
+            tensors, metadata = read_header(file)
+            if CONFIG_KEY in metadata and any(name.split(".")[0] in ours for name in tensors):
+                return True
+    return False
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], EmoConfig | None]:
@@ -182,7 +192,7 @@ def _unknown_checkpoint(path: Path, tensors: dict[str, Tensor]) -> EmoInputError
     from .inspect import recognise
 
     kind = recognise(tensors)
-    found = f"{path.name}, which carries no configuration and looks like {kind.description}"
+    found = f"{path.name}, which is no whole model of EMO's own form and looks like {kind.description}"
     allowed = "a model saved by EMO, or the released files of Hallo, EchoMimic or V-Express"
     return EmoInputError(
         "model", found, allowed, "Choose the file of the network, or the folder that holds all of them."
@@ -205,6 +215,13 @@ def save_model(model: EmoModel, path: str | Path, *, dtype: torch.dtype | None =
     for stale in set(path.glob(f"*{SAFETENSORS}")) - set(written):
         stale.unlink()  # parts of an earlier save under another name would be loaded as well
     return written
+
+
+def save_tensors(tensors: dict[str, Tensor], config: EmoConfig, path: Path, *, dtype: torch.dtype | None) -> Path:
+    """Write tensors under the names they have, with a configuration: a part of a model."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {name: _to_store(name, value, dtype) for name, value in tensors.items()}
+    return _write(path, stored, {CONFIG_KEY: config.to_json()})
 
 
 def _to_store(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:

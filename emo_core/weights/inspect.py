@@ -6,18 +6,23 @@ The key marks are those of the released checkpoints (Hallo net.pth, EchoMimic, V
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..config import EmoConfig
-from .file import resolve
+from .file import resolve, saved_here
 from .read import CONFIG_KEY, SAFETENSORS, read_header
+
+if TYPE_CHECKING:
+    from .released import Gathered
 
 WHISPER_TINY_WIDTH = 384
 SD_TEXT_WIDTHS = (768, 1024, 2048)  # of Stable Diffusion 1.5, 2 and XL
+WHOLE_SD = "a whole Stable Diffusion checkpoint"
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0."
 
 
@@ -28,6 +33,15 @@ class Kind:
     family: str | None
     part: str
     description: str
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file of several that make a model."""
+
+    path: Path
+    kind: Kind
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -42,19 +56,47 @@ class CheckpointReport:
     bytes: int
     parts: dict[str, int]
     dtypes: dict[str, int]
-    missing: tuple[str, ...] = ()  # of a released model: what it takes besides, each with its source
+    files: tuple[FileReport, ...] = ()  # where several files make a model, or lie together
+    beside: Mapping[str, Path] = field(default_factory=dict)  # of a released model's file: where the other parts are
+    missing: tuple[str, ...] | None = None  # of a released model: what it takes besides, each with its source
     unread: int = 0  # tensors that are never executed
 
     def __str__(self) -> str:
         lines = [
             f"{self.path}: {self.kind.description}",
-            f"  family      {self.kind.family or 'unknown'}{f' ({self.config.name})' if self.config else ''}",
+            f"  family      {self._family()}",
             f"  tensors     {self.tensors}, {self.parameters:,} parameters, {self.bytes / 1e6:.1f} MB on disk",
             f"  types       {', '.join(f'{name} {count:,}' for name, count in self.dtypes.items())}",
         ]
-        lines += [f"  {name:<18} {count:>14,}" for name, count in self.parts.items()]
+        if self.files:
+            lines += [f"  {_below(f.path, self.path)}: {f.kind.description}, {f.parameters:,}" for f in self.files]
+        else:
+            lines += [f"  {name:<18} {count:>14,}" for name, count in self.parts.items()]
         lines += [f"  {self.unread} tensors are never executed"] * (self.unread > 0)
-        return "\n".join([*lines, *(f"  missing     {part}" for part in self.missing)])
+        lines += [f"  {part:<13} {path}" for part, path in self.beside.items()]
+        missing = () if self.missing is None else self.missing or ("nothing",)
+        return "\n".join([*lines, *(f"  missing     {part}" for part in missing)])
+
+    def _family(self) -> str:
+        if self.kind.family is not None:
+            return f"{self.kind.family}{f' ({self.config.name})' if self.config else ''}"
+        users = _USERS.get(self.kind.part)
+        return f"none of its own; for {users}" if users else "unknown"
+
+
+# Parts that belong to no one family -> who takes them.
+_USERS = {
+    "vae": "emo, hallo, echomimic and v_express",
+    "audio_encoder": "emo, hallo and v_express",
+    "motion": "echomimic and v_express, or for training to start from",
+    "face_locator": "echomimic and v_express",
+    "backbone": "EMO Load ReferenceNet, or for training to start from",
+}
+_PUBLISHED = {"hallo": "Hallo", "echomimic": "EchoMimic", "v_express": "V-Express"}
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 # In order: the first whose marks are all there. A mark ending in "." is a prefix of some name, others are whole names.
@@ -71,7 +113,7 @@ _KINDS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ),
     (("conv_in.weight", "conv_out.weight", "blocks.0.weight"), Kind(None, "face_locator", "a face locator")),
     (("latents", "proj_in.weight", "proj_out.weight"), Kind("v_express", "audio_projection", "V-Express's resampler")),
-    (("model.diffusion_model.",), Kind(None, "backbone", "a whole Stable Diffusion checkpoint")),
+    (("model.diffusion_model.",), Kind(None, "backbone", WHOLE_SD)),
     (("encoder.conv_in.weight", "decoder.mid.block_1.conv1.weight"), Kind(None, "vae", "an image VAE (original form)")),
     (("encoder.conv_in.weight", "decoder.conv_in.weight"), Kind(None, "vae", "an image VAE (AutoencoderKL)")),
     (("encoder.conv1.weight", "encoder.blocks."), Kind("echomimic", "audio_encoder", "Whisper (OpenAI's form)")),
@@ -90,47 +132,72 @@ def inspect(path: str | Path) -> CheckpointReport:
     from .released import gather, sources, weight_files
 
     found = resolve(path)
-    files = (sorted(found.glob(f"*{SAFETENSORS}")) or weight_files(found)) if found.is_dir() else [found]
-    tensors: dict[str, Tensor] = {}
-    config: EmoConfig | None = None
-    for file in files:
-        part, metadata = read_header(file)
-        tensors |= part
-        if CONFIG_KEY in metadata:
-            config = EmoConfig.from_json(metadata[CONFIG_KEY])
+    ours = saved_here(found)
+    gathered = None if ours else gather(found)
+    if not found.is_dir():
+        files = [found]
+    elif ours:
+        files = sorted(found.glob(f"*{SAFETENSORS}"))
+    else:
+        files = sorted(set(gathered.files.values())) if gathered is not None else weight_files(found)
+    read = {file: read_header(file) for file in files}
+    named = [item for tensors, _ in read.values() for item in tensors.items()]
     parts: Counter[str] = Counter()
     dtypes: Counter[str] = Counter()
-    for name, tensor in tensors.items():
+    for name, tensor in named:
         parts[name.split(".")[0]] += tensor.numel()
         dtypes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
-    kind = recognise(tensors)
-    if config is not None:
-        kind = Kind(config.family, kind.part, kind.description)
-    gathered = gather(found) if config is None else None
-    if gathered is not None:
-        kind = Kind(gathered.family, kind.part, kind.description)
+    kinds = {file: recognise(tensors) for file, (tensors, _) in read.items()}
+    config = _stored_config(metadata for _, metadata in read.values())
     return CheckpointReport(
         path=found,
-        kind=kind,
+        kind=_own_kind(dict(named), config) if ours else _kind(found, list(kinds.values()), gathered),
         config=config,
-        tensors=len(tensors),
+        tensors=len(named),
         parameters=sum(parts.values()),
         bytes=sum(file.stat().st_size for file in files),
         parts=dict(parts),
         dtypes=dict(dtypes),
-        missing=() if gathered is None else sources(gathered),
-        unread=0 if gathered is None else _unread(tensors, gathered.family),
+        files=() if ours or len(files) < 2 else tuple(_file_report(f, kinds[f], read[f][0]) for f in files),
+        beside={} if gathered is None else {p: f for p, f in gathered.files.items() if f not in read},
+        missing=None if gathered is None else sources(gathered),
+        unread=0 if gathered is None else _unread(gathered, set(files)),
     )
 
 
-def _unread(tensors: Mapping[str, Tensor], family: str) -> int:
-    """How many tensors of Hallo's file no forward pass reaches. The other families' files hold none."""
-    from .released import PRESET, drop_unread, named, released_config
+def _stored_config(metadata: Iterable[Mapping[str, str]]) -> EmoConfig | None:
+    texts = [said[CONFIG_KEY] for said in metadata if CONFIG_KEY in said]
+    return EmoConfig.from_json(texts[-1]) if texts else None
 
-    if family != "hallo" or not any(name.startswith("denoising_unet.") for name in tensors):
-        return 0
-    ours = named("model", tensors)
-    return len(drop_unread(ours, released_config(ours, PRESET[family])))
+
+def _own_kind(tensors: Mapping[str, Tensor], config: EmoConfig | None) -> Kind:
+    """EMO's own form is one whatever the family, which the configuration tells."""
+    kind = recognise(tensors)
+    return kind if config is None else Kind(config.family, kind.part, kind.description)
+
+
+def _file_report(path: Path, kind: Kind, tensors: Mapping[str, Tensor]) -> FileReport:
+    return FileReport(path, kind, sum(tensor.numel() for tensor in tensors.values()))
+
+
+def _kind(path: Path, kinds: Sequence[Kind], gathered: Gathered | None) -> Kind:
+    """Of a file, of a folder that holds one, of a released model, of files that make none."""
+    if gathered is not None and path.is_dir():
+        return Kind(gathered.family, "model", f"the released files of {_PUBLISHED[gathered.family]}")
+    if len(kinds) == 1:
+        return kinds[0]
+    return Kind(None, "unknown", f"{len(kinds)} files that make no model together")
+
+
+def _unread(gathered: Gathered, files: Set[Path]) -> int:
+    """How many tensors of these files of a released model no forward pass reaches."""
+    from .released import configured, drop_unread, named
+
+    of_part = {part: named(part, read_header(path)[0]) for part, path in gathered.files.items()}
+    ours = {name: value for tensors in of_part.values() for name, value in tensors.items()}
+    unread = drop_unread(ours, configured(ours, gathered))
+    here = {name for part, tensors in of_part.items() if gathered.files[part] in files for name in tensors}
+    return len(here.intersection(unread))
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> Kind:

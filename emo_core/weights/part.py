@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..config import EMO_SD15, AudioEncoderConfig, EmoConfig
 from ..errors import EmoInputError
 from .file import assign, read_checkpoint, resolve, without_memory
-from .inspect import recognise
+from .inspect import WHOLE_SD, recognise
 from .read import read_tensors, refuse_nan
 from .shapes import vae_of
 from .spellings import unet_state, vae_state
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"  # of a transformers folder
 # What inspect calls the U-Nets that ReferenceNet can start from.
 _SD15_UNETS = ("Stable Diffusion 1.5's U-Net", "a ReferenceNet from SD1.5 (V-Express's form)")
-WHOLE_SD = "a whole Stable Diffusion checkpoint"
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -49,7 +48,7 @@ def load_part(
 
     path = resolve(name)
     is_hub = path.is_dir() and (path / CONFIG_FILE).is_file()
-    tensors, stored = _read_hub_folder(path) if is_hub else read_checkpoint(path)
+    tensors, stored = read_hub_folder(path) if is_hub else read_checkpoint(path)
     refuse_nan(tensors, path)
     config = stored or EMO_SD15
     if stored is None or not any(key.split(".")[0] in PART_MODULES for key in tensors):
@@ -116,7 +115,7 @@ def _released(
     raise EmoInputError("model", found, f"a file with the {part.replace('_', ' ')} of a model", remedy)
 
 
-def _read_hub_folder(path: Path) -> tuple[dict[str, Tensor], EmoConfig]:
+def read_hub_folder(path: Path) -> tuple[dict[str, Tensor], EmoConfig]:
     """A folder as transformers saves it: config.json beside the weights. Only wav2vec2 is known."""
     found = f"the folder {path.name} with a {CONFIG_FILE} that"
     try:

@@ -21,7 +21,7 @@ from ..audio.whisper import whisper_of, whisper_state
 from ..config import ECHOMIMIC, HALLO, V_EXPRESS, EmoConfig
 from ..errors import EmoInputError
 from .inspect import Kind, recognise
-from .read import PICKLED, SAFETENSORS, read_header, read_tensors
+from .read import AGAIN, PICKLED, SAFETENSORS, read_header, read_tensors
 from .shapes import face_locator_of, mlp_projection_of, resampler_of, unet_of, vae_of, wav2vec2_of
 from .spellings import vae_state
 
@@ -188,7 +188,7 @@ def read_released(gathered: Gathered) -> tuple[dict[str, Tensor], EmoConfig]:
     # Motion modules first: where EchoMimic's denoising_unet has some too, its own code prefers those.
     for part, path in sorted(gathered.files.items(), key=lambda item: item[0] != "motion"):
         tensors |= named(part, read_tensors(path)[0])
-    config = released_config(tensors, PRESET[gathered.family])
+    config = configured(tensors, gathered)
     if gathered.variant == ACCELERATED:
         clip, guidance = dataclasses.replace(config.clip, steps=6), dataclasses.replace(config.guidance, scale=1.0)
         config = dataclasses.replace(config, name=f"{config.name}-acc", clip=clip, guidance=guidance)
@@ -244,6 +244,16 @@ def released_config(tensors: Mapping[str, Tensor], preset: EmoConfig) -> EmoConf
     }
     unet = unet_of(shapes("backbone."), preset.unet, shapes("reference_net.identity_projection."))
     return dataclasses.replace(preset, unet=unet, **found)
+
+
+def configured(tensors: Mapping[str, Tensor], gathered: Gathered) -> EmoConfig:
+    """As released_config. Raises EmoInputError where a tensor that tells a size is missing."""
+    try:
+        return released_config(tensors, PRESET[gathered.family])
+    except KeyError as error:
+        names = ", ".join(sorted({path.name for path in gathered.files.values()}))
+        found = f"{names} without {error.args[0]!r}"
+        raise EmoInputError("model", found, f"all tensors of {gathered.family}", AGAIN) from error
 
 
 def drop_unread(tensors: dict[str, Tensor], config: EmoConfig) -> list[str]:

@@ -53,11 +53,12 @@ def unet_of(shapes: Shapes, base: UNetConfig, identity: Shapes | None = None) ->
         audio_dim=shapes[audio][1],
         identity=identity_of(identity, base.identity) if identity else None,
         audio_module=(base.audio_module or AudioModuleConfig()) if has_module else None,
-        motion=_motion_of(shapes, base.motion),
+        motion=motion_of(shapes, base.motion),
     )
 
 
-def _motion_of(shapes: Shapes, base: MotionModuleConfig | None) -> MotionModuleConfig | None:
+def motion_of(shapes: Shapes, base: MotionModuleConfig | None) -> MotionModuleConfig | None:
+    """`shapes` of motion modules in AnimateDiff's form; None where there are none."""
     blocks = count(shapes, re.escape(_MOTION) + r"\d+\.")
     if blocks == 0:
         return None

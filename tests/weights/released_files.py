@@ -70,6 +70,33 @@ def original_vae(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+def original_unet_name(name: str) -> str:
+    """SD1.5's original name of diffusers' `name`."""
+    head, _, rest = name.partition(".")
+    ends = {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
+    if head in ends:
+        return f"{ends[head]}.{rest}"
+    if head == "time_embedding":
+        return rest.replace("linear_1", "time_embed.0").replace("linear_2", "time_embed.2")
+    inner = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0"}
+    inner |= {"conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+    parts = name.split(".")
+    if "resnets" in parts:
+        at = parts.index("resnets")
+        parts[at + 2] = inner[parts[at + 2]]
+    if head == "mid_block":
+        place = {"resnets": f"middle_block.{int(parts[2]) * 2}", "attentions": "middle_block.1"}[parts[1]]
+        return ".".join([place, *parts[3:]])
+    level, kind, layer = int(parts[1]), parts[2], int(parts[3])
+    if head == "down_blocks":
+        if kind == "downsamplers":
+            return ".".join([f"input_blocks.{level * 3 + 3}.0.op", *parts[5:]])
+        return ".".join([f"input_blocks.{level * 3 + 1 + layer}.{int(kind == 'attentions')}", *parts[4:]])
+    if kind == "upsamplers":
+        return ".".join([f"output_blocks.{level * 3 + 2}.{1 if level == 0 else 2}", *parts[4:]])
+    return ".".join([f"output_blocks.{level * 3 + layer}.{int(kind == 'attentions')}", *parts[4:]])
+
+
 def wav2vec(old_names: bool = False, width: int = 16) -> dict[str, Tensor]:
     """As Wav2Vec2ForCTC's file; `old_names`: the weight norm's older spelling."""
     torch.manual_seed(0)

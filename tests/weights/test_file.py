@@ -173,7 +173,7 @@ def test_a_file_without_configuration_is_described(tmp_path: Path) -> None:
         {"conv_in.weight": torch.zeros(1), "down_blocks.0.resnets.0.conv1.weight": torch.zeros(1)},
         tmp_path / "u.safetensors",
     )
-    with pytest.raises(EmoInputError, match=r"no configuration and looks like EchoMimic"):
+    with pytest.raises(EmoInputError, match=r"no whole model of EMO's own form and looks like EchoMimic"):
         load_model(tmp_path / "u.safetensors", device=CPU)
 
 

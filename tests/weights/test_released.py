@@ -67,7 +67,10 @@ def test_echomimic_loads_and_its_accelerated_pair_by_name(echomimic: Path) -> No
     assert plain.audio_encoder.config.kind == "whisper" and plain.config.audio_encoder.layers == 4
 
 
-def test_v_express_loads_and_says_its_licence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_v_express_loads_and_says_its_licence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emo_core.weights.released._shown", set())  # it is said once in a process
     model = load_model(made.v_express(tmp_path), device="cpu")
     assert model.config.family == "v_express" and model.config.unet.reference_weight == V_EXPRESS.unet.reference_weight
     assert "non-commercial" in caplog.text
@@ -104,36 +107,9 @@ def test_vae_in_every_spelling(spelling: str) -> None:
 def test_sd15_inside_its_original_file_has_diffusers_names() -> None:
     """Names made by the inverse rules: every one of SD1.5's 686 comes back."""
     names = json.loads(gzip.decompress((MANIFESTS / "sd15_unet.json.gz").read_bytes()))
-    original = {f"model.diffusion_model.{_original(name)}": torch.empty(0) for name in names}
+    original = {f"model.diffusion_model.{made.original_unet_name(name)}": torch.empty(0) for name in names}
     assert len(original) == 686
     assert set(unet_state(original)) == set(names)
-
-
-def _original(name: str) -> str:
-    """SD1.5's original name of diffusers' `name`."""
-    head, _, rest = name.partition(".")
-    ends = {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
-    if head in ends:
-        return f"{ends[head]}.{rest}"
-    if head == "time_embedding":
-        return rest.replace("linear_1", "time_embed.0").replace("linear_2", "time_embed.2")
-    inner = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0"}
-    inner |= {"conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
-    parts = name.split(".")
-    if "resnets" in parts:
-        at = parts.index("resnets")
-        parts[at + 2] = inner[parts[at + 2]]
-    if head == "mid_block":
-        place = {"resnets": f"middle_block.{int(parts[2]) * 2}", "attentions": "middle_block.1"}[parts[1]]
-        return ".".join([place, *parts[3:]])
-    level, kind, layer = int(parts[1]), parts[2], int(parts[3])
-    if head == "down_blocks":
-        if kind == "downsamplers":
-            return ".".join([f"input_blocks.{level * 3 + 3}.0.op", *parts[5:]])
-        return ".".join([f"input_blocks.{level * 3 + 1 + layer}.{int(kind == 'attentions')}", *parts[4:]])
-    if kind == "upsamplers":
-        return ".".join([f"output_blocks.{level * 3 + 2}.{1 if level == 0 else 2}", *parts[4:]])
-    return ".".join([f"output_blocks.{level * 3 + layer}.{int(kind == 'attentions')}", *parts[4:]])
 
 
 def test_a_renamed_sdxl_checkpoint_is_called_that(tmp_path: Path) -> None:
