@@ -120,6 +120,7 @@ class AudioEncoderConfig:
     pre_norm: bool = False  # LayerNorm before (wav2vec2-large) or after (base) attention and feed-forward
     # Where features meet the frame rate: before the transformer (Hallo) or its hidden states afterwards (V-Express).
     interpolation: Literal["before", "after"] = "before"
+    separated: bool = False  # it was trained on voices separated from music (hallo): see audio.vocals
     per_frame: int = 1  # vectors per video frame (V-Express 2); Whisper answers 50 times a second, whatever the frames
 
     @property
@@ -231,6 +232,9 @@ class ClipConfig:
     motion_from: Literal["pixels", "latents"] = "pixels"  # decoded and encoded again, or the latents themselves
     first_motion: Literal["zero", "portrait"] = "zero"  # of the first clip: maps of zero (paper), the portrait (hallo)
     steps: int = 40
+    # Where the square lies around the face: as around the training heads (emo), or the face's box grown by half of
+    # itself on each side, cut at the picture's border, and of that the square in the middle (echomimic).
+    framing: Literal["heads", "dilated"] = "heads"
     windows: WindowConfig | None = None  # of `frames` frames; then there are no motion frames
 
 
@@ -306,6 +310,7 @@ HALLO = EmoConfig(
         speed=None,
     ),
     face_locator=FaceLocatorConfig(in_channels=3, channels=(16, 32, 64, 128), white_is_none=False, expand=0.1),
+    audio_encoder=AudioEncoderConfig(separated=True),
     schedule=ScheduleConfig(beta_schedule="linear"),
     guidance=GuidanceConfig(scale=3.5, reference="absent", identity="none"),
     clip=ClipConfig(frames=16, motion_frames=2, fps=25.0, first_motion="portrait"),
@@ -327,7 +332,7 @@ ECHOMIMIC = EmoConfig(
     audio_projection=AudioProjectionConfig(kind="none"),
     schedule=ScheduleConfig(beta_schedule="linear", noise_limit=1.5),
     guidance=GuidanceConfig(scale=2.5, reference="absent"),
-    clip=ClipConfig(frames=12, motion_frames=0, fps=24.0, steps=30, windows=WindowConfig()),
+    clip=ClipConfig(frames=12, motion_frames=0, fps=24.0, steps=30, framing="dilated", windows=WindowConfig()),
 )
 
 EMO_MINI = EmoConfig(

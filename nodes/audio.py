@@ -9,12 +9,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..emo_core.audio.file import check_waveform
-from ..emo_core.audio.waveform import ENCODER_RATE
+from ..emo_core.audio.vocals import find_separator, voice_of
+from ..emo_core.audio.waveform import ENCODER_RATE, fit_video
 from ..emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, frame_count, resample_features
 from ..emo_core.config import AudioEncoderConfig
 from ..emo_core.data import Waveform
 from ..emo_core.errors import EmoInputError
 from ..emo_core.video.fingerprint import fingerprint
+from ..emo_core.weights.folder import file_identity
 from . import host, schema
 
 
@@ -93,6 +95,12 @@ class EncodeAudio(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **others: Any) -> str:
+        """A network that separates voices, put there or taken away, is noticed."""
+        network = find_separator(host.network_folders())
+        return "none" if network is None else file_identity(network)
+
+    @classmethod
     def execute(
         cls,
         audio: Any,
@@ -154,8 +162,12 @@ def encode_with(encoder: host.LoadedPart, waveform: Waveform, fps: float) -> Enc
     host.load([encoder.patcher], encoder_bytes(encoder.part.config.audio_encoder, waveform.duration_s))
     network: Any = encoder.part.main
     bar = host.ProgressBar(1)
-    features = encode_frames(network, waveform, rate, on_piece=bar.tick)
-    identity = fingerprint([waveform, rate, encoder.identity])
+    voice = waveform
+    if encoder.part.config.audio_encoder.separated:
+        voice = voice_of(waveform, host.network_folders())
+    heard = voice if voice is waveform else fit_video(voice, frame_count(waveform, rate), rate)
+    features = encode_frames(network, heard, rate, on_piece=bar.tick)
+    identity = fingerprint([waveform, rate, encoder.identity, *([] if voice is waveform else [voice])])
     return EncodedAudio(host.to_output(features), rate, waveform, identity)
 
 

@@ -172,6 +172,14 @@ def model_folders() -> list[Path]:
     return list(dict.fromkeys(folders))
 
 
+def network_folders() -> list[Path]:
+    """Where further networks of a user's own are looked for (a face's identity, separation of voices): beside the
+    models, and where other packs keep insightface's."""
+    paths = sys.modules.get("folder_paths")
+    others = [] if paths is None else [Path(paths.models_dir) / "insightface"]
+    return [*model_folders(), *others]
+
+
 def _register(paths: Any) -> None:
     """Make `models/emo` known to the host once; folders of extra_model_paths.yaml stay."""
     default = os.path.join(paths.models_dir, FOLDER)

@@ -15,13 +15,17 @@ from ..emo_core.data import Portrait, ReferenceFeatures
 from ..emo_core.errors import EmoInputError
 from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..emo_core.face.drawing import draw_portrait
+from ..emo_core.face.identity import find_network, with_identity
 from ..emo_core.face.image import as_image
 from ..emo_core.face.paste import DEFAULT_FEATHER, paste_back
 from ..emo_core.face.region import mask_box
 from ..emo_core.pipeline.reference import encode_portrait
 from ..emo_core.video.fingerprint import fingerprint
+from ..emo_core.weights.folder import file_identity
 from . import host, schema
 from .vae import vae_of
+
+FRAMINGS = ["heads", "dilated"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,16 @@ class PreparePortrait(io.ComfyNode):
                     tooltip="The face marked by hand, hairline to chin, over the whole picture: for drawings and other "
                     "faces that are not found. Its outline's box is taken as the face.",
                 ),
+                schema.make_input(
+                    io.Combo,
+                    "framing",
+                    options=FRAMINGS,
+                    default=FRAMINGS[0],
+                    optional=True,
+                    tooltip="Where the square lies. heads: as in the training of EMO's models, with margin. dilated: "
+                    "as EchoMimic cuts it, the face box grown by half on each side, inside the picture; margin does "
+                    "not count.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="crop", tooltip="The square, as the network sees it."),
@@ -102,11 +116,21 @@ class PreparePortrait(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image: Tensor, size: int, margin: float, face_index: int = 0, face_mask: Tensor | None = None
+        cls,
+        image: Tensor,
+        size: int,
+        margin: float,
+        face_index: int = 0,
+        face_mask: Tensor | None = None,
+        framing: str = FRAMINGS[0],
     ) -> Any:
+        schema.check_choice("framing", framing, FRAMINGS)
         picture = as_image(image)
         face_box = None if face_mask is None else mask_box(face_mask, picture)
-        portrait = prepare_portrait(picture, size, face_box, margin=margin, face_index=face_index or None)
+        square: Any = framing
+        portrait = prepare_portrait(
+            picture, size, face_box, margin=margin, face_index=face_index or None, framing=square
+        )
         host.check_interrupt()
         crop, preview = (host.to_output(picture[None]) for picture in (portrait.crop, draw_portrait(portrait)))
         return io.NodeOutput(crop, portrait, preview)
@@ -134,14 +158,23 @@ class EncodeReference(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **others: Any) -> str:
+        """A network for identities that was put there, or taken away, is noticed."""
+        network = find_network(host.network_folders())
+        return "none" if network is None else file_identity(network)
+
+    @classmethod
     def execute(cls, reference_net: host.LoadedPart, vae: Any, portrait: Portrait) -> Any:
         config = reference_net.part.config
+        if config.unet.identity is not None:
+            portrait = with_identity(portrait, host.network_folders())
         chosen = vae_of(vae, config)
         host.load([reference_net.patcher, *chosen.patchers], chosen.bytes_to_encode(portrait.crop))
         host.check_interrupt()
         net: Any = reference_net.part.main
         features = encode_portrait(chosen.network, net, portrait, step=config.vae.downscale)
-        identity = fingerprint([portrait.crop, portrait.face_box, reference_net.identity, chosen.identity])
+        seen = [portrait.crop, portrait.face_box, *([] if portrait.identity is None else [portrait.identity])]
+        identity = fingerprint([*seen, reference_net.identity, chosen.identity])
         return io.NodeOutput(Reference(_to_output(features), portrait, reference_net, identity))
 
 

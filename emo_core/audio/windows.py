@@ -73,14 +73,21 @@ def encode_frames(
 
 
 def audio_features(
-    encoder: AudioEncoder | WhisperEncoder, waveform: Waveform, fps: float, projection: AudioProjectionConfig
+    encoder: AudioEncoder | WhisperEncoder,
+    waveform: Waveform,
+    fps: float,
+    projection: AudioProjectionConfig,
+    *,
+    voice: Waveform | None = None,
 ) -> AudioFeatures:
-    """What the network hears of a recording: windows (f, 2m + 1, l, d), m = `projection.window`.
+    """What the network hears of a recording, or of `voice` in its place: windows (f, 2m + 1, l, d), m =
+    `projection.window`.
 
     `.waveform` is the sound cut or padded to the video's f / fps seconds. EmoInputError for sound that cannot be used.
     """
     check_waveform(waveform, fps)
-    return window_features(encode_frames(encoder, waveform, fps), waveform, fps=fps, projection=projection)
+    heard = waveform if voice is None else fit_video(voice, frame_count(waveform, fps), fps)
+    return window_features(encode_frames(encoder, heard, fps), waveform, fps=fps, projection=projection)
 
 
 def window_features(

@@ -8,6 +8,7 @@ EMO crops clips on the expanded face box (section 4.1); by how much is not publi
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from .view import view_around
 
 log = logging.getLogger(__name__)
 
+Framing = Literal["heads", "dilated"]
+
 # The framing of the heads that emo-mini is trained on, measured on 60 of them, calm, with emo_core.training.heads:
 # their exact face box is 0.633 of the picture high, its middle 0.562 down; the mesh ends 4.5 % of its height below the
 # top of that box (the hairline) and 1.9 % above its bottom.
@@ -28,6 +31,7 @@ FACE_SHARE = 0.633
 FACE_CENTRE_Y = 0.562
 ABOVE_MESH, BELOW_MESH = 0.045, 0.019
 DEFAULT_MARGIN = 1 / FACE_SHARE - 1  # what is added to the face box's longer side, as a share of it
+DILATION = 0.5  # EchoMimic's facecrop_dilation_ratio
 MAX_ENLARGEMENT = 8.0  # a crop blown up more than this shows no person any more
 BLURRY_ENLARGEMENT = 2.5  # worth a warning
 MAX_TILT_DEG = 60.0  # a face turned further is a picture lying on its side
@@ -43,11 +47,13 @@ def prepare_portrait(
     *,
     margin: float = DEFAULT_MARGIN,
     face_index: int | None = None,
+    framing: Framing = "heads",
 ) -> Portrait:
     """Find the face (or take `face_box`, in the picture's pixels) and cut a square around it.
 
-    `size` in pixels, a multiple of 8; the crop's side is (1 + margin) times the face box's longer side.
-    `face_index` chooses among several faces, 0 the largest; None takes the largest and warns.
+    `size` in pixels, a multiple of 8; the crop's side is (1 + margin) times the face box's longer side. `framing`
+    "dilated" is EchoMimic's square, which knows no margin (`config.ClipConfig`). `face_index` chooses among several
+    faces, 0 the largest; None takes the largest and warns.
     """
     if size < 8 or size % 8:
         raise EmoInputError("size", f"{size}", "a multiple of 8, at least 8", "Use 128, 256 or 512.")
@@ -55,9 +61,11 @@ def prepare_portrait(
         raise EmoInputError("margin", f"{margin}", "0 to 10", f"The default is {DEFAULT_MARGIN:.2f}.")
     image = as_image(image)
     box, landmarks = _choose_face(image, face_index) if face_box is None else _given_face(image, face_box)
-    side = max(2, round(max(box[2] - box[0], box[3] - box[1]) * (1 + margin)))
-    _check_enlargement(box, size / side)
-    crop_box = _square(box, side)
+    if framing == "dilated":
+        crop_box = _dilated(box, *image.shape[:2])
+    else:
+        crop_box = _square(box, max(2, round(max(box[2] - box[0], box[3] - box[1]) * (1 + margin))))
+    _check_enlargement(box, size / (crop_box[2] - crop_box[0]))
     return Portrait(
         crop=cut(image, crop_box, size),
         face_box=box_to_crop(box, crop_box, size),
@@ -144,6 +152,16 @@ def _check_enlargement(box: Box, enlargement: float) -> None:
         raise EmoInputError("portrait", f"a face of {height:.0f} pixels in height", allowed, remedy)
     if enlargement > BLURRY_ENLARGEMENT:
         log.warning("portrait: the face is %.0f pixels high and is enlarged %.1f times: blurry", height, enlargement)
+
+
+def _dilated(box: Box, height: int, width: int) -> Box:
+    """EchoMimic's square: the box grown by DILATION on each side, cut at the picture's border; of that the middle."""
+    x, y = (box[2] - box[0]) * DILATION, (box[3] - box[1]) * DILATION
+    left, right = max(0, round(box[0] - x)), min(width, round(box[2] + x))
+    top, bottom = max(0, round(box[1] - y)), min(height, round(box[3] + y))
+    side = max(2, min(right - left, bottom - top))
+    left, top = (left + right - side) // 2, (top + bottom - side) // 2
+    return float(left), float(top), float(left + side), float(top + side)
 
 
 def _square(box: Box, side: int) -> Box:

@@ -79,12 +79,14 @@ def animate(
     video_format(output)
     image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
     model = load_model(options.model, options.family, device=options.device, dtype=options.dtype)
-    prepared = prepare_portrait(image, model.config.clip.size, options.face_box, margin=options.margin)
+    clip = model.config.clip
+    prepared = prepare_portrait(image, clip.size, options.face_box, margin=options.margin, framing=clip.framing)
     prepared = _identified(prepared, model, options.model)
     controls = Controls(face_region=_region_in_crop(options.face_region, prepared), speed=options.speed)
     fps = options.fps or model.config.clip.fps
-    reference, features = encode_reference(model, prepared), encode_audio(model, waveform, fps)
-    job = _open_job(output, prepared, waveform, model=model, controls=controls, fps=fps, options=options)
+    voice = _voice(waveform, model, options.model)
+    reference, features = encode_reference(model, prepared), encode_audio(model, waveform, fps, voice=voice)
+    job = _open_job(output, prepared, waveform, model=model, controls=controls, fps=fps, options=options, voice=voice)
     try:
         clips = generate(
             model,
@@ -114,6 +116,7 @@ def _open_job(
     controls: Controls,
     fps: float,
     options: AnimateOptions,
+    voice: Waveform,
 ) -> Job:
     """The work folder of this output; everything that changes a frame is an input of the job."""
     from ..weights.file import resolve
@@ -129,18 +132,31 @@ def _open_job(
         "fps": fps,
         "settings": options.settings,
     }
+    if voice is not waveform:
+        inputs["voice"] = voice
     return open_job(output, inputs, resume=options.resume)
 
 
 def _identified(portrait: Portrait, model: EmoModel, name: str) -> Portrait:
     """The portrait with an identity embedding, where the model reads one."""
     from ..face.identity import with_identity
+
+    return portrait if model.config.unet.identity is None else with_identity(portrait, _beside(name))
+
+
+def _voice(waveform: Waveform, model: EmoModel, name: str) -> Waveform:
+    """What the model listens to: the voice alone, where it was trained on that."""
+    from ..audio.vocals import voice_of
+
+    return voice_of(waveform, _beside(name)) if model.config.audio_encoder.separated else waveform
+
+
+def _beside(name: str) -> list[Path]:
+    """Where a model's further networks may lie."""
     from ..weights.file import resolve
 
-    if model.config.unet.identity is None:
-        return portrait
     path = resolve(name)
-    return with_identity(portrait, [path, path.parent, path.parent.parent])
+    return [path, path.parent, path.parent.parent]
 
 
 def _check_device(name: str | None) -> None:

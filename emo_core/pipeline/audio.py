@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def encode_audio(model: EmoModel, waveform: Waveform, fps: float | None = None) -> AudioFeatures:
-    """Windows (f, w, l, d) for exactly round(seconds * fps) frames; `fps` defaults to the model's own.
+def encode_audio(
+    model: EmoModel, waveform: Waveform, fps: float | None = None, *, voice: Waveform | None = None
+) -> AudioFeatures:
+    """Windows (f, w, l, d) for exactly round(seconds * fps) frames; `fps` defaults to the model's own. `voice`: what is
+    listened to in place of the sound itself, as long as it (see `audio.vocals`).
 
     Raises EmoInputError for sound that is empty, silent, not finite or shorter than a frame.
     """
     from ..audio.windows import audio_features
 
     rate = model.config.clip.fps if fps is None else fps
-    return audio_features(model.audio_encoder, waveform, rate, model.config.audio_projection)
+    return audio_features(model.audio_encoder, waveform, rate, model.config.audio_projection, voice=voice)

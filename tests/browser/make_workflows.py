@@ -85,6 +85,9 @@ def draw(page: ComfyPage, name: str, sheet: sources.Sheet) -> dict[str, Any]:
     }
     page.browser.evaluate(f"{_ARRANGE}({json.dumps(layout)})")
     workflow = page.workflow()
+    for node in workflow["nodes"]:
+        if str(node["id"]) in sheet.models:
+            node.setdefault("properties", {})["models"] = sheet.models[str(node["id"])]
     workflow["extra"] = {"ds": {"scale": 0.6, "offset": [600, 200]}}
     return workflow
 
@@ -168,7 +171,7 @@ def main() -> None:
                     save(subgraph, SUBGRAPHS / f"{sources.SUBGRAPH_NAME}.json")
                 name_origins(workflow)
                 save(workflow, WORKFLOWS / f"{name}.json")
-        for name in names if options.thumbnails else []:
+        for name in (name for name in names if options.thumbnails and not sources.SHEETS[name]().models):
             with Client(server.address) as client:
                 run = client.run(short(stored(name)), timeout_s=3600)
                 assert run.end == "execution_success", run.error

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from released_notes import ECHOMIMIC_FILES, ECHOMIMIC_MODELS, HALLO_FILES, HALLO_MODELS
+
 Place = tuple[int, int, int]  # x, y, width
 Box = tuple[int, int, int, int]  # x, y, width, height
 
@@ -26,6 +28,8 @@ class Sheet:
     nodes: dict[str, tuple[str, dict[str, Any], Place]]
     notes: list[Note]
     groups: dict[str, list[str]] = field(default_factory=dict)  # title -> nodes
+    # node -> files that it takes (name, url, folder below models), which the frontend offers where they are missing
+    models: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
 
 _YOURS = """## Your own picture and voice
@@ -189,7 +193,40 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
     )
 
 
+def _released(name: str, model: str, *, portrait: dict[str, Any], note: str, models: list[dict[str, str]]) -> Sheet:
+    """talking_portrait with a released model; `models` are the files that it takes, which `note` lists."""
+    created, saved = _saved(name, ["6", 0], "6")
+    nodes = _encoders(sound="speech")
+    kind, inputs, place = nodes["3"]
+    nodes |= {
+        "1": ("EMO_LoadModel", {"model": model}, (0, 0, 300)),
+        "3": (kind, {**inputs, "size": 512, **portrait}, place),
+        "6": ("EMO_Sampler", _sampled(), (1060, 0, 300)),
+        "7": ("CreateVideo", created, (1420, 0, 240)),
+        "8": ("SaveVideo", {"video": ["7", 0], **saved}, (1420, 140, 400)),
+    }
+    return Sheet(nodes, [Note((-680, 0, 620, 760), f"{note}\n\n{_YOURS}")], models={"1": models})
+
+
+def _hallo() -> Sheet:
+    text = """# Hallo
+Hallo (Fudan University, MIT licence) in EMO's network: 512 x 512 pixels, 25 frames per second. Made for a graphics card
+with 12 GB or more."""
+    note = f"{text}\n\n{HALLO_FILES}"
+    return _released("hallo", "net.pth", portrait={}, note=note, models=HALLO_MODELS)
+
+
+def _echomimic() -> Sheet:
+    text = """# EchoMimic
+EchoMimic (Ant Group, Apache-2.0) in EMO's network: 512 x 512 pixels, 24 frames per second, all frames of the video
+sampled together in overlapping windows. Made for a graphics card with 12 GB or more."""
+    note, portrait = f"{text}\n\n{ECHOMIMIC_FILES}", {"framing": "dilated"}
+    return _released("echomimic", "denoising_unet.pth", portrait=portrait, note=note, models=ECHOMIMIC_MODELS)
+
+
 SHEETS = {
+    "hallo": _hallo,
+    "echomimic": _echomimic,
     "talking_portrait": _talking_portrait,
     "every_control": _every_control,
     "long_audio_to_file": _long_audio_to_file,

@@ -98,3 +98,21 @@ def test_impossible_boxes_are_named(astronaut: Tensor, box: tuple[int, ...]) -> 
 def test_sizes_that_do_not_fit_the_network_are_named(astronaut: Tensor, size: int) -> None:
     with pytest.raises(EmoInputError, match="multiple of 8"):
         prepare_portrait(astronaut, size)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((200.0, 150.0, 300.0, 270.0), (150.0, 110.0, 350.0, 310.0)),  # 200 wide, 240 high: the middle 200
+        ((10.0, 150.0, 110.0, 250.0), (5.0, 125.0, 155.0, 275.0)),  # cut at the left border: 160 of 200 are left
+    ],
+)
+def test_the_dilated_square_is_echomimics(box, expected, monkeypatch):
+    picture = torch.rand(400, 500, 3, generator=torch.Generator().manual_seed(0))
+    portrait = prepare_portrait(picture, 64, box, framing="dilated")
+    left, top, right, bottom = portrait.crop_box
+    assert right - left == bottom - top and left >= 0 and top >= 0 and right <= 500 and bottom <= 400
+    if box[0] == 200.0:
+        assert portrait.crop_box == expected
+    else:
+        assert (left, right) == (0.0, 160.0) and (top + bottom) / 2 == 200.0

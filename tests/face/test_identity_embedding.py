@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx_files import write_first_numbers
 
 from emo_core.data import Portrait
 from emo_core.errors import EmoInputError
@@ -104,3 +105,15 @@ def test_what_is_missing_is_said(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert with_identity(face, [tmp_path]) is face
     assert "onnxruntime is not installed" in caplog.text
+
+
+def test_with_onnxruntime_itself(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    face = portrait()[0]
+    network = write_first_numbers(tmp_path / FILE, (1, 3, 112, 112), 512)
+    shown = (align(face) * 255 - 127.5) / 127.5
+    embedding = identity_embedding(face, network)
+    assert torch.allclose(embedding, shown.permute(2, 0, 1).flatten()[:512], atol=1e-6)
+    network.write_bytes(b"<html>")
+    with pytest.raises(EmoInputError, match="does not run"):
+        identity_embedding(face, network)

@@ -10,7 +10,8 @@ from typing import Any
 from comfy_client import Graph
 
 API = Path(__file__).with_name("api")
-NAMES = sorted(path.stem for path in API.glob("*.json"))
+RELEASED = ("echomimic", "hallo")  # these take a user's own files
+NAMES = sorted(path.stem for path in API.glob("*.json") if path.stem not in RELEASED)
 FPS = 25  # emo-mini's
 EXAMPLE_S = 4.0  # the bundled sounds are that long
 

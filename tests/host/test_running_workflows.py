@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from comfy_client import Client, Graph
+import torch
+from comfy_client import Client, Graph, Refused
 from comfy_server import Server
-from graphs import FPS, NAMES, node_of, quick, seconds, stored
+from graphs import FPS, NAMES, RELEASED, changed, node_of, quick, seconds, stored
 from node_interface import interface
 from video_probe import mouth_motion, probe
 
 REPOSITORY = Path(__file__).parents[2]
+sys.path.append(str(REPOSITORY / "tests" / "weights"))
+
+import released_files as made  # noqa: E402
+
+from emo_core.weights.convert import convert  # noqa: E402
+
 SNAPSHOT = Path(__file__).with_name("object_info.json")
 RUN_S = 1800  # patience on a busy machine
 
@@ -44,6 +52,40 @@ def test_a_workflow_runs_as_it_is(name: str, client: Client, server: Server) -> 
     assert _queued(json.loads(video.metadata["prompt"])) == graph  # dropped on the canvas, the file opens as this graph
     mouth, corners = mouth_motion(video.frames)
     assert mouth > 2.0 and mouth > 2 * corners, (mouth, corners)
+
+
+@pytest.fixture(scope="module")
+def small_hallo(server: Server) -> str:
+    """Hallo's released files at the golden run's size, random, converted to one safetensors in the model folder."""
+    name = "small-hallo.safetensors"
+    folder = server.folder / "released"
+    made.hallo(folder)
+    convert(folder, server.folder / "models" / "emo" / name, dtype=torch.float32)
+    return name
+
+
+def test_the_hallo_workflow_runs_with_a_converted_checkpoint(small_hallo: str, client: Client, server: Server) -> None:
+    """All of it, at 128 pixels and in two steps: twenty frames, so that a clip follows another."""
+    changes = {"1.model": small_hallo, "3.size": 128, "5.trim_duration": 0.8, "6.steps": 2}
+    graph = changed(stored("hallo"), changes)
+    run = client.run(graph, timeout_s=RUN_S)
+    assert run.end == "execution_success", run.error
+    (file,) = [path for path in run.files(server.output) if path.suffix == ".mp4"]
+    video = probe(file)
+    assert len(video.frames) == 20 and video.fps == 25.0 and video.frames[0].shape == (128, 128, 3)
+    assert float(video.frames.std()) > 0.02  # a picture
+    assert float((video.frames[1:] - video.frames[:-1]).abs().mean()) > 1e-4  # that moves
+    assert "glintr100.onnx is not beside the model" in server.log.read_text()
+    other = client.run(changed(graph, {"6.seed": 7}), timeout_s=RUN_S)
+    assert other.executed == ["6", "7", "8"], other.error
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_model_that_is_not_there_is_named(name: str, client: Client) -> None:
+    with pytest.raises(Refused) as refused:
+        client.queue(stored(name))
+    said = str(refused.value.node_errors["1"])
+    assert stored(name)["1"]["inputs"]["model"] in said
 
 
 def _queued(prompt: Graph) -> Graph:
