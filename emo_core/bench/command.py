@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--write-released", metavar="FOLDER", type=Path, help="only write random files of Hallo's size and names there")
     add("--released", metavar="PATH", type=Path, help="only load released files and make one clip, and tell the memory")
     add("--dtype", choices=("float16", "bfloat16", "float32"), default="float16", help="of the two above (float16)")
-    add("--steps", type=int, default=2, help="of the clip with --released (2)")
+    add("--steps", type=int, default=2, help="of the clip with --released; 0: only load (2)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
     add("--output", type=Path, help="also write the figures to this JSON file")
     return parser

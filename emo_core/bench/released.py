@@ -42,11 +42,15 @@ class Peaks:
     steps: int
 
     def as_text(self) -> str:
-        return (
+        text = (
             f"loading: {self.on_disk / 1e9:.2f} GB on disk, {self.loading / 1e9:.2f} GB at the peak:"
-            f" {self.loading / self.on_disk:.2f}x (target 1.15x)\n"
-            f"{self.frames} frames, {self.steps} steps: {self.clip / 1e9:.2f} GB at the peak, {self.clip_s:.0f} s"
+            f" {self.loading / self.on_disk:.2f}x (target 1.15x)"
         )
+        if self.steps:
+            text += (
+                f"\n{self.frames} frames, {self.steps} steps: {self.clip / 1e9:.2f} GB at the peak, {self.clip_s:.0f} s"
+            )
+        return text
 
 
 def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) -> Path:
@@ -70,8 +74,11 @@ def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) 
     return path
 
 
-def measure_released(path: Path, dtype: torch.dtype, *, steps: int = 2, device: str = "cpu") -> Peaks:
-    """Load a released model and make one clip of it, with guidance. For a process that has done nothing else."""
+def measure_released(
+    path: Path, dtype: torch.dtype, *, steps: int = 2, size: int | None = None, device: str = "cpu"
+) -> Peaks:
+    """Load a released model and make one clip of it, with guidance, unless `steps` is 0. For a process that has done
+    nothing else. `size`: pixels, the model's own by default."""
     from ..models.emo import EmoModel
     from ..pipeline.generate import generate
     from ..pipeline.reference import encode_reference
@@ -87,6 +94,10 @@ def measure_released(path: Path, dtype: torch.dtype, *, steps: int = 2, device: 
     gathered = gather(path)
     on_disk = 0 if gathered is None else sum(file.stat().st_size for file in set(gathered.files.values()))
     log.info("loaded: %.2f GB on disk, %.2f GB at the peak", on_disk / 1e9, loading / 1e9)
+    if steps == 0:
+        return Peaks(on_disk, loading, loading, 0.0, 0, 0)
+    if size is not None:
+        model.config = dataclasses.replace(model.config, clip=dataclasses.replace(model.config.clip, size=size))
     case = case_of(path.stem, model, clips=1, settings=GenerateSettings(steps=steps, decode_chunk=_DECODE_CHUNK))
     frames = 0
 

@@ -17,6 +17,9 @@ from .read import PICKLED, SAFETENSORS
 
 # Where files that EMO reads are published, by what their names begin with.
 PUBLISHED = {
+    "net.pth": "https://huggingface.co/fudan-generative-ai/hallo",
+    "denoising_unet.bin": "https://huggingface.co/tk93/V-Express",
+    "denoising_unet": "https://huggingface.co/BadToBest/EchoMimic",
     "wav2vec2-base": "https://huggingface.co/facebook/wav2vec2-base-960h",
     "wav2vec2-large": "https://huggingface.co/facebook/wav2vec2-large-960h-lv60-self",
     "sd-vae": "https://huggingface.co/stabilityai/sd-vae-ft-mse",

@@ -62,6 +62,32 @@ def check_a_missing_model_is_named_with_its_place_and_source() -> None:
         run("EMO_LoadModel", "emo-mini", "auto", "float8")
 
 
+def check_further_networks_are_noticed_wherever_they_are_kept() -> None:
+    import folder_paths
+
+    reference, listening = nodes()["EMO_EncodeReference"], nodes()["EMO_EncodeAudio"]
+    assert reference.fingerprint_inputs() == listening.fingerprint_inputs() == "none"
+    face = Path(folder_paths.models_dir) / "insightface" / "models" / "antelopev2" / "glintr100.onnx"
+    voice = Path(folder_paths.models_dir) / "emo" / "hallo" / "Kim_Vocal_2.onnx"
+    for file, node in ((face, reference), (voice, listening)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+        assert node.fingerprint_inputs() not in ("none", "")
+        file.unlink()
+
+
+def check_the_square_of_echomimic_stays_inside_the_picture() -> None:
+    inputs(0.5)
+    values = {"image": LOADED["image"], "size": 128, "margin": 0.58}
+    _, heads, _ = run("EMO_PreparePortrait", **values)
+    _, dilated, _ = run("EMO_PreparePortrait", **values, framing="dilated")
+    left, top, right, bottom = dilated.crop_box
+    height, width = dilated.source.shape[:2]
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height and dilated.crop_box != heads.crop_box
+    with refuses("one of heads, dilated"):
+        run("EMO_PreparePortrait", **values, framing="tight")
+
+
 def check_a_changed_file_changes_the_fingerprint() -> None:
     import os
 

@@ -51,6 +51,8 @@ def test_a_name_stands_for_one_thing(tmp_path: Path) -> None:
 def test_a_missing_model_says_where_it_belongs_and_where_it_is_published(tmp_path: Path) -> None:
     message = str(missing_model("sub/wav2vec2-base-960h", [tmp_path]))
     assert "sub/wav2vec2-base-960h" in message and str(tmp_path) in message and "https://huggingface.co/" in message
+    pages = {"net.pth": "/hallo.", "denoising_unet_acc.pth": "/EchoMimic.", "denoising_unet.bin": "/V-Express."}
+    assert all(page in str(missing_model(name, [tmp_path])) for name, page in pages.items())
     assert "Ask whoever gave you" in str(missing_model("mine.safetensors", []))
 
 
