@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _NAMES = {"backbone": "denoising_unet", "reference_net": "reference_unet", "audio_projection": "audioproj"}
 _IDENTITY = "reference_net.identity_projection."
-_POOL = 2**24  # random numbers
+_POOL = 2**22  # random numbers
 _DECODE_CHUNK = 2  # frames: the decoder at 512x512 takes more than the network otherwise
 
 
@@ -144,9 +144,9 @@ def _filled(model: nn.Module, dtype: torch.dtype, *, only: str = "") -> Iterator
         if not value.is_meta:  # a buffer
             yield name, value.to(dtype).clone()
             continue
-        begin = (begin + 12_345_701) % _POOL  # another place for every tensor
-        turns = 1 + (begin + value.numel()) // _POOL
-        drawn = pool.repeat(turns)[begin : begin + value.numel()].view(value.shape)
+        begin = (begin + 1_234_577) % _POOL  # another place for every tensor
+        end = begin + value.numel()
+        drawn = (pool if end <= _POOL else pool.repeat(1 + end // _POOL))[begin:end].view(value.shape)
         if value.ndim > 1:
             yield name, drawn / math.sqrt(value[0].numel())
         else:

@@ -41,7 +41,7 @@ def test_small_files_are_whole_load_and_run(tmp_path: Path, capsys: pytest.Captu
     path = write_hallo(tmp_path, torch.float16, config=SMALL)
     report = inspect(path)
     assert report.kind.family == "hallo" and report.missing == () and report.unread == 160
-    assert set(report.dtypes) == {"float16"} and report.tensors == 2656
+    assert set(report.dtypes) == {"float16"} and report.tensors == 2652  # two blocks need no shortcut here
     peaks = measure_released(path, torch.float32, steps=1, size=64)
     assert (peaks.frames, peaks.steps) == (16, 1) and peaks.on_disk > report.bytes
     assert 0 < peaks.loading <= peaks.clip and "target 1.15x" in peaks.as_text()

@@ -88,6 +88,8 @@ def draw(page: ComfyPage, name: str, sheet: sources.Sheet) -> dict[str, Any]:
     for node in workflow["nodes"]:
         if str(node["id"]) in sheet.models:
             node.setdefault("properties", {})["models"] = sheet.models[str(node["id"])]
+    if sheet.models:  # of a node's models the frontend offers only those that its widgets name; of these all
+        workflow["models"] = [model for models in sheet.models.values() for model in models]
     workflow["extra"] = {"ds": {"scale": 0.6, "offset": [600, 200]}}
     return workflow
 
