@@ -205,7 +205,7 @@ def _released(name: str, model: str, *, portrait: dict[str, Any], note: str, mod
         "7": ("CreateVideo", created, (1420, 0, 240)),
         "8": ("SaveVideo", {"video": ["7", 0], **saved}, (1420, 140, 400)),
     }
-    return Sheet(nodes, [Note((-680, 0, 620, 760), f"{note}\n\n{_YOURS}")], models={"1": models})
+    return Sheet(nodes, [Note((-680, 0, 620, 540), f"{note}\n\n{_YOURS}")], models={"1": models})
 
 
 def _hallo() -> Sheet:
