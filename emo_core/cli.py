@@ -98,7 +98,7 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--speed", type=float, help="head rotation, degrees per frame: talking 0.1-1.0, singing 1.0-1.3")
     add("--face-region", type=_box, metavar="X,Y,W,H", help="where the face may move, in the picture's pixels")
     add("--face-box", type=_box, metavar="X,Y,W,H", help="where the face is, instead of looking for it")
-    add("--margin", type=float, help="room around the face, as a share of its size")
+    add("--margin", type=float, help="room around the face, as a share of its size (not for echomimic)")
     add("--fps", type=float, help="frames per second (the model's own)")
     add("--max-seconds", type=float, metavar="T", help="use only the first T seconds of the sound")
     add(
