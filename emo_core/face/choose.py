@@ -59,7 +59,7 @@ def choose_face(
         first = "largest" if order == "size" else "leftmost"
         allowed = f"0 to {len(faces) - 1} ({first} first)"
         raise EmoInputError("face_index", f"{index} with {_count(len(faces))} in the picture", allowed)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(faces) > 1 and index is None:
         index = max(range(len(faces)), key=lambda i: _area(faces[i].box))
         notes = (f"{len(faces)} faces found, taking the largest; an index, a mask or a box chooses another",)

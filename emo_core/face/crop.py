@@ -2,7 +2,7 @@
 
 In: a picture (H, W, 3) float 0..1, any size. Out: a `Portrait`: the crop (size, size, 3), the face box and the mesh in
 the crop's pixels, and where the crop lies in the picture. A tilted face is cut by a tilted square and stands upright in
-the crop. What lies outside the picture is filled with its edge.
+the crop. What lies outside the picture is filled with its edge (see cut.py).
 EMO crops clips on the expanded face box (section 4.1); by how much is not published, `DEFAULT_MARGIN` is ours.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..data import Box, Portrait
 from ..errors import EmoInputError
 from .choose import ORDERS, Choice, choose_face, face_box_of, given_face
-from .cut import box_to_crop, cut, points_to_crop
+from .cut import cut, points_to_crop, soften_beyond
 from .detect import eye_angle
 from .image import as_image
 from .pose import head_angles
@@ -92,7 +92,7 @@ def _framed(image: Tensor, choice: Choice, *, size: int, margin: float, angle_de
     crop_box, scale = (x, y, x + side, y + side), size / side
     marks = None if choice.landmarks is None else points_to_crop(choice.landmarks, crop_box, size, angle_deg)
     return Portrait(
-        crop=cut(image, crop_box, size, angle_deg),
+        crop=soften_beyond(cut(image, crop_box, size, angle_deg), image, crop_box, angle_deg),
         face_box=((box[0] - left) * scale, (box[1] - top) * scale, (box[2] - left) * scale, (box[3] - top) * scale),
         crop_box=crop_box,
         source=image,

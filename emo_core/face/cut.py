@@ -1,7 +1,8 @@
 """The square that a portrait is: cut out of its picture, and points and boxes carried into it.
 
 In: a picture (H, W, 3) float 0..1, the square's place in it, by how much it is turned about its middle. Out: pictures
-(size, size, 3), boxes and points in the crop's pixels. What lies outside the picture is filled with its edge.
+(size, size, 3), boxes and points in the crop's pixels. What lies outside the picture is filled with its edge, and
+further out with its colours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from ..data import Box
 from .view import crop_view
+
+STREAK_SHARE = 0.08  # of the crop's side: by so far beyond the border its streaks have gone over into plain colours
 
 
 def cut(image: Tensor, crop_box: Box, size: int, angle_deg: float = 0.0) -> Tensor:
@@ -30,6 +33,37 @@ def cut(image: Tensor, crop_box: Box, size: int, angle_deg: float = 0.0) -> Tens
     square = image[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
     square = square[rows - rows[0]][:, columns - columns[0]].permute(2, 0, 1)
     return resized(square, size, size).permute(1, 2, 0).contiguous()
+
+
+def soften_beyond(crop: Tensor, image: Tensor, crop_box: Box, angle_deg: float = 0.0) -> Tensor:
+    """A crop (size, size, 3) from `cut`: streaks of the repeated edge go over into the colours around them."""
+    size, (height, width) = crop.shape[0], image.shape[:2]
+    steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    places = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
+    x, y = crop_view(crop_box, angle_deg).to_picture(places).unbind(-1)
+    beyond = torch.stack([-x, x - width, -y, y - height]).amax(0).clamp(min=0) / (crop_box[2] - crop_box[0])
+    if not bool((beyond > 0).any()) or bool((beyond > 0).all()):
+        return crop
+    ramp = (beyond / STREAK_SHARE).clamp(max=1)
+    weight = (ramp * ramp * (3 - 2 * ramp)).float()[..., None]
+    return torch.lerp(crop, _filled(crop, beyond == 0), weight)
+
+
+def _filled(picture: Tensor, known: Tensor) -> Tensor:
+    """A picture (H, W, 3) whose unknown pixels take the mean colour of what is known near them: pull and push through
+    smaller and smaller copies."""
+    weight = known.to(picture)[None, None]
+    colour = picture.permute(2, 0, 1)[None] * weight
+    copies = [(colour, weight)]
+    while max(weight.shape[-2:]) > 1:
+        shape = [(n + 1) // 2 for n in weight.shape[-2:]]
+        colour, weight = (F.interpolate(part, size=shape, mode="area") for part in (colour, weight))
+        copies.append((colour, weight))
+    fill = colour / weight.clamp(min=1e-6)
+    for colour, weight in reversed(copies[:-1]):
+        coarse = F.interpolate(fill, size=weight.shape[-2:], mode="bilinear", align_corners=False)
+        fill = colour + coarse * (1 - weight)
+    return fill[0].permute(1, 2, 0)
 
 
 def box_to_crop(box: Box, crop_box: Box, size: int, angle_deg: float = 0.0) -> Box:

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from ..data import Box
 
-
 LEVEL_SIDE = 1024  # pixels of the longer side; smaller pictures have no smaller copies
 
 

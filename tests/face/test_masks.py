@@ -7,7 +7,7 @@ import torch
 
 from emo_core.data import Portrait
 from emo_core.errors import EmoInputError
-from emo_core.face.drawing import CROP_COLOUR, FACE_COLOUR, draw_portrait, draw_region
+from emo_core.face.drawing import CROP_COLOUR, FACE_COLOUR, REGION_COLOUR, draw_portrait, draw_region
 from emo_core.face.region import mask_box, region_from_masks
 
 PORTRAIT = Portrait(
@@ -57,10 +57,9 @@ def test_a_box_is_read_off_a_mask_of_any_size() -> None:
 def test_the_square_and_the_face_are_drawn_where_they_are() -> None:
     picture = draw_portrait(PORTRAIT)
     assert torch.equal(PORTRAIT.source, torch.zeros(90, 160, 3)), "the source itself stays"
-    assert picture[20, 110].tolist() == pytest.approx(CROP_COLOUR) and picture[40, 100].tolist() == pytest.approx(
-        CROP_COLOUR
-    )
-    assert picture[28, 116].tolist() == pytest.approx(FACE_COLOUR)
+    for row, column, colour in ((20, 110, CROP_COLOUR), (40, 100, CROP_COLOUR), (28, 116, FACE_COLOUR)):
+        assert picture[row, column].tolist() == pytest.approx(colour, abs=1 / 255)
+    assert picture[25, 116].tolist() == pytest.approx(REGION_COLOUR, abs=1 / 255)
     painted = picture.sum(-1).nonzero()
     assert painted.amin(0).tolist() == [20, 100] and painted.amax(0).tolist() == [51, 131]
 
