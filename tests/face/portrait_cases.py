@@ -1,11 +1,13 @@
 """Hard portraits, composed of the astronaut, the rendered head and drawings: pictures (H, W, 3) float 0..1.
 
-`python tests/face/portrait_cases.py SHEET` draws every case with its crop and paste-back into one picture (docs).
+`python tests/face/portrait_cases.py docs/portraits.jpg` draws every case for a person to look at: the preview, the crop,
+and the crop as emo-mini's VAE paints it, pasted back.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +153,45 @@ def where(points: Tensor, clockwise_deg: float, size: int = 512) -> Tensor:
     x, y = points[..., 0] - centre, points[..., 1] - centre
     turned = [x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)]
     return torch.stack(turned, dim=-1) + centre + shift
+
+
+def sheet(path: Path, tile: int = 132, columns: int = 3) -> None:
+    """Every case as three tiles: preview, crop, paste-back around the square."""
+    from emo_core import load_model
+    from emo_core.face.crop import prepare_portrait
+    from emo_core.face.drawing import draw_portrait
+    from emo_core.face.image import read_image
+    from emo_core.face.paste import paste_back
+    from emo_core.face.view import View, crop_view, look
+
+    vae = load_model("emo-mini", device="cpu").vae
+    boxes = {"smiley, boxed": SMILEY_BOX}
+    pictures = {"astronaut": read_image(FIXTURES / "astronaut.jpg"), "render": read_image(RENDERED)}
+    pictures |= cases(pictures["astronaut"], pictures["render"])
+    pictures |= {p.stem.replace("_", " "): read_image(p) for p in sorted((FIXTURES / "portraits").glob("*.jpg"))}
+    pictures |= {"smiley, boxed": smiley()}
+    shown = []
+    for name, picture in pictures.items():
+        portrait = prepare_portrait(picture, 128, boxes.get(name))
+        with torch.no_grad():
+            painted = vae.decode(vae.encode(portrait.crop.permute(2, 0, 1)[None] * 2 - 1))[0].permute(1, 2, 0) / 2 + 0.5
+        pasted = paste_back(painted.clamp(0, 1), portrait)
+        view = crop_view(portrait.crop_box)
+        around = View(view.centre_x, view.centre_y, view.side * 1.6)
+        row = Image.new("RGB", (3 * tile + 8, tile + 14), "white")
+        preview = ImageOps.contain(to_pil(draw_portrait(portrait)), (tile, tile))
+        row.paste(preview, ((tile - preview.width) // 2, 14))
+        row.paste(to_pil(portrait.crop).resize((tile, tile)), (tile, 14))
+        row.paste(to_pil(look(pasted, around, tile).permute(1, 2, 0)), (2 * tile, 14))
+        ImageDraw.Draw(row).text((2, 1), name, fill="black")
+        shown.append(row)
+    rows = math.ceil(len(shown) / columns)
+    whole = Image.new("RGB", (columns * shown[0].width, rows * shown[0].height), "white")
+    for index, row in enumerate(shown):
+        whole.paste(row, (index % columns * row.width, index // columns * row.height))
+    whole.save(path, quality=76)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(TESTS.parent))
+    sheet(Path(sys.argv[1]))
