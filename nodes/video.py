@@ -87,15 +87,16 @@ class SampleToVideo(io.ComfyNode):
             sampling.inputs["picture"] = [
                 getattr(reference.portrait, name) for name in ("source", "crop_box", "angle_deg")
             ]
-        job, below = begin(sampling, filename_prefix, format)
+        height, width = (sampling.side, sampling.side) if paster is None else paster.portrait.source.shape[:2]
+        job, below = begin(sampling, filename_prefix, format, height=height, width=width)
         written = write(sampling, job, host.workflow_metadata(cls.hidden), paster)
         result = ui.SavedResult(written.path.name, below, io.FolderType.output)
         return io.NodeOutput(host.file_video(written.path), ui=ui.PreviewVideo([result]))
 
 
-def begin(sampling: Sampling, prefix: str, extension: str) -> tuple[Job, str]:
+def begin(sampling: Sampling, prefix: str, extension: str, *, height: int, width: int) -> tuple[Job, str]:
     """The job and the folder below `output`: the unfinished one with the same inputs, or a new one under a new name."""
-    folder, name, below = host.output_folder(prefix, width=sampling.side, height=sampling.side)
+    folder, name, below = host.output_folder(prefix, width=width, height=height)
     path = find_job(folder, f"{glob.escape(name)}_*.{extension}", sampling.inputs)
     if path is None:
         path = Path(folder) / f"{name}_{host.next_number(folder, name):05}_.{extension}"

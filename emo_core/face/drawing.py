@@ -27,13 +27,15 @@ SHADE = 0.35  # how bright stays what lies outside a mask
 MAX_PREVIEW_SIDE = 1536  # pixels; a picture of 8k is shown smaller
 LINES_PER_SIDE = 300  # a line is as thick as one of so many parts of the longer side
 DOTS_PER_CROP = 150  # and a point of the mesh is no larger than one of so many parts of the crop's
+SMALL_CROP, INSET = 0.15, 0.4  # a crop smaller than that share of the picture is shown enlarged, as large as this one
 
 
 def draw_portrait(portrait: Portrait, *, expand: float = DEFAULT_EXPAND) -> Tensor:
     """The source picture, at most MAX_PREVIEW_SIDE pixels wide and high, with what was found drawn into it.
 
     The crop's square, the face box and the mesh's points; the face region of a video without controls, the box grown by
-    `expand`; the other faces with the numbers that an index counts; and the portrait's notes in words.
+    `expand`; the other faces with the numbers that an index counts; a small crop once more, enlarged; and the
+    portrait's notes in words.
     """
     picture, scale = _fitted(portrait.source)
     thick = max(1, round(max(picture.shape[:2]) / LINES_PER_SIDE))
@@ -52,9 +54,25 @@ def draw_portrait(portrait: Portrait, *, expand: float = DEFAULT_EXPAND) -> Tens
     square = (0.0, 0.0, float(size), float(size))
     for box, colour in ((region, REGION_COLOUR), (portrait.face_box, FACE_COLOUR), (square, CROP_COLOUR)):
         _outline(draw, _corners(box, view, size), colour, thick)
+    if view.side < SMALL_CROP * max(picture.shape[:2]):
+        canvas.paste(*_enlarged(portrait, picture, view))
     for row, note in enumerate(reversed(portrait.notes)):
         _words(draw, note, (thick * 2, picture.shape[0] - (row + 1) * thick * 7), thick * 5, (1.0, 1.0, 1.0))
     return torch.from_numpy(np.array(canvas)).float() / 255
+
+
+def _enlarged(portrait: Portrait, picture: Tensor, view: View) -> tuple[Any, tuple[int, int]]:
+    """The crop with its mesh in a yellow frame, for a face that is too small to see, and the corner away from it."""
+    side = max(8, round(min(picture.shape[:2]) * INSET))
+    crop = resized(portrait.crop.permute(2, 0, 1), side, side).permute(1, 2, 0)
+    canvas, draw = _canvas(crop)
+    if portrait.landmarks is not None:
+        reach = side / DOTS_PER_CROP / 2
+        for x, y in (portrait.landmarks[:, :2] * (side / portrait.crop.shape[0])).tolist():
+            draw.rectangle((x - reach, y - reach, x + reach, y + reach), fill=_bytes(MESH_COLOUR))
+    draw.rectangle((0, 0, side - 1, side - 1), outline=_bytes(CROP_COLOUR), width=max(1, side // 100))
+    left = 0 if view.centre_x > picture.shape[1] / 2 else picture.shape[1] - side
+    return canvas, (left, 0)
 
 
 def draw_region(picture: Tensor, mask: Tensor) -> Tensor:

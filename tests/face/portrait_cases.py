@@ -1,7 +1,7 @@
 """Hard portraits, composed of the astronaut, the rendered head and drawings: pictures (H, W, 3) float 0..1.
 
-`python tests/face/portrait_cases.py docs/portraits.jpg` draws every case for a person to look at: the preview, the crop,
-and the crop as emo-mini's VAE paints it, pasted back.
+`python tests/face/portrait_cases.py docs/portraits.jpg` draws every case for a person to look at: the preview, the
+crop, and the crop as emo-mini's VAE paints it, pasted back.
 """
 
 from __future__ import annotations

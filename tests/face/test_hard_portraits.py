@@ -53,7 +53,8 @@ def test_a_tilted_face_gives_the_crop_of_the_upright_one(astronaut: Tensor, tilt
     assert portrait.angle_deg == pytest.approx(upright.angle_deg + tilt_deg, abs=2.5)
     assert portrait.landmarks is not None and upright.landmarks is not None
     assert (portrait.landmarks - upright.landmarks)[:, :2].norm(dim=-1).mean() < 2.0  # pixels of 128
-    assert (portrait.crop - upright.crop).abs().mean() < 0.08  # her hair is fine: a pixel off is much
+    coarse = [F.avg_pool2d(crop.permute(2, 0, 1), 8) for crop in (portrait.crop, upright.crop)]
+    assert (coarse[0] - coarse[1]).abs().mean() < 0.08  # 0.22 where it is not set upright
 
 
 def test_the_square_of_a_tilted_face_lies_around_it(astronaut: Tensor) -> None:
