@@ -98,7 +98,12 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--speed", type=float, help="head rotation, degrees per frame: talking 0.1-1.0, singing 1.0-1.3")
     add("--face-region", type=_box, metavar="X,Y,W,H", help="where the face may move, in the picture's pixels")
     add("--face-box", type=_box, metavar="X,Y,W,H", help="where the face is, instead of looking for it")
+    add("--face-index", type=int, metavar="N", help="which of several faces (the largest)")
+    add("--face-order", choices=("size", "left-to-right"), default="size", help="what --face-index counts by, from 0")
+    add("--face-angle", type=float, metavar="DEG", help="tilt of the face, clockwise; 0 leaves it (measured)")
     add("--margin", type=float, help="room around the face, as a share of its size (not for echomimic)")
+    add("--paste-back", action="store_true", help="write the whole picture with the face in it, not the square alone")
+    add("--feather", type=float, help="width of the soft border of --paste-back, as a share of the square (0.08)")
     add("--fps", type=float, help="frames per second (the model's own)")
     add("--max-seconds", type=float, metavar="T", help="use only the first T seconds of the sound")
     add(
@@ -192,6 +197,7 @@ def _animate(options: argparse.Namespace) -> int:
 def _animate_options(options: argparse.Namespace) -> AnimateOptions:
     from .data import GenerateSettings
     from .face.crop import DEFAULT_MARGIN
+    from .face.paste import DEFAULT_FEATHER
     from .pipeline.animate import AnimateOptions
 
     return AnimateOptions(
@@ -211,8 +217,13 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
         max_seconds=options.max_seconds,
         margin=DEFAULT_MARGIN if options.margin is None else options.margin,
         face_box=options.face_box,
+        face_index=options.face_index,
+        face_order=options.face_order.replace("-", " "),
+        face_angle_deg=options.face_angle,
         face_region=options.face_region,
         speed=options.speed,
+        paste_back=options.paste_back,
+        feather=DEFAULT_FEATHER if options.feather is None else options.feather,
         resume="same" if options.resume is None else "must" if options.resume else "never",
     )
 

@@ -49,9 +49,11 @@ class AudioFeatures:
 class Portrait:
     """A portrait ready for the network and the way back: `crop` (H, W, 3), `face_box` in the crop's pixels.
 
-    `crop_box` is where the crop lies in the source picture (may reach outside it), `source` (H', W', 3).
-    `landmarks` (468, 3) are the mesh's points in the crop's pixels, if a mesh was fitted. `identity` (512,) is an
-    ArcFace embedding of the face, for models that read one.
+    `crop_box` is where the crop lies in the source picture (may reach outside it), `source` (H', W', 3). `angle_deg`:
+    the square is turned by so much about its middle, clockwise as seen, so that a face tilted clockwise stands upright
+    in the crop. `landmarks` (468, 3) are the mesh's points in the crop's pixels, if a mesh was fitted. `identity`
+    (512,) is an ArcFace embedding of the face, for models that read one. `faces`: the boxes of all faces found, in the
+    source's pixels and in the order in which an index counts them; `notes`: what a person should know of it.
     """
 
     crop: Tensor
@@ -59,8 +61,10 @@ class Portrait:
     crop_box: Box
     source: Tensor
     landmarks: Tensor | None = None
-    angle_deg: float = 0.0  # rotation of the crop against the source, counter-clockwise
+    angle_deg: float = 0.0
     identity: Tensor | None = None
+    faces: tuple[Box, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from torch import Tensor
 from ..emo_core.config import EmoConfig
 from ..emo_core.data import Portrait, ReferenceFeatures
 from ..emo_core.errors import EmoInputError
+from ..emo_core.face.choose import ORDERS
 from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..emo_core.face.drawing import draw_portrait
 from ..emo_core.face.identity import find_network, with_identity
 from ..emo_core.face.image import as_image
-from ..emo_core.face.paste import DEFAULT_FEATHER, paste_back
+from ..emo_core.face.paste import DEFAULT_FEATHER, Paster, paste_frames
 from ..emo_core.face.region import mask_box
 from ..emo_core.pipeline.reference import encode_portrait
 from ..emo_core.video.fingerprint import fingerprint
@@ -25,6 +26,8 @@ from ..emo_core.weights.folder import file_identity
 from . import host, schema
 from .vae import vae_of
 
+BY_MASK = "mask"
+CHOICES = (*ORDERS, BY_MASK)
 FRAMINGS = ["heads", "dilated"]
 
 
@@ -83,7 +86,7 @@ class PreparePortrait(io.ComfyNode):
                     min=0,
                     max=31,
                     optional=True,
-                    tooltip="Which face, where there are several: 0 is the largest.",
+                    tooltip="Which face, where there are several: 0 is the largest. The preview shows the numbers.",
                 ),
                 schema.make_input(
                     io.Mask,
@@ -91,6 +94,35 @@ class PreparePortrait(io.ComfyNode):
                     optional=True,
                     tooltip="The face marked by hand, hairline to chin, over the whole picture: for drawings and other "
                     "faces that are not found. Its outline's box is taken as the face.",
+                ),
+                schema.make_input(
+                    io.Combo,
+                    "choose_by",
+                    options=list(CHOICES),
+                    default=CHOICES[0],
+                    optional=True,
+                    tooltip="How one of several faces is chosen. size: face_index counts from the largest. left to "
+                    "right: it counts from the leftmost. mask: the face that face_mask covers most; its own box is "
+                    "taken, not the mask's.",
+                ),
+                schema.make_input(
+                    io.Boolean,
+                    "straighten",
+                    default=True,
+                    optional=True,
+                    tooltip="A face that is tilted by more than 8 degrees is cut by a tilted square, so that it stands "
+                    "upright; EMO Paste Back turns it back.",
+                ),
+                schema.make_input(
+                    io.Float,
+                    "angle",
+                    default=0.0,
+                    min=-180.0,
+                    max=180.0,
+                    step=0.5,
+                    optional=True,
+                    tooltip="How far the face is tilted, in degrees clockwise, where it cannot be measured, as in a "
+                    "drawing. 0: measure it.",
                 ),
                 schema.make_input(
                     io.Combo,
@@ -109,7 +141,9 @@ class PreparePortrait(io.ComfyNode):
                     display_name="portrait", tooltip="The square, the face in it, and where it lies in the picture."
                 ),
                 io.Image.Output(
-                    display_name="preview", tooltip="The picture with the square, the face box and the mesh drawn in."
+                    display_name="preview",
+                    tooltip="The picture with the square, the face box, the mesh and the face region drawn in, the "
+                    "numbers of other faces, and warnings. At most 1536 pixels.",
                 ),
             ],
         )
@@ -122,14 +156,28 @@ class PreparePortrait(io.ComfyNode):
         margin: float,
         face_index: int = 0,
         face_mask: Tensor | None = None,
+        choose_by: str = CHOICES[0],
+        straighten: bool = True,
+        angle: float = 0.0,
         framing: str = FRAMINGS[0],
     ) -> Any:
+        schema.check_choice("choose_by", choose_by, CHOICES)
         schema.check_choice("framing", framing, FRAMINGS)
-        picture = as_image(image)
-        face_box = None if face_mask is None else mask_box(face_mask, picture)
         square: Any = framing
+        picture = as_image(image)
+        by_mask = choose_by == BY_MASK
+        if by_mask and face_mask is None:
+            raise EmoInputError("face_mask", "none", "a mask over the face that is meant", "Connect one, or choose_by.")
         portrait = prepare_portrait(
-            picture, size, face_box, margin=margin, face_index=face_index or None, framing=square
+            picture,
+            size,
+            None if face_mask is None or by_mask else mask_box(face_mask, picture),
+            margin=margin,
+            face_index=face_index or (None if choose_by == ORDERS[0] else 0),
+            face_order=ORDERS[0] if by_mask else choose_by,
+            face_mask=face_mask if by_mask else None,
+            angle_deg=angle or (None if straighten else 0.0),
+            framing=square,
         )
         host.check_interrupt()
         crop, preview = (host.to_output(picture[None]) for picture in (portrait.crop, draw_portrait(portrait)))
@@ -219,19 +267,45 @@ class PasteBack(io.ComfyNode):
                     optional=True,
                     tooltip="Width of the soft border, as a share of the square's side. 0 is a hard edge.",
                 ),
+                schema.make_input(
+                    io.Mask,
+                    "mask",
+                    optional=True,
+                    tooltip="Where the picture may change at all, such as from EMO Face Mask, over the square or over "
+                    "the whole picture. Outside it, and outside the square, every pixel stays as it is.",
+                ),
+                schema.make_input(
+                    io.Boolean,
+                    "match_colour",
+                    default=True,
+                    optional=True,
+                    tooltip="Brings the frames' colours to those of the picture around them, by a little at most.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="Whole pictures, one for each frame.")],
         )
 
     @classmethod
-    def execute(cls, original: Tensor, frames: Tensor, portrait: Portrait, feather: float = DEFAULT_FEATHER) -> Any:
+    def execute(
+        cls,
+        original: Tensor,
+        frames: Tensor,
+        portrait: Portrait,
+        feather: float = DEFAULT_FEATHER,
+        mask: Tensor | None = None,
+        match_colour: bool = True,
+    ) -> Any:
         _check_originals(original, frames, portrait)
         height, width = portrait.source.shape[:2]
         images = host.room_for_frames(len(frames), height=height, width=width)
-        for index, frame in enumerate(host.each(frames)):
-            source = as_image(original[index if len(original) > 1 else 0], name="original")
-            placed = dataclasses.replace(portrait, source=source)
-            images[index] = paste_back(frame[..., :3].cpu().float(), placed, feather=feather)
+        still = len(original) == 1
+        if still:
+            portrait = dataclasses.replace(portrait, source=as_image(original, name="original"))
+        paster = Paster(portrait, feather=feather, region=mask, match_colour=match_colour)
+        originals = None if still else (as_image(picture, name="original") for picture in original)
+        squares = (frame[..., :3].cpu().float() for frame in host.each(frames))
+        for index, image in enumerate(paste_frames(squares, paster, originals)):
+            images[index] = image
         return io.NodeOutput(images)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..emo_core.data import Controls
+from ..emo_core.face.paste import Paster
 from ..emo_core.video import Job, WrittenVideo, find_job, open_job, write_video
 from . import host, schema
 from .audio import EncodedAudio
@@ -46,6 +47,14 @@ class SampleToVideo(io.ComfyNode):
                     default=FORMATS[0],
                     tooltip="mp4, mov and mkv hold H.264 and AAC, webm VP9 and Opus.",
                 ),
+                schema.make_input(
+                    io.Boolean,
+                    "paste_back",
+                    default=False,
+                    optional=True,
+                    tooltip="Write the whole picture that EMO Prepare Portrait got, with the face in it, instead of "
+                    "the square alone: as EMO Paste Back, a frame at a time.",
+                ),
             ],
             outputs=[
                 io.Video.Output(
@@ -68,31 +77,48 @@ class SampleToVideo(io.ComfyNode):
         filename_prefix: str,
         format: str,
         control: Controls | None = None,
+        paste_back: bool = False,
     ) -> Any:
         schema.check_choice("format", format, FORMATS)
         settings = settings_of(steps=steps, guidance=guidance, scheduler=scheduler, seed=seed)
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
-        job, below = begin(sampling, filename_prefix, format)
-        written = write(sampling, job, host.workflow_metadata(cls.hidden))
+        paster = Paster(reference.portrait) if paste_back else None
+        if paster is not None:
+            sampling.inputs["picture"] = [
+                getattr(reference.portrait, name) for name in ("source", "crop_box", "angle_deg")
+            ]
+        height, width = (sampling.side, sampling.side) if paster is None else paster.portrait.source.shape[:2]
+        job, below = begin(sampling, filename_prefix, format, height=height, width=width)
+        written = write(sampling, job, host.workflow_metadata(cls.hidden), paster)
         result = ui.SavedResult(written.path.name, below, io.FolderType.output)
         return io.NodeOutput(host.file_video(written.path), ui=ui.PreviewVideo([result]))
 
 
-def begin(sampling: Sampling, prefix: str, extension: str) -> tuple[Job, str]:
+def begin(sampling: Sampling, prefix: str, extension: str, *, height: int, width: int) -> tuple[Job, str]:
     """The job and the folder below `output`: the unfinished one with the same inputs, or a new one under a new name."""
-    folder, name, below = host.output_folder(prefix, width=sampling.side, height=sampling.side)
+    folder, name, below = host.output_folder(prefix, width=width, height=height)
     path = find_job(folder, f"{glob.escape(name)}_*.{extension}", sampling.inputs)
     if path is None:
         path = Path(folder) / f"{name}_{host.next_number(folder, name):05}_.{extension}"
     return open_job(path, sampling.inputs), below
 
 
-def write(sampling: Sampling, job: Job, metadata: dict[str, str]) -> WrittenVideo:
-    """Sample what is missing and write the file; a stopped job keeps its finished clips."""
+def write(sampling: Sampling, job: Job, metadata: dict[str, str], paster: Paster | None = None) -> WrittenVideo:
+    """Sample what is missing and write the file, each frame in its picture if there is a paster; a stopped job keeps
+    its finished clips."""
     audio = sampling.audio
     try:
         clips = sampling.clips(job.state)
-        return write_video(job.path, clips, audio.fps, audio.waveform, job=job, frames=audio.frames, metadata=metadata)
+        return write_video(
+            job.path,
+            clips,
+            audio.fps,
+            audio.waveform,
+            job=job,
+            frames=audio.frames,
+            metadata=metadata,
+            finish=paster,
+        )
     except BaseException:
         if not job.finished_clips:
             job.remove()  # nothing to go on with

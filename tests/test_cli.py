@@ -59,6 +59,30 @@ def python(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_paste_back_writes_the_whole_picture_and_moves_only_the_square(files, tmp_path):
+    assert cli.main(arguments(files, tmp_path / "whole", "--paste-back", "--feather", "0.1", "--margin", "0.2")) == 0
+    source = torch.from_numpy(np.array(Image.open(files / "face.png")))
+    frames = [torch.from_numpy(np.array(Image.open(path))) for path in sorted((tmp_path / "whole").glob("*.png"))]
+    assert len(frames) == 10 and all(frame.shape == source.shape == (200, 180, 3) for frame in frames)
+    changed = torch.stack([(frame != source).any(-1) for frame in frames])
+    rows, columns = (changed.any(0).any(axis).nonzero().flatten() for axis in (1, 0))
+    side = round(70 * 1.2)
+    assert 0.8 * side < rows[-1] - rows[0] < side and 0.8 * side < columns[-1] - columns[0] < side
+    assert changed[:, 85, 90].all()
+
+
+def test_the_options_of_the_portrait_reach_the_job():
+    from emo_core.pipeline.animate import AnimateOptions
+
+    parser = cli.build_parser()
+    plain = cli._animate_options(parser.parse_args(["animate"]))
+    assert plain == AnimateOptions() and not plain.paste_back
+    line = "animate --paste-back --face-index 1 --face-order left-to-right --face-angle 20"
+    chosen = cli._animate_options(parser.parse_args(line.split()))
+    assert chosen.paste_back and (chosen.face_index, chosen.face_order) == (1, "left to right")
+    assert chosen.face_angle_deg == 20.0 and chosen.feather == AnimateOptions().feather
+
+
 def test_animate_makes_the_video_it_promises(files, tmp_path, capsys):
     assert cli.main(arguments(files, tmp_path / "new" / "a.mp4", "--speed", "0.5", "--device", "cpu")) == 0
     said = capsys.readouterr()

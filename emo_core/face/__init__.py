@@ -1,7 +1,8 @@
 """The portrait's half of the conditions: a picture becomes a square crop, a face box, landmarks, a face region.
 
-    file -> image.read_image -> detect.detect_faces -> crop.prepare_portrait -> Portrait -> region.face_region_mask
-    frames -> track.track_face -> pose.rotation_speed, pose.mouth_opening;  frame -> paste.paste_back -> whole picture
+    file -> image.read_image -> detect.detect_faces -> choose.choose_face -> crop.prepare_portrait -> Portrait
+    Portrait -> region.face_region_mask;  frames -> track.track_face -> pose.rotation_speed, pose.mouth_opening
+    frames -> paste.Paster (colour.match_colours) -> whole pictures
 
 Names are imported on first use, so that importing the package stays fast.
 """
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from .detect import detect_faces as detect_faces
     from .image import as_image as as_image
     from .image import read_image as read_image
+    from .paste import Paster as Paster
     from .paste import paste_back as paste_back
+    from .paste import paste_frames as paste_frames
     from .pose import head_angles as head_angles
     from .pose import mouth_opening as mouth_opening
     from .pose import rotation_speed as rotation_speed
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Face": "detect",
+    "Paster": "paste",
     "as_image": "image",
     "detect_faces": "detect",
     "face_region_mask": "region",
     "head_angles": "pose",
     "mouth_opening": "pose",
     "paste_back": "paste",
+    "paste_frames": "paste",
     "prepare_portrait": "crop",
     "read_image": "image",
     "rotation_speed": "pose",

@@ -1,43 +1,45 @@
 """From a picture to a portrait the network can take: a square crop around the face, framed as in training.
 
 In: a picture (H, W, 3) float 0..1, any size. Out: a `Portrait`: the crop (size, size, 3), the face box and the mesh in
-the crop's pixels, and where the crop lies in the picture. What lies outside the picture is filled with its edge.
+the crop's pixels, and where the crop lies in the picture. A tilted face is cut by a tilted square and stands upright in
+the crop. What lies outside the picture is filled with its edge (see cut.py).
 EMO crops clips on the expanded face box (section 4.1); by how much is not published, `DEFAULT_MARGIN` is ours.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..data import Box, Portrait
 from ..errors import EmoInputError
-from .detect import MESH_VIEW, MIN_FLAG, Face, detect_faces, landmark_box, mesh_in_view
+from .choose import ORDERS, Choice, choose_face, face_box_of, given_face
+from .cut import cut, points_to_crop, soften_beyond
+from .detect import eye_angle
 from .image import as_image
-from .view import view_around
+from .pose import head_angles
+from .view import View
 
 log = logging.getLogger(__name__)
 
 Framing = Literal["heads", "dilated"]
 
 # The framing of the heads that emo-mini is trained on, measured on 60 of them, calm, with emo_core.training.heads:
-# their exact face box is 0.633 of the picture high, its middle 0.562 down; the mesh ends 4.5 % of its height below the
-# top of that box (the hairline) and 1.9 % above its bottom.
+# their exact face box is 0.633 of the picture high, its middle 0.562 down; where the mesh ends in it is in choose.py.
 FACE_SHARE = 0.633
 FACE_CENTRE_Y = 0.562
-ABOVE_MESH, BELOW_MESH = 0.045, 0.019
 DEFAULT_MARGIN = 1 / FACE_SHARE - 1  # what is added to the face box's longer side, as a share of it
 DILATION = 0.5  # EchoMimic's facecrop_dilation_ratio
 MAX_ENLARGEMENT = 8.0  # a crop blown up more than this shows no person any more
 BLURRY_ENLARGEMENT = 2.5  # worth a warning
+LEVEL_DEG = 8.0  # the heads of the training videos lean by as much; a face that leans more is set upright
 MAX_TILT_DEG = 60.0  # a face turned further is a picture lying on its side
-_BOX_REMEDY = (
-    "Give a picture where one face is seen from the front, or say where it is (face_box; in ComfyUI face_mask)."
-)
+SIDE_VIEW_DEG = 30.0  # yaw beyond which the far half of the face is guesswork (Hallo's limit as well)
+CUT_OFF_SHARE = 0.05  # of the mesh's points beyond the picture's border: worth a warning
 
 
 def prepare_portrait(
@@ -47,125 +49,120 @@ def prepare_portrait(
     *,
     margin: float = DEFAULT_MARGIN,
     face_index: int | None = None,
+    face_order: str = ORDERS[0],
+    face_mask: Tensor | None = None,
+    angle_deg: float | None = None,
     framing: Framing = "heads",
 ) -> Portrait:
     """Find the face (or take `face_box`, in the picture's pixels) and cut a square around it.
 
     `size` in pixels, a multiple of 8; the crop's side is (1 + margin) times the face box's longer side. `framing`
-    "dilated" is EchoMimic's square, which knows no margin (`config.ClipConfig`). `face_index` chooses among several
-    faces, 0 the largest; None takes the largest and warns.
+    "dilated" is EchoMimic's square, which knows no margin (`config.ClipConfig`).
+    Of several faces, `face_index` counts them by `face_order` ("size": 0 is the largest; "left to right"), or
+    `face_mask` (h, w) over the picture marks the one that is meant; None takes the largest, with a warning.
+    `angle_deg` is the face's tilt, clockwise as seen; None measures it. Up to LEVEL_DEG the picture stays as it is.
+    What a person should know is logged and kept in the portrait's `notes`.
     """
     if size < 8 or size % 8:
         raise EmoInputError("size", f"{size}", "a multiple of 8, at least 8", "Use 128, 256 or 512.")
     if not 0.0 <= margin <= 10.0:
         raise EmoInputError("margin", f"{margin}", "0 to 10", f"The default is {DEFAULT_MARGIN:.2f}.")
     image = as_image(image)
-    box, landmarks = _choose_face(image, face_index) if face_box is None else _given_face(image, face_box)
-    if framing == "dilated":
-        crop_box = _dilated(box, *image.shape[:2])
+    if face_box is not None:
+        choice = given_face(image, face_box)
     else:
-        crop_box = _square(box, max(2, round(max(box[2] - box[0], box[3] - box[1]) * (1 + margin))))
-    _check_enlargement(box, size / (crop_box[2] - crop_box[0]))
+        choice = choose_face(image, index=face_index, order=face_order, mask=face_mask)
+    angle = _tilt(choice) if angle_deg is None else float(angle_deg)
+    portrait = _framed(image, choice, size=size, margin=margin, angle_deg=angle, framing=framing)
+    for note in portrait.notes:
+        log.warning("portrait: %s", note)
+    return portrait
+
+
+def _framed(image: Tensor, choice: Choice, *, size: int, margin: float, angle_deg: float, framing: Framing) -> Portrait:
+    """The square at its place around the face, in a frame of axes that is turned like it about the face's middle."""
+    middle_x, middle_y = (choice.box[0] + choice.box[2]) / 2, (choice.box[1] + choice.box[3]) / 2
+    turned = View(middle_x, middle_y, 1.0, math.radians(angle_deg))  # from_picture: pixels, its middle at (0.5, 0.5)
+    box = (choice.box[0] - middle_x, choice.box[1] - middle_y, choice.box[2] - middle_x, choice.box[3] - middle_y)
+    if choice.landmarks is not None and angle_deg:
+        box = face_box_of(turned.from_picture(choice.landmarks[:, :2]) - 0.5)
+    side = max(2, round(max(box[2] - box[0], box[3] - box[1]) * (1 + margin)))
+    left, top = (box[0] + box[2]) / 2 - side / 2, (box[1] + box[3]) / 2 - side * FACE_CENTRE_Y
+    if framing == "dilated":
+        there = (box[0] + middle_x, box[1] + middle_y, box[2] + middle_x, box[3] + middle_y)
+        left, top, side = _dilated(there, image, at_border=not angle_deg)
+        left, top = left - middle_x, top - middle_y
+    enlarged = _enlargement_note(box, size / side)
+    if angle_deg:
+        centre = turned.to_picture(torch.tensor([left + side / 2, top + side / 2], dtype=torch.float64) + 0.5)
+        x, y = (float(value) - side / 2 for value in centre)
+    else:  # whole pixels, so that pasting back needs no resampling at the border
+        x, y = float(round(middle_x + left)), float(round(middle_y + top))
+        left, top = x - middle_x, y - middle_y
+    crop_box, scale = (x, y, x + side, y + side), size / side
+    marks = None if choice.landmarks is None else points_to_crop(choice.landmarks, crop_box, size, angle_deg)
     return Portrait(
-        crop=cut(image, crop_box, size),
-        face_box=box_to_crop(box, crop_box, size),
+        crop=soften_beyond(cut(image, crop_box, size, angle_deg), image, crop_box, angle_deg),
+        face_box=((box[0] - left) * scale, (box[1] - top) * scale, (box[2] - left) * scale, (box[3] - top) * scale),
         crop_box=crop_box,
         source=image,
-        landmarks=None if landmarks is None else points_to_crop(landmarks, crop_box, size),
+        landmarks=marks,
+        angle_deg=angle_deg,
+        faces=choice.faces,
+        notes=(*choice.notes, *enlarged, *_cut_off_note(choice, image), *_side_view_note(marks)),
     )
 
 
-def cut(image: Tensor, crop_box: Box, size: int) -> Tensor:
-    """The square (whole pixels) of a picture (H, W, 3) as (size, size, 3); its edge is repeated beyond its borders."""
-    left, top, right, bottom = (round(v) for v in crop_box)
-    height, width = image.shape[:2]
-    rows = torch.arange(top, bottom).clamp(0, height - 1)
-    columns = torch.arange(left, right).clamp(0, width - 1)
-    square = image[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
-    square = square[rows - rows[0]][:, columns - columns[0]].permute(2, 0, 1)[None]
-    scaled = F.interpolate(square, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
-    return scaled[0].permute(1, 2, 0).clamp(0, 1).contiguous()
-
-
-def box_to_crop(box: Box, crop_box: Box, size: int) -> Box:
-    """A box in the picture's pixels -> the crop's."""
-    scale = size / (crop_box[2] - crop_box[0])
-    left, top, right, bottom = box
-    x, y = crop_box[:2]
-    return (left - x) * scale, (top - y) * scale, (right - x) * scale, (bottom - y) * scale
-
-
-def points_to_crop(points: Tensor, crop_box: Box, size: int) -> Tensor:
-    """Landmarks (..., 3) in the picture's pixels -> the crop's; depth is scaled with them."""
-    scale = size / (crop_box[2] - crop_box[0])
-    return (points - torch.tensor([crop_box[0], crop_box[1], 0.0])) * scale
-
-
-def face_box_of(landmarks: Tensor) -> Box:
-    """The face box as in training, hairline to chin, from landmarks (468, 3)."""
-    left, top, right, bottom = landmark_box(landmarks)
-    height = bottom - top
-    return left, top - ABOVE_MESH * height, right, bottom + BELOW_MESH * height
-
-
-def _choose_face(image: Tensor, face_index: int | None) -> tuple[Box, Tensor | None]:
-    faces = detect_faces(image)
-    if not faces:
-        raise EmoInputError("portrait", "no face", "a face seen from the front", _BOX_REMEDY)
-    if face_index is not None and not 0 <= face_index < len(faces):
-        allowed = f"0 to {len(faces) - 1} (largest first)"
-        raise EmoInputError("face_index", f"{face_index} with {len(faces)} faces in the picture", allowed)
-    if len(faces) > 1 and face_index is None:
-        log.warning("portrait: %d faces, taking the largest; face_index or face_box chooses another", len(faces))
-    face = faces[face_index or 0]
-    _check_tilt(face)
-    return face_box_of(face.landmarks), face.landmarks
-
-
-def _given_face(image: Tensor, face_box: Box) -> tuple[Box, Tensor | None]:
-    """The user's box, and the mesh inside if it believes that this is a face (a drawn face may not be one to it)."""
-    left, top, right, bottom = (float(v) for v in face_box)
-    height, width = image.shape[:2]
-    inside = min(right, width) - max(left, 0) >= 2 and min(bottom, height) - max(top, 0) >= 2
-    if not inside:
-        found = f"{tuple(round(v) for v in face_box)} for a picture of {width}x{height}"
-        allowed = "left < right and top < bottom, inside the picture"
-        raise EmoInputError("face_box", found, allowed, "Order: left, top, right, bottom, in pixels.")
-    box = (left, top, right, bottom)
-    landmarks, flag = mesh_in_view(image, view_around(box, grow=MESH_VIEW))
-    if flag < MIN_FLAG:
-        log.warning("portrait: no face recognised inside face_box; going on without landmarks")
-    return box, landmarks if flag >= MIN_FLAG else None
-
-
-def _check_tilt(face: Face) -> None:
-    if abs(face.angle_deg) > MAX_TILT_DEG:
-        found = f"a face turned by {face.angle_deg:.0f} degrees"
+def _tilt(choice: Choice) -> float:
+    """The tilt that is to be taken out, in degrees; 0 for a face that is upright enough or has no mesh."""
+    if choice.landmarks is None:
+        return 0.0
+    tilt = math.degrees(eye_angle(choice.landmarks))
+    if abs(tilt) > MAX_TILT_DEG:
+        found = f"a face turned by {tilt:.0f} degrees"
         raise EmoInputError("portrait", found, f"at most {MAX_TILT_DEG:.0f}", "Turn the picture upright first.")
+    return tilt if abs(tilt) > LEVEL_DEG else 0.0
 
 
-def _check_enlargement(box: Box, enlargement: float) -> None:
+def _enlargement_note(box: Box, enlargement: float) -> tuple[str, ...]:
     height = box[3] - box[1]
     if enlargement > MAX_ENLARGEMENT:
         allowed = f"at least {height * enlargement / MAX_ENLARGEMENT:.0f} pixels for this size"
         remedy = "Give a larger picture of the person, or generate at a smaller size."
         raise EmoInputError("portrait", f"a face of {height:.0f} pixels in height", allowed, remedy)
-    if enlargement > BLURRY_ENLARGEMENT:
-        log.warning("portrait: the face is %.0f pixels high and is enlarged %.1f times: blurry", height, enlargement)
+    if enlargement <= BLURRY_ENLARGEMENT:
+        return ()
+    return (f"the face is {height:.0f} pixels high and is enlarged {enlargement:.1f} times: blurry",)
 
 
-def _dilated(box: Box, height: int, width: int) -> Box:
-    """EchoMimic's square: the box grown by DILATION on each side, cut at the picture's border; of that the middle."""
+def _dilated(box: Box, image: Tensor, *, at_border: bool) -> tuple[int, int, int]:
+    """EchoMimic's square: the box grown by DILATION on each side, cut at the picture's border (not where it is turned);
+    of that the middle. Left, top, side."""
+    height, width = image.shape[:2]
     x, y = (box[2] - box[0]) * DILATION, (box[3] - box[1]) * DILATION
-    left, right = max(0, round(box[0] - x)), min(width, round(box[2] + x))
-    top, bottom = max(0, round(box[1] - y)), min(height, round(box[3] + y))
+    left, top, right, bottom = round(box[0] - x), round(box[1] - y), round(box[2] + x), round(box[3] + y)
+    if at_border:
+        left, top, right, bottom = max(0, left), max(0, top), min(width, right), min(height, bottom)
     side = max(2, min(right - left, bottom - top))
-    left, top = (left + right - side) // 2, (top + bottom - side) // 2
-    return float(left), float(top), float(left + side), float(top + side)
+    return (left + right - side) // 2, (top + bottom - side) // 2, side
 
 
-def _square(box: Box, side: int) -> Box:
-    """A square of whole pixels with the box at its place, so that pasting back needs no resampling at the border."""
-    left = round((box[0] + box[2]) / 2 - side / 2)
-    top = round((box[1] + box[3]) / 2 - side * FACE_CENTRE_Y)
-    return float(left), float(top), float(left + side), float(top + side)
+def _cut_off_note(choice: Choice, image: Tensor) -> tuple[str, ...]:
+    if choice.landmarks is None:
+        return ()
+    height, width = image.shape[:2]
+    x, y = choice.landmarks[:, 0], choice.landmarks[:, 1]
+    share = float(((x < 0) | (y < 0) | (x > width) | (y > height)).float().mean())
+    return (f"{share:.0%} of the face lies beyond the picture's border",) if share > CUT_OFF_SHARE else ()
+
+
+def _side_view_note(landmarks: Tensor | None) -> tuple[str, ...]:
+    """Measured in the crop, where the face is upright and yaw is not mixed with its tilt."""
+    yaw = 0.0 if landmarks is None else float(head_angles(landmarks)[0])
+    if abs(yaw) <= SIDE_VIEW_DEG:
+        return ()
+    side = "right" if yaw > 0 else "left"
+    return (
+        f"the head is turned {abs(yaw):.0f} degrees to the picture's {side}, more than {SIDE_VIEW_DEG:.0f}: expect "
+        "less likeness and worse lips",
+    )

@@ -1,13 +1,14 @@
 """Faces in a picture: boxes by BlazeFace, checked and refined by the 468-point mesh.
 
 In: a picture (H, W, 3) float 0..1, any size. Out: a list of `Face`, largest first, in the picture's pixels. A box
-whose mesh says "no face" (a false alarm, a face upside down) is dropped. EMO's boxes come from MediaPipe (section 4.1).
+whose mesh says "no face", or does not come to rest on one, is dropped. EMO's boxes come from MediaPipe (section 4.1).
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -19,14 +20,22 @@ from torch import Tensor, nn
 from ..data import Box
 from .blazeface import Detector, FullRangeDetector, ShortRangeDetector, decode
 from .mesh import FaceMesh
-from .view import View, look, view_around, whole_view
+from .view import Pyramid, View, look, view_around, whole_view
 
 MIN_SCORE = 0.5  # MediaPipe's default for both detectors
 MIN_FLAG = 0.5  # MediaPipe's default for the mesh
 SAME_FACE_IOU = 0.3  # MediaPipe's non-maximum suppression
+SAME_FACE_SHARE = 0.6  # of the smaller of two boxes: a face does not lie inside another
 SURE_SCORE = 0.75  # upright faces score above it, false boxes on turned ones below (measured on turned photographs)
+ALSO_SCORE, ALSO_FLAG = 0.6, 0.9  # of every face beside the best one: turned pictures are full of half faces
 MESH_VIEW = 1.5  # the mesh was trained on squares 1.5 times the face box
 OUTER_EYE_CORNERS = (33, 263)  # of the person's right and left eye
+# The detector sees faces that are tilted by 30 degrees at most: eight ways of turning the picture leave none out.
+TURNS_DEG = (0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)
+# A mesh begun 40 degrees off is within 1 degree after three fits; one on no face wanders (measured, turned pictures).
+FIT_ROUNDS, SETTLED_DEG = 5, 8.0
+TILES = (2, 4, 8, 16)  # tiles along the longer side, tried one after the other
+BATCH = 16  # views that the detector sees at once
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -52,7 +61,7 @@ class Face:
     @property
     def angle_deg(self) -> float:
         """How far the line of the eyes is turned, clockwise as seen."""
-        return math.degrees(_eye_angle(self.landmarks))
+        return math.degrees(eye_angle(self.landmarks))
 
 
 def landmark_box(landmarks: Tensor) -> Box:
@@ -62,38 +71,62 @@ def landmark_box(landmarks: Tensor) -> Box:
     return left, top, right, bottom
 
 
+def eye_angle(landmarks: Tensor) -> float:
+    """How far the line of the eyes of landmarks (468, 3) is turned, in radians, clockwise as seen."""
+    right, left = (landmarks[i, :2] for i in OUTER_EYE_CORNERS)
+    dx, dy = (left - right).tolist()
+    return math.atan2(dy, dx)
+
+
 @torch.no_grad()
-def detect_faces(image: Tensor, *, min_score: float = MIN_SCORE, min_flag: float = MIN_FLAG) -> list[Face]:
+def detect_faces(
+    image: Tensor, *, min_score: float = MIN_SCORE, min_flag: float = MIN_FLAG, thorough: bool = False
+) -> list[Face]:
     """All faces of a picture (H, W, 3), largest first; empty if there are none.
 
-    The short-range detector first, and if it is not sure, on the picture turned four ways (a face upside down else
-    gives a false box, which even the mesh may believe); then the full-range one (a small face), then the picture with
-    a border (a face that fills the frame), then overlapping tiles (a very small face).
+    The short-range detector first; where it is not sure, it sees the picture turned eight ways, and the full-range one
+    sees it (small faces); where that finds nobody, the picture with a border (a face that fills the frame) and
+    overlapping tiles, smaller and smaller (very small faces). `thorough` asks both detectors in all these ways but the
+    last even where the first is sure, so that nobody is left out of a group.
     """
-    image = image.detach().to("cpu", torch.float32)
-    for detector, turns in _attempts(image):
-        best: list[Face] = []
-        for turn, views in enumerate(turns):
-            found = [face for view in views for face in _detect_in(image, detector, view, min_score)]
-            faces = [fit_mesh(image, face) for face in _merge(found)]
-            faces = [face for face in faces if face.flag >= min_flag]
-            best = max(best, faces, key=_best_score)
-            if turn == 0 and _best_score(best) >= SURE_SCORE:
-                break
-        if best:
-            return sorted(best, key=lambda face: -_area(face.box))
-    return []
+    picture = Pyramid(image.detach().to("cpu", torch.float32))
+    found: list[Face] = []
+    for detector, views, last_resort in _attempts(picture):
+        if found and (last_resort or (not thorough and _best(found).score >= SURE_SCORE)):
+            continue
+        for face in _merge(_detect_in(picture, detector, views, min_score)):
+            if any(other.score >= SURE_SCORE and _iou(other.box, face.box) > SAME_FACE_IOU for other in found):
+                continue
+            fitted = fit_mesh(picture, face)
+            if fitted.flag >= min_flag:
+                found = _with(found, fitted)
+    also = [f for f in found if f is _best(found) or (f.score >= ALSO_SCORE and f.flag >= ALSO_FLAG)]
+    return sorted(also, key=lambda face: -_area(face.box))
 
 
-def fit_mesh(image: Tensor, face: Face) -> Face:
-    """Fit the mesh to a face whose box and eyes (key points 0 and 1) are known. Returns it with landmarks and flag."""
+def fit_mesh(image: Tensor | Pyramid, face: Face) -> Face:
+    """Fit the mesh to a face whose box and eyes (key points 0 and 1) are known. Returns it with landmarks and flag.
+
+    The fit is repeated until it looks at the face the way the eyes stand; the flag is 0 if that does not happen.
+    """
     dx, dy = (face.keypoints[1] - face.keypoints[0]).tolist()
-    points, flag = mesh_in_view(image, view_around(face.box, grow=MESH_VIEW, angle=math.atan2(dy, dx)))
+    points, flag = settle_mesh(image, view_around(face.box, grow=MESH_VIEW, angle=math.atan2(dy, dx)))
     return replace(face, landmarks=points, flag=flag)
 
 
+def settle_mesh(image: Tensor | Pyramid, view: View) -> tuple[Tensor, float]:
+    """Landmarks (468, 3) and flag as `mesh_in_view`, from a view that may be turned against the face by 45 degrees."""
+    for _ in range(FIT_ROUNDS):
+        points, flag = mesh_in_view(image, view)
+        off = math.degrees(eye_angle(points) - view.angle)
+        if abs((off + 180) % 360 - 180) <= SETTLED_DEG:
+            return points, flag
+        view = landmark_view(points)
+    return points, 0.0
+
+
 @torch.no_grad()
-def mesh_in_view(image: Tensor, view: View) -> tuple[Tensor, float]:
+def mesh_in_view(image: Tensor | Pyramid, view: View) -> tuple[Tensor, float]:
     """Landmarks (468, 3) in the picture's pixels, and the face flag 0..1, of the face that a view shows."""
     mesh = load_mesh()
     points, flag = mesh(look(image, view, mesh.input_size)[None])
@@ -104,7 +137,7 @@ def mesh_in_view(image: Tensor, view: View) -> tuple[Tensor, float]:
 
 def landmark_view(landmarks: Tensor) -> View:
     """Where to look for a face whose landmarks (468, 3) are known from the frame before."""
-    return view_around(landmark_box(landmarks), grow=MESH_VIEW, angle=_eye_angle(landmarks))
+    return view_around(landmark_box(landmarks), grow=MESH_VIEW, angle=eye_angle(landmarks))
 
 
 @functools.cache
@@ -126,27 +159,22 @@ def _load(module: Net) -> Net:
     return module.eval().requires_grad_(False)
 
 
-def _best_score(faces: list[Face]) -> float:
-    return max((face.score for face in faces), default=0.0)
-
-
-def _attempts(image: Tensor) -> list[tuple[Detector, list[list[View]]]]:
-    """What to try, in order: a detector, and per way of turning the picture the views that cover it."""
+def _attempts(picture: Pyramid) -> Iterator[tuple[Detector, list[View], bool]]:
+    """What to try, in order: a detector, the views that it gets, and whether this is only for pictures in which nothing
+    was found so far."""
     short, full = load_detector(ShortRangeDetector), load_detector(FullRangeDetector)
-    attempts: list[tuple[Detector, list[list[View]]]] = [
-        (short, [[whole_view(image, angle=quarter * math.pi / 2)] for quarter in range(4)]),
-        (full, [[whole_view(image)]]),
-        (short, [[whole_view(image, grow=1.6)]]),
-    ]
-    for tiles in (2, 4, 8):
-        if max(image.shape[:2]) / tiles > full.input_size:  # no smaller: there is nothing left to resolve
-            attempts.append((full, [_tiles(image, tiles)]))
-    return attempts
+    for turn in TURNS_DEG:
+        yield short, [whole_view(picture, angle=math.radians(turn))], False
+    yield full, [whole_view(picture)], False
+    yield short, [whole_view(picture, grow=1.6)], True
+    for count in TILES:
+        if max(picture.shape) / count > full.input_size:  # no smaller: there is nothing left to resolve
+            yield full, _tiles(picture, count), count != TILES[0]
 
 
-def _tiles(image: Tensor, count: int) -> list[View]:
+def _tiles(picture: Pyramid, count: int) -> list[View]:
     """Square views, `count` along the longer side, that overlap so that a face fits whole into one of them."""
-    height, width = image.shape[:2]
+    height, width = picture.shape
     side = max(height, width) / count * 1.3
     rows, columns = (max(1, math.ceil(n / side * 1.2)) for n in (height, width))
     return [
@@ -161,15 +189,27 @@ def _spread(index: int, count: int, length: int, side: float) -> float:
     return length / 2 if count == 1 else side / 2 + index * (length - side) / (count - 1)
 
 
-def _detect_in(image: Tensor, detector: Detector, view: View, min_score: float) -> list[Face]:
-    pixels = look(image, view, detector.input_size)[None] * 2 - 1
-    raw_scores, raw_boxes = detector(pixels)
-    scores, points = decode(detector, raw_scores[0], raw_boxes[0])
-    kept = scores >= min_score
+def _detect_in(picture: Pyramid, detector: Detector, views: list[View], min_score: float) -> list[Face]:
     faces = []
-    for score, corners in zip(scores[kept].tolist(), view.to_picture(points[kept]), strict=True):
-        faces.append(Face(landmark_box(corners[:2]), score, corners[2:], torch.empty(0, 3), 0.0))
+    for first in range(0, len(views), BATCH):
+        batch = views[first : first + BATCH]
+        pixels = torch.stack([look(picture, view, detector.input_size) for view in batch]) * 2 - 1
+        for view, raw_scores, raw_boxes in zip(batch, *detector(pixels), strict=True):
+            scores, points = decode(detector, raw_scores, raw_boxes)
+            kept = scores >= min_score
+            for score, corners in zip(scores[kept].tolist(), view.to_picture(points[kept]), strict=True):
+                faces.append(Face(_box_of(corners[:2], view), score, corners[2:], torch.empty(0, 3), 0.0))
     return faces
+
+
+def _box_of(corners: Tensor, view: View) -> Box:
+    """The box whose corners (2, 2), top left and bottom right in the view, are given in the picture's pixels; that of a
+    turned view as an upright one of its size around its middle."""
+    if not view.angle:
+        return landmark_box(corners)
+    width, height = ((view.from_picture(corners[1]) - view.from_picture(corners[0])) * view.side / 2).tolist()
+    x, y = corners.mean(0).tolist()
+    return x - width, y - height, x + width, y + height
 
 
 def _merge(faces: list[Face]) -> list[Face]:
@@ -186,16 +226,30 @@ def _merge(faces: list[Face]) -> list[Face]:
     return merged
 
 
+def _with(found: list[Face], face: Face) -> list[Face]:
+    """The faces and one more; of several findings of one face the best stays, the first of those that are sure."""
+    rivals = [other for other in found if _same(other.mesh_box, face.mesh_box)]
+    if any(other.score >= SURE_SCORE or other.score * other.flag >= face.score * face.flag for other in rivals):
+        return found
+    return [other for other in found if all(other is not rival for rival in rivals)] + [face]
+
+
+def _best(faces: list[Face]) -> Face:
+    return max(faces, key=lambda face: face.score * face.flag)
+
+
 def _area(box: Box) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
+def _shared(a: Box, b: Box) -> float:
+    return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+
+
 def _iou(a: Box, b: Box) -> float:
-    shared = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+    shared = _shared(a, b)
     return shared / max(_area(a) + _area(b) - shared, 1e-9)
 
 
-def _eye_angle(landmarks: Tensor) -> float:
-    right, left = (landmarks[i, :2] for i in OUTER_EYE_CORNERS)
-    dx, dy = (left - right).tolist()
-    return math.atan2(dy, dx)
+def _same(a: Box, b: Box) -> bool:
+    return _iou(a, b) > SAME_FACE_IOU or _shared(a, b) > SAME_FACE_SHARE * max(min(_area(a), _area(b)), 1e-9)

@@ -7,6 +7,7 @@ the colour that is least wrong against hair and skin of any tone.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,9 +73,11 @@ def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
     if not image.is_floating_point():
         raise EmoInputError(name, f"values of type {image.dtype}", "float in 0..1", "Divide 8-bit values by 255.")
     image = image.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(image).all()):
+    low, high = (float(value) for value in image.aminmax())  # NaN is handed on; no copy of a picture of 8k
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise EmoInputError(name, "values that are not numbers (NaN or infinite)", "float in 0..1")
-    image = image.clamp(0, 1)
+    if low < 0 or high > 1:
+        image = image.clamp(0, 1)
     if image.shape[-1] == 4:
         return image[..., :3] * image[..., 3:] + NEUTRAL_GREY * (1 - image[..., 3:])
     return image.expand(height, width, 3) if image.shape[-1] == 1 else image
@@ -89,4 +92,4 @@ def _to_rgb(picture: Image.Image) -> Tensor:
         return grey / (65535.0 if float(grey.max()) > 255 or picture.mode != "I" else 255.0)
     transparent = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
     pixels = np.array(picture.convert("RGBA" if transparent else "RGB"))
-    return torch.from_numpy(pixels).float() / 255.0
+    return torch.from_numpy(pixels).float().div_(255.0)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..data import Box, Portrait
 from ..errors import EmoInputError
-from .crop import cut
+from .cut import cut
 
 DEFAULT_EXPAND = 0.15  # of the box's width and height on each side; a talking head needs some room
 MIN_MASK_VALUE = 0.05  # a mask that nowhere exceeds it is empty
@@ -65,7 +65,7 @@ def region_from_masks(masks: Tensor, portrait: Portrait | None = None) -> Tensor
     mask = masks.amax(0) if masks.ndim == 3 else masks
     if portrait is not None and mask.shape == portrait.source.shape[:2] != portrait.crop.shape[:2]:
         pictured = mask[..., None].expand(*mask.shape, 3)
-        mask = cut(pictured, portrait.crop_box, portrait.crop.shape[0])[..., 0]
+        mask = cut(pictured, portrait.crop_box, portrait.crop.shape[0], portrait.angle_deg)[..., 0]
     size = max(mask.shape) if portrait is None else portrait.crop.shape[0]
     return face_region_mask(mask, size)
 

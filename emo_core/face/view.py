@@ -1,7 +1,8 @@
 """A square, possibly turned, view into a picture: what the detector and the mesh look at, and the way back.
 
-In: a picture (H, W, 3) float 0..1 and a `View`. Out: (3, size, size), black outside the picture, antialiased when it
-shrinks. `View.to_picture` maps points of the view (as fractions of its side) back to the picture's pixels.
+In: a picture (H, W, 3) float 0..1, or its `Pyramid`, and a `View`. Out: (3, size, size), black outside the picture,
+antialiased when it shrinks. `View.to_picture` maps points of the view (as fractions of its side) back to the picture's
+pixels, `View.from_picture` the other way.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import Box
+
+LEVEL_SIDE = 1024  # pixels of the longer side; smaller pictures have no smaller copies
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,42 @@ class View:
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return torch.stack([self.centre_x + x * cos - y * sin, self.centre_y + x * sin + y * cos], dim=-1)
 
+    def from_picture(self, points: Tensor) -> Tensor:
+        """Points (..., 2) of the picture, in pixels -> fractions of the view's side."""
+        x, y = points[..., 0] - self.centre_x, points[..., 1] - self.centre_y
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        return torch.stack([x * cos + y * sin, y * cos - x * sin], dim=-1) / self.side + 0.5
 
-def whole_view(image: Tensor, *, grow: float = 1.0, angle: float = 0.0) -> View:
+    def scaled(self, scale: float) -> View:
+        """The same view into the picture made `scale` times as large."""
+        return View(self.centre_x * scale, self.centre_y * scale, self.side * scale, self.angle)
+
+
+class Pyramid:
+    """A picture (H, W, 3) and smaller copies of it, each half as large and made when first asked for: any number of
+    views costs no more in a picture of 8k than in one of `LEVEL_SIDE` pixels.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self.image = image
+        self._levels = [image]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+    def level(self, view: View, size: int) -> tuple[Tensor, View]:
+        """The smallest copy that still has two pixels for each of the view's `size`, and the view into it."""
+        number = 0
+        while view.side / 2 ** (number + 1) >= 2 * size and max(self.shape) / 2 ** (number + 1) >= LEVEL_SIDE:
+            number += 1
+        while len(self._levels) <= number:
+            self._levels.append(_halved(self._levels[-1]))
+        return self._levels[number], view.scaled(0.5**number)
+
+
+def whole_view(image: Tensor | Pyramid, *, grow: float = 1.0, angle: float = 0.0) -> View:
     """The square around the whole picture, `grow` times as large as it need be."""
     height, width = image.shape[:2]
     return View(width / 2, height / 2, max(height, width) * grow, angle)
@@ -44,8 +81,16 @@ def view_around(box: Box, *, grow: float, angle: float = 0.0) -> View:
     return View((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) * grow, angle)
 
 
-def look(image: Tensor, view: View, size: int) -> Tensor:
+def crop_view(crop_box: Box, angle_deg: float = 0.0) -> View:
+    """The view that a portrait's crop is: its square in the picture, turned about its middle."""
+    left, top, right, bottom = crop_box
+    return View((left + right) / 2, (top + bottom) / 2, right - left, math.radians(angle_deg))
+
+
+def look(image: Tensor | Pyramid, view: View, size: int) -> Tensor:
     """Sample a view of a picture (H, W, 3) at size x size. Returns (3, size, size)."""
+    if isinstance(image, Pyramid):
+        image, view = image.level(view, size)
     region, left, top = _region(image, view)
     if region.shape[1] == 0 or region.shape[2] == 0:
         return image.new_zeros(3, size, size)
@@ -69,3 +114,8 @@ def _region(image: Tensor, view: View) -> tuple[Tensor, int, int]:
     left, right = max(0, math.floor(view.centre_x - reach)), min(width, math.ceil(view.centre_x + reach))
     top, bottom = max(0, math.floor(view.centre_y - reach)), min(height, math.ceil(view.centre_y + reach))
     return image[top : max(top, bottom), left : max(left, right)].permute(2, 0, 1), left, top
+
+
+def _halved(image: Tensor) -> Tensor:
+    """(H, W, 3) -> (H / 2, W / 2, 3), the mean of every four pixels; an odd last row or column goes."""
+    return F.avg_pool2d(image.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)

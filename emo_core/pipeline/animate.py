@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from ..audio.file import read_audio
 from ..data import Box, Controls, GenerateSettings, Portrait, Progress, Waveform
 from ..errors import EmoInputError
-from ..face.crop import DEFAULT_MARGIN, box_to_crop, prepare_portrait
+from ..face.crop import DEFAULT_MARGIN, prepare_portrait
+from ..face.cut import box_to_crop
 from ..face.image import read_image
+from ..face.paste import DEFAULT_FEATHER, Paster
 from ..video import Job, WrittenVideo, open_job, write_video
 from ..video.encode import exact_fps
 from ..video.formats import video_format
@@ -23,6 +25,7 @@ from ..video.job import Resume
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from ..models.emo import EmoModel
 
@@ -32,6 +35,8 @@ class AnimateOptions:
     """All that may be chosen besides the two files. Boxes are in the picture's own pixels.
 
     `fps` None means the model's own; `face_region` None the portrait's face box, grown; `max_seconds` cuts the sound.
+    `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
+    writes the whole picture with the face in it, over a border of `feather` of the square's side.
     """
 
     model: str = "emo-mini"
@@ -43,9 +48,14 @@ class AnimateOptions:
     max_seconds: float | None = None
     margin: float = DEFAULT_MARGIN
     face_box: Box | None = None
+    face_index: int | None = None
+    face_order: str = "size"
+    face_angle_deg: float | None = None
     face_region: Box | None = None
     speed: float | None = None
     resume: Resume = "same"
+    paste_back: bool = False
+    feather: float = DEFAULT_FEATHER
 
     def __post_init__(self) -> None:
         if self.fps is not None:
@@ -79,9 +89,9 @@ def animate(
     video_format(output)
     image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
     model = load_model(options.model, options.family, device=options.device, dtype=options.dtype)
-    clip = model.config.clip
-    prepared = prepare_portrait(image, clip.size, options.face_box, margin=options.margin, framing=clip.framing)
+    prepared = _prepared(image, model, options)
     prepared = _identified(prepared, model, options.model)
+    paster = Paster(prepared, feather=options.feather) if options.paste_back else None
     controls = Controls(face_region=_region_in_crop(options.face_region, prepared), speed=options.speed)
     fps = options.fps or model.config.clip.fps
     voice = _voice(waveform, model, options.model)
@@ -98,7 +108,7 @@ def animate(
             should_stop=should_stop,
             resume=job.state,
         )
-        return write_video(output, clips, fps, waveform, job=job, frames=features.frames)
+        return write_video(output, clips, fps, waveform, job=job, frames=features.frames, finish=paster)
     except BaseException:
         if not job.finished_clips:
             job.remove()  # nothing to go on with
@@ -134,7 +144,22 @@ def _open_job(
     }
     if voice is not waveform:
         inputs["voice"] = voice
+    if options.paste_back:
+        inputs["picture"] = (portrait.source, portrait.crop_box, portrait.angle_deg, options.feather)
     return open_job(output, inputs, resume=options.resume)
+
+
+def _prepared(image: Tensor, model: EmoModel, options: AnimateOptions) -> Portrait:
+    return prepare_portrait(
+        image,
+        model.config.clip.size,
+        options.face_box,
+        margin=options.margin,
+        face_index=options.face_index,
+        face_order=options.face_order,
+        angle_deg=options.face_angle_deg,
+        framing=model.config.clip.framing,
+    )
 
 
 def _identified(portrait: Portrait, model: EmoModel, name: str) -> Portrait:
@@ -184,7 +209,7 @@ def _region_in_crop(region: Box | None, portrait: Portrait) -> Box | None:
     if region is None:
         return None
     size = portrait.crop.shape[0]
-    left, top, right, bottom = box_to_crop(region, portrait.crop_box, size)
+    left, top, right, bottom = box_to_crop(region, portrait.crop_box, size, portrait.angle_deg)
     if not (left < right and top < bottom and right > 0 and bottom > 0 and left < size and top < size):
         allowed = f"a box that touches the crop around the face, {tuple(round(v) for v in portrait.crop_box)}"
         raise EmoInputError("face_region", f"{tuple(round(v) for v in region)}", allowed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -28,18 +29,22 @@ def exact_fps(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def encode_segment(frames: Tensor, fmt: VideoFormat, fps: Fraction) -> bytes:
+def encode_segment(
+    frames: Tensor, fmt: VideoFormat, fps: Fraction, finish: Callable[[Tensor], Tensor] | None = None
+) -> bytes:
     """Encode `frames` (f, H, W, 3), float 0..1, alone: the segment begins with a key frame and has times from 0.
 
-    Odd sides are made even by repeating the last row or column where the format halves chroma.
+    `finish` makes of a frame (H, W, 3) the picture (H', W', 3) that is written, one at a time. Odd sides are made even
+    by repeating the last row or column where the format halves chroma.
     """
     import av
 
-    pictures = to_bytes(frames, even=fmt.subsampled)
+    pictures = (_picture(frame, finish, even=fmt.subsampled) for frame in frames)
+    first = next(pictures)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=fmt.segment_container) as container:
         stream: Any = container.add_stream(fmt.video_codec, rate=fps, options=dict(fmt.options))
-        stream.height, stream.width = pictures.shape[1:3]
+        stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = fmt.pixel_format
         context = stream.codec_context
         context.time_base = 1 / fps
@@ -47,10 +52,15 @@ def encode_segment(frames: Tensor, fmt: VideoFormat, fps: Fraction) -> bytes:
         if fmt.subsampled:
             context.color_range, context.colorspace = LIMITED_RANGE, BT709
             context.color_primaries, context.color_trc = BT709, BT709
-        for index, picture in enumerate(pictures):
+        for index, picture in enumerate(itertools.chain([first], pictures)):
             container.mux(stream.encode(_video_frame(picture, index, fmt=fmt, fps=fps)))
         container.mux(stream.encode())
     return buffer.getvalue()
+
+
+def _picture(frame: Tensor, finish: Callable[[Tensor], Tensor] | None, *, even: bool) -> Tensor:
+    """(H, W, 3) uint8 of one frame."""
+    return to_bytes((frame if finish is None else finish(frame.float().cpu()))[None], even=even)[0]
 
 
 def to_bytes(frames: Tensor, *, even: bool) -> Tensor:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+
+from torch import Tensor
 
 from ..data import Clip, Waveform
 from ..errors import EmoInputError
@@ -49,12 +51,15 @@ def write_video(
     job: Job | None = None,
     frames: int | None = None,
     metadata: Mapping[str, str] | None = None,
+    finish: Callable[[Tensor], Tensor] | None = None,
 ) -> WrittenVideo:
     """Write `clips` (in the order of their index) and `audio` to `path`; the extension chooses the format.
 
     The sound is cut or padded to the video. With a `job` from `open_job` the clips must begin at `job.state.next_index`
     and the work folder outlives an error; without one every run begins anew. `frames` is how many there will be in all:
     UnfinishedVideo is raised if fewer come. `metadata` is written into the file by name (not into gif and png).
+    `finish` makes of each frame (H, W, 3) the picture (H', W', 3) that is written, such as a `Paster`; only one such
+    picture is in memory at a time.
     EmoInputError: an unknown extension, a place that cannot be written to, a full disk, no clips.
     """
     path, fmt, rate = Path(path), video_format(path), exact_fps(fps)
@@ -65,7 +70,7 @@ def write_video(
             if clip.index != job.finished_clips:
                 raise ValueError(f"clip {clip.index} came where clip {job.finished_clips} was due")
             with explain_disk_errors(path, job.finished_clips):
-                data = encode_segment(clip.frames, fmt, rate)
+                data = encode_segment(clip.frames, fmt, rate, finish)
             job.add(data=data, frames=clip.frames.shape[0], state=clip.state)
         if frames is not None and job.finished_frames < frames:
             raise UnfinishedVideo(f"{job.finished_frames} of {frames} frames of {path} are finished")

@@ -64,7 +64,7 @@ def _encoders(*, sound: str, trim_duration: float = 0.0) -> dict[str, tuple[str,
         "5": (
             "EMO_EncodeAudio",
             {"audio": ["2", 1], "audio_encoder": ["1", 2], "trim_duration": trim_duration},
-            (360, 460, 300),
+            (360, 520, 300),
         ),
     }
 
@@ -139,7 +139,9 @@ def _every_control() -> Sheet:
 - **EMO Face Mask** draws where the face may move; any other MASK does as well: drawn by hand (Load Image, *Open in
 MaskEditor*, and connect the portrait to the controller too), or core's face mask.
 - The controllers chain through *control*. This *curve* starts calm and ends lively.
-- **EMO Paste Back** puts the painted square back into the whole picture."""
+- **EMO Prepare Portrait** finds the face, sets a tilted one upright and shows what it found; *choose_by* and
+*face_index*, or a mask, choose one of several people.
+- **EMO Paste Back** puts the painted square back into the whole picture. With the mask, nothing outside it can move."""
     return Sheet(
         {
             "1": ("EMO_LoadBackbone", {"model": "emo-mini"}, (0, 0, 300)),
@@ -174,12 +176,12 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
             ),
             "13": (
                 "EMO_PasteBack",
-                {"original": ["5", 0], "frames": ["12", 0], "portrait": ["6", 1]},
+                {"original": ["5", 0], "frames": ["12", 0], "portrait": ["6", 1], "mask": ["9", 0]},
                 (1820, 0, 380),
             ),
-            "14": ("CreateVideo", created, (1820, 180, 380)),
-            "15": ("SaveVideo", {"video": ["14", 0], **saved}, (1820, 330, 380)),
-            "16": ("PreviewImage", {"images": ["6", 2]}, (380, 260, 300)),
+            "14": ("CreateVideo", created, (1820, 220, 380)),
+            "15": ("SaveVideo", {"video": ["14", 0], **saved}, (1820, 370, 380)),
+            "16": ("PreviewImage", {"images": ["6", 2]}, (380, 290, 300)),
             "17": ("PreviewImage", {"images": ["9", 1]}, (1080, 560, 300)),
         },
         [_note("EMO: every part, every control", text, (-520, 0, 460, 560))],

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from emo_core.errors import EmoInputError
-from emo_core.face.crop import DEFAULT_MARGIN, FACE_CENTRE_Y, FACE_SHARE, cut, prepare_portrait
+from emo_core.face.crop import DEFAULT_MARGIN, FACE_CENTRE_Y, FACE_SHARE, prepare_portrait
+from emo_core.face.cut import cut
 
 FACE_BOX = (179.0, 71.0, 272.0, 175.0)
 

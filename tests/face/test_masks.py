@@ -7,7 +7,7 @@ import torch
 
 from emo_core.data import Portrait
 from emo_core.errors import EmoInputError
-from emo_core.face.drawing import CROP_COLOUR, FACE_COLOUR, draw_portrait, draw_region
+from emo_core.face.drawing import CROP_COLOUR, FACE_COLOUR, REGION_COLOUR, draw_portrait, draw_region
 from emo_core.face.region import mask_box, region_from_masks
 
 PORTRAIT = Portrait(
@@ -57,10 +57,9 @@ def test_a_box_is_read_off_a_mask_of_any_size() -> None:
 def test_the_square_and_the_face_are_drawn_where_they_are() -> None:
     picture = draw_portrait(PORTRAIT)
     assert torch.equal(PORTRAIT.source, torch.zeros(90, 160, 3)), "the source itself stays"
-    assert picture[20, 110].tolist() == pytest.approx(CROP_COLOUR) and picture[40, 100].tolist() == pytest.approx(
-        CROP_COLOUR
-    )
-    assert picture[28, 116].tolist() == pytest.approx(FACE_COLOUR)
+    for row, column, colour in ((20, 110, CROP_COLOUR), (40, 100, CROP_COLOUR), (28, 116, FACE_COLOUR)):
+        assert picture[row, column].tolist() == pytest.approx(colour, abs=1 / 255)
+    assert picture[25, 116].tolist() == pytest.approx(REGION_COLOUR, abs=1 / 255)
     painted = picture.sum(-1).nonzero()
     assert painted.amin(0).tolist() == [20, 100] and painted.amax(0).tolist() == [51, 131]
 
@@ -77,3 +76,25 @@ def test_what_lies_outside_a_region_is_dark() -> None:
     mask[:2] = 1
     shown = draw_region(torch.ones(4, 4, 3), mask)
     assert shown[:2].min() == 1.0 and 0 < shown[2:].max() < 0.5
+
+
+def test_a_small_face_is_shown_once_more_enlarged_away_from_it() -> None:
+    import dataclasses
+
+    crop = torch.full((64, 64, 3), 0.5)
+    far = dataclasses.replace(PORTRAIT, crop=crop, source=torch.zeros(600, 900, 3), landmarks=None)
+    picture = draw_portrait(far)
+    assert picture[120, 780].tolist() == pytest.approx([0.5] * 3, abs=0.01), "the crop, in the other corner"
+    assert picture[:, :300].sum() < picture[:, 600:].sum()
+
+
+def test_the_preview_is_bounded_and_shows_other_faces_and_notes() -> None:
+    import dataclasses
+
+    wide = dataclasses.replace(PORTRAIT, source=torch.zeros(900, 3000, 3), crop_box=(100.0, 20.0, 700.0, 620.0))
+    plain = draw_portrait(wide)
+    assert plain.shape == (461, 1536, 3)
+    others = ((100.0, 20.0, 400.0, 320.0), (2000.0, 100.0, 2600.0, 700.0))
+    told = draw_portrait(dataclasses.replace(wide, faces=others, notes=("2 faces found",)))
+    assert (told != plain)[:, 1000:].any(), "the other face's box"
+    assert (told != plain)[-60:, :300].any(), "the words"

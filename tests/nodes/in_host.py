@@ -348,6 +348,70 @@ def check_bad_pictures_are_told_on_the_node() -> None:
     assert (left, right) == (160 - 40, 360 + 40)  # 2 pixels of the picture per pixel of the mask; as wide as high
 
 
+def check_one_of_several_faces_is_chosen() -> None:
+    import torch
+
+    inputs()
+    image = LOADED["image"]
+    small = torch.nn.functional.interpolate(image.movedim(-1, 1), scale_factor=0.5, mode="area").movedim(1, -1)
+    pair = torch.full((1, 512, 768, 3), 0.5)
+    pair[:, 100:356, :256], pair[:, :, 256:] = small, image
+
+    def middle(**values: Any) -> float:
+        _, portrait, preview = run("EMO_PreparePortrait", **{"image": pair, "size": 128, "margin": 0.58, **values})
+        assert preview.shape == pair.shape and len(portrait.faces) == 2
+        return float(portrait.crop_box[0] + portrait.crop_box[2]) / 2
+
+    assert middle() > 256 and middle(face_index=1) < 256
+    assert middle(choose_by="left to right") < 256 and middle(choose_by="left to right", face_index=1) > 256
+    mask = torch.zeros(1, 512, 768)
+    mask[:, 120:300, 60:200] = 1
+    assert middle(choose_by="mask", face_mask=mask) < 256
+    with refuses("face_mask: found none"):
+        middle(choose_by="mask")
+    with refuses("0 to 1 (leftmost first)"):
+        middle(choose_by="left to right", face_index=2)
+    with refuses("one of size, left to right, mask"):
+        middle(choose_by="age")
+
+
+def check_a_tilted_face_is_set_upright_and_turned_back() -> None:
+    import math
+
+    import torch
+
+    inputs()
+    image, view = LOADED["image"][0], part("emo_core.face.view")
+    turned = view.look(image, view.View(256.0, 256.0, 512 * 1.5, math.radians(-30)), 768).permute(1, 2, 0)[None]
+    crop, portrait, preview = run("EMO_PreparePortrait", turned, 128, 0.58)
+    assert abs(portrait.angle_deg - 30) < 3 and crop.shape == (1, 128, 128, 3) and preview.shape == turned.shape
+    _, as_it_is, _ = run("EMO_PreparePortrait", turned, 128, 0.58, straighten=False)
+    _, given, _ = run("EMO_PreparePortrait", turned, 128, 0.58, angle=25.0)
+    assert as_it_is.angle_deg == 0.0 and given.angle_deg == 25.0
+    (images,) = run("EMO_PasteBack", turned, portrait.crop[None], portrait)
+    assert float((images - turned).abs().mean()) < 0.01
+    grey = torch.full((1, 128, 128, 3), 0.5)
+    changed = (run("EMO_PasteBack", turned, grey, portrait)[0] != turned).any(-1)[0]
+    side = portrait.crop_box[2] - portrait.crop_box[0]
+    rows = changed.any(1).nonzero().flatten()
+    assert 1.2 * side < int(rows[-1] - rows[0]) < 1.4 * side  # a square on its corner: cos 30 + sin 30 = 1.37
+
+
+def check_a_whole_picture_is_written_with_the_face_in_it() -> None:
+    import av
+
+    values = {**inputs(0.5), "seed": 9, "filename_prefix": "whole/emo", "format": "mp4", "paste_back": True}
+    (video,) = run("EMO_SampleToVideo", **values)
+    assert video.get_dimensions() == LOADED["image"].shape[1:3][::-1]
+    with av.open(video.get_stream_source()) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    original = (LOADED["image"][0] * 255).round().numpy()
+    assert len(frames) == round(0.5 * FPS)
+    top = abs(frames[5][-1].astype("float32") - original[-1]).mean()  # below the square
+    middle = abs(frames[5][150:400, 120:400].astype("float32") - original[150:400, 120:400]).mean()
+    assert top < 3.0 < middle
+
+
 def check_paste_back_keeps_what_lies_outside() -> None:
     import torch
 
@@ -357,6 +421,15 @@ def check_paste_back_keeps_what_lies_outside() -> None:
     images = run("EMO_PasteBack", image, frames, portrait)[0]
     assert images.shape == (3, *image.shape[1:]) and images.dtype == torch.float32
     assert float((images - image).abs().max()) > 0.1
+    mask = torch.zeros(1, 128, 128)
+    mask[:, 40:100, 40:90] = 1
+    masked = run("EMO_PasteBack", image, frames, portrait, 0.05, mask, False)[0]
+    moved = (masked != image).any(-1).any(0)
+    left, top, right, _ = portrait.crop_box
+    scale = (right - left) / 128
+    rows, columns = (moved.any(axis).nonzero().flatten() for axis in (1, 0))
+    assert rows[0] >= top + 40 * scale - 1 and rows[-1] <= top + 100 * scale
+    assert columns[0] >= left + 40 * scale - 1 and columns[-1] <= left + 90 * scale
     with refuses("one for each frame"):
         run("EMO_PasteBack", image.repeat(2, 1, 1, 1), frames, portrait)
     with refuses("the size of the picture"):

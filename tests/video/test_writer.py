@@ -202,3 +202,26 @@ def test_wrong_inputs_are_told_in_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="clip 1 came where clip 0"):
         write_video(tmp_path / "a.mp4", [smooth_clip(1)], 25)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_frame_may_be_put_into_a_picture_on_its_way_into_the_file(tmp_path):
+    """One at a time: the picture of a frame is made when the one before is already encoded."""
+    made = []
+
+    def finish(frame):
+        made.append(frame)
+        picture = torch.full((81, 100, 3), 0.5)
+        picture[10 : 10 + frame.shape[0], 20 : 20 + frame.shape[1]] = frame
+        return picture
+
+    clips = [smooth_clip(i) for i in range(2)]
+    for suffix in (".mp4", ""):
+        made.clear()
+        written = write_video(tmp_path / f"whole{suffix}", iter(clips), 25, finish=finish)
+        assert written.frames == len(made) == 10
+        assert all(torch.equal(a, b) for a, b in zip(made, torch.cat([c.frames for c in clips]), strict=True))
+    seen = decode(tmp_path / "whole.mp4")
+    assert seen.shape == (10, 82, 100, 3)
+    for index, path in enumerate(sorted((tmp_path / "whole").glob("*.png"))):
+        picture = torch.from_numpy(np.array(Image.open(path)))
+        assert torch.equal(picture[:81, :, :], (finish(clips[index // 5].frames[index % 5]) * 255).round().byte())
