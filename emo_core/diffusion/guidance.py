@@ -1,5 +1,8 @@
 """Classifier-free guidance: in, a clip's conditions and the table of what the unconditional row sees; out, the rows
 the network is run on and one guided prediction. EMO publishes neither scale nor table; config.GuidanceConfig has ours.
+
+With a scale of its own for the portrait there are three rows: neither, the portrait, portrait and voice (InstructPix2Pix,
+arXiv 2211.09800, equation 3, for two other conditions).
 """
 
 from __future__ import annotations
@@ -19,11 +22,13 @@ Network = Callable[..., Tensor]  # (latents, timesteps, reference, conditions) -
 
 @dataclass(frozen=True)
 class GuidedRows:
-    """What the network sees, batch by batch: one pass of [unconditional, conditional], two passes, or one row alone."""
+    """What the network sees, batch by batch: one pass of [unconditional, conditional], two passes, or one row alone;
+    with `portrait_scale` [neither, portrait, both]."""
 
     passes: tuple[tuple[ReferenceCache, Conditions], ...]
     rows_per_pass: int
     scale: float
+    portrait_scale: float | None = None
 
 
 def guided_rows(
@@ -32,12 +37,23 @@ def guided_rows(
     table: GuidanceConfig,
     *,
     scale: float,
+    portrait_scale: float | None = None,
     one_row_per_pass: bool = False,
 ) -> GuidedRows:
     """Rows for one clip (b = 1 in, rows out); at scale 1 there is no unconditional row.
 
-    `one_row_per_pass` needs half the memory and gives the same up to rounding.
+    With `portrait_scale` the portrait is guided by it and the voice by `scale`. `one_row_per_pass` needs half the
+    memory and gives the same up to rounding.
     """
+    if portrait_scale is not None:
+        return _three_rows(
+            reference,
+            conditions,
+            table,
+            scale=scale,
+            portrait_scale=portrait_scale,
+            one_row_per_pass=one_row_per_pass,
+        )
     if scale == 1.0:
         return GuidedRows(((dataclasses.replace(reference, in_turn=False), conditions),), 1, scale)
     unconditional = (unconditional_reference(reference, table), unconditional_conditions(conditions, table))
@@ -63,12 +79,42 @@ def predict_guided(
     )
     if len(predictions) == 1:
         return predictions
-    return guided(predictions[:1], predictions[1:], rows.scale)
+    if rows.portrait_scale is None:
+        return guided(predictions[:1], predictions[1:], rows.scale)
+    neither, portrait, both = predictions.float().split(1)
+    return neither + rows.portrait_scale * (portrait - neither) + rows.scale * (both - portrait)
 
 
 def guided(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
     """uncond + scale * (cond - uncond), in float32."""
     return uncond.float() + scale * (cond.float() - uncond.float())
+
+
+def _three_rows(
+    reference: ReferenceCache,
+    conditions: Conditions,
+    table: GuidanceConfig,
+    *,
+    scale: float,
+    portrait_scale: float,
+    one_row_per_pass: bool,
+) -> GuidedRows:
+    """Neither, portrait, portrait and voice. The portrait is what `unconditional_reference` takes away, with zeros where
+    the table would keep it; the voice is everything else in the table. Each row reads its own keys, none in turn."""
+    without = table if table.reference != "keep" else dataclasses.replace(table, reference="zero")
+    silent = unconditional_conditions(conditions, table)
+    reference = dataclasses.replace(reference, in_turn=False)
+    rows = [
+        (unconditional_reference(reference, without), silent),
+        (reference, silent),
+        (reference, conditions),
+    ]
+    if one_row_per_pass:
+        return GuidedRows(tuple(rows), 1, scale, portrait_scale)
+    stacked = rows[-1]
+    for row in reversed(rows[:-1]):
+        stacked = (_stack_reference(row[0], stacked[0]), _stack_conditions(row[1], stacked[1]))
+    return GuidedRows((stacked,), 3, scale, portrait_scale)
 
 
 def unconditional_reference(reference: ReferenceCache, table: GuidanceConfig) -> ReferenceCache:

@@ -7,19 +7,21 @@ killed goes on after its last finished clip (see `video.job`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..audio.file import read_audio
+from ..control.speed import stretch_speed
 from ..data import Box, Controls, GenerateSettings, Portrait, Progress, Waveform
 from ..errors import EmoInputError
-from ..face.crop import DEFAULT_MARGIN, box_to_crop, prepare_portrait
+from ..face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..face.image import read_image
 from ..video import Job, WrittenVideo, open_job, write_video
 from ..video.encode import exact_fps
 from ..video.formats import video_format
 from ..video.job import Resume
+from .controls import ControlOptions, read_controls
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 class AnimateOptions:
     """All that may be chosen besides the two files. Boxes are in the picture's own pixels.
 
-    `fps` None means the model's own; `face_region` None the portrait's face box, grown; `max_seconds` cuts the sound.
+    `fps` None means the model's own; `max_seconds` cuts the sound; `control` is what steers the performance.
     """
 
     model: str = "emo-mini"
@@ -43,8 +45,7 @@ class AnimateOptions:
     max_seconds: float | None = None
     margin: float = DEFAULT_MARGIN
     face_box: Box | None = None
-    face_region: Box | None = None
-    speed: float | None = None
+    control: ControlOptions = field(default_factory=ControlOptions)
     resume: Resume = "same"
 
     def __post_init__(self) -> None:
@@ -52,7 +53,6 @@ class AnimateOptions:
             exact_fps(self.fps)
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise EmoInputError("max_seconds", f"{self.max_seconds}", "more than 0")
-        Controls(speed=self.speed)  # its own check, before anything is loaded
         _check_device(self.device)
 
 
@@ -82,10 +82,13 @@ def animate(
     clip = model.config.clip
     prepared = prepare_portrait(image, clip.size, options.face_box, margin=options.margin, framing=clip.framing)
     prepared = _identified(prepared, model, options.model)
-    controls = Controls(face_region=_region_in_crop(options.face_region, prepared), speed=options.speed)
-    fps = options.fps or model.config.clip.fps
+    control, fps = options.control, options.fps or model.config.clip.fps
+    lead_in_s, lead_out_s = control.lead_in_s, control.lead_out_s
     voice = _voice(waveform, model, options.model)
-    reference, features = encode_reference(model, prepared), encode_audio(model, waveform, fps, voice=voice)
+    features = encode_audio(model, waveform, fps, voice=voice, lead_in_s=lead_in_s, lead_out_s=lead_out_s)
+    controls = read_controls(control, prepared)
+    controls = replace(controls, speed=stretch_speed(controls.speed, features.frames))
+    reference = encode_reference(model, prepared)
     job = _open_job(output, prepared, waveform, model=model, controls=controls, fps=fps, options=options, voice=voice)
     try:
         clips = generate(
@@ -98,7 +101,8 @@ def animate(
             should_stop=should_stop,
             resume=job.state,
         )
-        return write_video(output, clips, fps, waveform, job=job, frames=features.frames)
+        sound = waveform if features.waveform is None else features.waveform
+        return write_video(output, clips, fps, sound, job=job, frames=features.frames)
     except BaseException:
         if not job.finished_clips:
             job.remove()  # nothing to go on with
@@ -129,6 +133,8 @@ def _open_job(
         "device and type": (parameter.device.type, str(parameter.dtype)),
         "face region": controls.face_region,
         "speed": controls.speed,
+        "other controls": replace(controls, face_region=None, speed=None),
+        "lead": (options.control.lead_in_s, options.control.lead_out_s),
         "fps": fps,
         "settings": options.settings,
     }
@@ -177,15 +183,3 @@ def _cut(waveform: Waveform, max_seconds: float | None) -> Waveform:
     if max_seconds is None:
         return waveform
     return Waveform(waveform.samples[:, : round(max_seconds * waveform.sample_rate)], waveform.sample_rate)
-
-
-def _region_in_crop(region: Box | None, portrait: Portrait) -> Box | None:
-    """A box in the picture's pixels -> the crop's. Raises EmoInputError if the crop holds nothing of it."""
-    if region is None:
-        return None
-    size = portrait.crop.shape[0]
-    left, top, right, bottom = box_to_crop(region, portrait.crop_box, size)
-    if not (left < right and top < bottom and right > 0 and bottom > 0 and left < size and top < size):
-        allowed = f"a box that touches the crop around the face, {tuple(round(v) for v in portrait.crop_box)}"
-        raise EmoInputError("face_region", f"{tuple(round(v) for v in region)}", allowed)
-    return left, top, right, bottom
