@@ -68,9 +68,20 @@ class SampleToVideo(io.ComfyNode):
         filename_prefix: str,
         format: str,
         control: Controls | None = None,
+        portrait_guidance: float = 0.0,
+        motion_drop: float = 0.0,
+        colour_anchor: float = 0.0,
     ) -> Any:
         schema.check_choice("format", format, FORMATS)
-        settings = settings_of(steps=steps, guidance=guidance, scheduler=scheduler, seed=seed)
+        settings = settings_of(
+            steps=steps,
+            guidance=guidance,
+            scheduler=scheduler,
+            seed=seed,
+            portrait_guidance=portrait_guidance,
+            motion_drop=motion_drop,
+            colour_anchor=colour_anchor,
+        )
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         job, below = begin(sampling, filename_prefix, format)
         written = write(sampling, job, host.workflow_metadata(cls.hidden))

@@ -1,7 +1,8 @@
-"""How loud a voice is, frame by frame: in, a Waveform; out, a level (f,) in 0..1 that moves as slowly as a head does."""
+"""How loud a voice is, frame by frame: in, a Waveform; out, a level (f,) in 0..1, as slow as heads are."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -15,7 +16,7 @@ SMOOTH_S = 0.5  # heads follow phrases, not syllables
 
 
 def voice_level(voice: Waveform, frames: int, fps: float) -> Tensor:
-    """0 in silence, 1 where the voice is loudest, for each of `frames` video frames; 0 throughout a silent recording."""
+    """0 in silence, 1 where the voice is loudest, for each of `frames` frames; 0 throughout a silent recording."""
     energy = _smooth(frame_energy(voice, frames, fps), max(1, round(SMOOTH_S * fps)))
     loud = float(torch.quantile(energy, LOUD_QUANTILE)) if frames > 1 else float(energy.max())
     if loud <= 1e-8:  # -80 dB
@@ -30,7 +31,7 @@ def frame_energy(voice: Waveform, frames: int, fps: float) -> Tensor:
     total = torch.cat([torch.zeros(1, dtype=torch.float64), samples.double().square().cumsum(0)])
     edges = [min(round(i / fps * voice.sample_rate), len(samples)) for i in range(frames + 1)]
     sums = total[edges[1:]] - total[edges[:-1]]
-    counts = torch.tensor([max(1, b - a) for a, b in zip(edges, edges[1:], strict=False)])
+    counts = torch.tensor([max(1, b - a) for a, b in itertools.pairwise(edges)])
     return (sums / counts).float().clamp(min=0)
 
 

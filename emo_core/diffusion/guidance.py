@@ -1,8 +1,8 @@
 """Classifier-free guidance: in, a clip's conditions and the table of what the unconditional row sees; out, the rows
 the network is run on and one guided prediction. EMO publishes neither scale nor table; config.GuidanceConfig has ours.
 
-With a scale of its own for the portrait there are three rows: neither, the portrait, portrait and voice (InstructPix2Pix,
-arXiv 2211.09800, equation 3, for two other conditions).
+With a scale of its own for the portrait there are three rows: neither, the portrait, portrait and voice (as in
+InstructPix2Pix, arXiv 2211.09800, equation 3, for two other conditions).
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ def _three_rows(
     portrait_scale: float,
     one_row_per_pass: bool,
 ) -> GuidedRows:
-    """Neither, portrait, portrait and voice. The portrait is what `unconditional_reference` takes away, with zeros where
-    the table would keep it; the voice is everything else in the table. Each row reads its own keys, none in turn."""
+    """Neither, portrait, portrait and voice. The portrait is what `unconditional_reference` takes away, with zeros
+    where the table would keep it; the voice is everything else in the table. Each row reads its own keys, none in
+    turn."""
     without = table if table.reference != "keep" else dataclasses.replace(table, reference="zero")
     silent = unconditional_conditions(conditions, table)
     reference = dataclasses.replace(reference, in_turn=False)

@@ -1,9 +1,10 @@
 """Where sound acts in a face: full face, face and lips as masks over the maps of the network (Hallo's three masks), and
 lips and upper face for the emphasis that works in any family.
 
-In: a portrait. Out: one tensor (1, 3 or 2, s * s) per level of the network, finest first. As in Hallo: boxes around the mesh
-and the lips, grown, drawn at 64x64, blurred and stretched to 0..1; full is what is left of the face's, face is its own
-less the lips'. `full` (Hallo's "pose") is thus the surroundings of the face.
+In: a portrait. Out: one tensor (1, 3 or 2, s * s) per level of the network, finest first. As in Hallo: boxes around the
+mesh and the lips, grown, drawn at 64x64, blurred and stretched to 0..1; full is what is left of the face's, face is its
+own less the lips'. `full` (Hallo's "pose") is thus the surroundings of
+the face.
 """
 
 from __future__ import annotations
