@@ -134,8 +134,8 @@ class FaceRegionController(io.ComfyNode):
                     "over_time",
                     default=False,
                     optional=True,
-                    tooltip="Off: of several masks the union, for the whole video. On: the masks are spread evenly over "
-                    "the video, and each clip keeps to those of its own time.",
+                    tooltip="Off: of several masks the union, for the whole video. On: the masks are spread evenly "
+                    "over the video, and each clip keeps to those of its own time.",
                 ),
             ],
             outputs=[schema.Control.Output(display_name="control", tooltip="For EMO Sampler.")],

@@ -36,7 +36,7 @@ def anchor_colours(latents: Tensor, portrait: Tensor, strength: float) -> Tensor
         return latents
     axes = (0, 2, 3)
     target = portrait.to(latents).unsqueeze(0)
-    mean, deviation = latents.mean(axes, keepdim=True), latents.std(axes, keepdim=True).clamp(min=1e-6)
-    scale = (target.std(axes, keepdim=True) / deviation).clamp(1 / MAX_SCALE, MAX_SCALE)
+    mean, deviation = latents.mean(axes, keepdim=True), latents.std(axes, keepdim=True, correction=0).clamp(min=1e-6)
+    scale = (target.std(axes, keepdim=True, correction=0) / deviation).clamp(1 / MAX_SCALE, MAX_SCALE)
     anchored = (latents - mean) * scale + target.mean(axes, keepdim=True)
     return latents + strength * (anchored - latents)

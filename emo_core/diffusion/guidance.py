@@ -29,6 +29,7 @@ class GuidedRows:
     rows_per_pass: int
     scale: float
     portrait_scale: float | None = None
+    gain: Tensor | None = None  # (1, 1, 1, h, w): the voice's scale is multiplied by it, place by place
 
 
 def guided_rows(
@@ -57,11 +58,13 @@ def guided_rows(
     if scale == 1.0:
         return GuidedRows(((dataclasses.replace(reference, in_turn=False), conditions),), 1, scale)
     unconditional = (unconditional_reference(reference, table), unconditional_conditions(conditions, table))
+    # What tells the rows apart is the voice alone only where the portrait is kept.
+    gain = _voice_gain(reference) if table.reference == "keep" else None
     conditional = (_in_turn(reference, conditions, batched=not one_row_per_pass), conditions)
     if one_row_per_pass:
-        return GuidedRows((unconditional, conditional), 1, scale)
+        return GuidedRows((unconditional, conditional), 1, scale, gain=gain)
     both = (_stack_reference(unconditional[0], conditional[0]), _stack_conditions(unconditional[1], conditions))
-    return GuidedRows((both,), 2, scale)
+    return GuidedRows((both,), 2, scale, gain=gain)
 
 
 def predict_guided(
@@ -79,13 +82,14 @@ def predict_guided(
     )
     if len(predictions) == 1:
         return predictions
+    scale = rows.scale if rows.gain is None else rows.scale * rows.gain.float()
     if rows.portrait_scale is None:
-        return guided(predictions[:1], predictions[1:], rows.scale)
+        return guided(predictions[:1], predictions[1:], scale)
     neither, portrait, both = predictions.float().split(1)
-    return neither + rows.portrait_scale * (portrait - neither) + rows.scale * (both - portrait)
+    return neither + rows.portrait_scale * (portrait - neither) + scale * (both - portrait)
 
 
-def guided(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
+def guided(uncond: Tensor, cond: Tensor, scale: float | Tensor) -> Tensor:
     """uncond + scale * (cond - uncond), in float32."""
     return uncond.float() + scale * (cond.float() - uncond.float())
 
@@ -110,12 +114,21 @@ def _three_rows(
         (reference, silent),
         (reference, conditions),
     ]
+    gain = _voice_gain(reference)
     if one_row_per_pass:
-        return GuidedRows(tuple(rows), 1, scale, portrait_scale)
+        return GuidedRows(tuple(rows), 1, scale, portrait_scale, gain)
     stacked = rows[-1]
     for row in reversed(rows[:-1]):
         stacked = (_stack_reference(row[0], stacked[0]), _stack_conditions(row[1], stacked[1]))
-    return GuidedRows((stacked,), 3, scale, portrait_scale)
+    return GuidedRows((stacked,), 3, scale, portrait_scale, gain)
+
+
+def _voice_gain(reference: ReferenceCache) -> Tensor | None:
+    """The weights of audio attention at the latents' own size, (1, 1, 1, h, w): guidance follows them, so that they
+    also reach what a network hears outside of its audio attention."""
+    if not reference.audio_gain or reference.latents is None:
+        return None
+    return reference.audio_gain[0].view(1, 1, 1, *reference.latents.shape[-2:])
 
 
 def unconditional_reference(reference: ReferenceCache, table: GuidanceConfig) -> ReferenceCache:

@@ -34,9 +34,18 @@ def speed_from_video(frames: Iterable[Tensor], fps: float) -> SpeedKeys:
         remedy = "Use a video of one head, seen from the front, at least two frames."
         raise EmoInputError("driving_video", found, f"one in at least {MIN_SEEN:.0%}", remedy)
     landmarks = torch.stack([face.landmarks for face in faces if face is not None])
-    gaps = torch.tensor([later - earlier for earlier, later in itertools.pairwise([*seen, seen[-1] + 1])])
-    speeds = (rotation_speed(landmarks) / gaps).tolist()
-    return speed_keys(speeds, [index / fps for index in seen], fps=fps)
+    speeds = rotation_speed(without_gaps(landmarks, seen)).tolist()
+    return speed_keys(speeds, [index / fps for index in range(seen[0], seen[-1] + 1)], fps=fps)
+
+
+def without_gaps(landmarks: Tensor, seen: list[int]) -> Tensor:
+    """Landmarks (k, 468, 3) of the frames `seen` -> of all frames from the first to the last of them, those between
+    on straight lines."""
+    places = torch.tensor(seen, dtype=torch.float32)
+    frames = torch.arange(seen[0], seen[-1] + 1, dtype=torch.float32)
+    after = torch.searchsorted(places, frames).clamp(1, len(seen) - 1)
+    share = (frames - places[after - 1]) / (places[after] - places[after - 1])
+    return torch.lerp(landmarks[after - 1], landmarks[after], share.view(-1, 1, 1))
 
 
 def speed_keys(speeds: list[float], times: list[float], *, fps: float) -> SpeedKeys:
