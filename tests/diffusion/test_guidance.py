@@ -125,7 +125,9 @@ def test_two_scales_follow_the_equation_in_one_pass_and_in_three() -> None:
     torch.testing.assert_close(predict(3.0, 1.5, one=True), expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(both, network(latents, timestep.expand(1), reference, conditions), atol=1e-4, rtol=1e-5)
     same = guided_rows(reference, conditions, GuidanceConfig(), scale=3.0)
-    torch.testing.assert_close(predict(3.0, 3.0), predict_guided(network, latents, timestep, same), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        predict(3.0, 3.0), predict_guided(network, latents, timestep, same), atol=1e-4, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("portrait_scale", [None, 1.5])

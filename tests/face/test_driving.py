@@ -24,7 +24,9 @@ def followed(monkeypatch: pytest.MonkeyPatch, landmarks: torch.Tensor, lost: set
     def track(frames: object) -> list[Face | None]:
         count = len(list(frames))  # type: ignore[call-overload]
         corners = (0.0, 0.0, 1.0, 1.0)
-        made = [Face(corners, 1.0, torch.zeros(6, 2), landmarks[i], 1.0) if i not in lost else None for i in range(count)]
+        made = [
+            Face(corners, 1.0, torch.zeros(6, 2), landmarks[i], 1.0) if i not in lost else None for i in range(count)
+        ]
         return made
 
     monkeypatch.setattr(driving, "track_face", track)

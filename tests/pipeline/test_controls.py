@@ -10,8 +10,16 @@ from awake_model import awake, sound, with_clip
 
 from emo_core.config import ECHOMIMIC, TINY, GuidanceConfig, WindowConfig
 from emo_core.control.emphasis import with_emphasis
-from emo_core.data import AudioFeatures, Controls, GenerateSettings, Portrait, ReferenceCache, SpeedKeys, VoiceSpeed
-from emo_core.data import Waveform
+from emo_core.data import (
+    AudioFeatures,
+    Controls,
+    GenerateSettings,
+    Portrait,
+    ReferenceCache,
+    SpeedKeys,
+    VoiceSpeed,
+    Waveform,
+)
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.conditions import region_of_frames
@@ -138,7 +146,9 @@ def cut(audio: AudioFeatures, frames: int, tail: int) -> AudioFeatures:
 
 
 @pytest.mark.parametrize("total", [10, 13])
-def test_the_last_ten_frames_are_those_of_a_longer_video(model: EmoModel, reference: ReferenceCache, total: int) -> None:
+def test_the_last_ten_frames_are_those_of_a_longer_video(
+    model: EmoModel, reference: ReferenceCache, total: int
+) -> None:
     """With the silence behind it known, the end of a video is what the middle of a longer one would be."""
     whole = sound(total + 6)
     ended = made(model, reference, cut(whole, total, 6))
