@@ -29,16 +29,20 @@ class Found:
     panels: tuple[Panel, ...]
 
 
-def speed_found(at: Mapping[float | None, Sequence[Track]]) -> Found:
-    """`at[setting]`: measured rotation (f,) in degrees per frame of each person; None: without any speed condition."""
+def speed_found(
+    at: Mapping[float | None, Sequence[Track]], sharpness: Mapping[float | None, Sequence[float]] | None = None
+) -> Found:
+    """`at[setting]`: measured rotation (f,) in degrees per frame of each person; None: without any speed condition.
+    `sharpness[setting]`: of the faces, 1 as sharp as the portrait: where a face dissolves, the mesh's jitter counts as
+    speed, and the table must show it."""
     section = "speed: measured head rotation, degrees per frame"
     settings = sorted(setting for setting in at if setting is not None)
     means = {setting: _mean([float(np.mean(track)) for track in at[setting]]) for setting in at}
     spread = {setting: velocity_variance(at[setting]) for setting in at}
-    rows = [
-        Row(section, f"setting {setting:g}", means[setting], note=f"variance {spread[setting]:.3f}")
-        for setting in settings
-    ]
+    notes = {setting: f"variance {spread[setting]:.3f}" for setting in at}
+    for setting, values in (sharpness or {}).items():
+        notes[setting] += f", sharpness {_mean(values):.2f} of the portrait's"
+    rows = [Row(section, f"setting {setting:g}", means[setting], note=notes[setting]) for setting in settings]
     pairs = [(setting, float(np.mean(track))) for setting in settings for track in at[setting]]
     rows.append(Row(section, "correlation with the setting", pearson(pairs), Bar(">=", 0.8), f"{len(pairs)} videos"))
     rows.append(Row(section, "rank order right, share of steps", rising_share([means[s] for s in settings]), RISES))
@@ -49,7 +53,7 @@ def speed_found(at: Mapping[float | None, Sequence[Track]]) -> Found:
     variances = [Line("with control", tuple((s, spread[s]) for s in settings))]
     if None in at:
         free = means[None]
-        rows.append(Row(section, "without control", free, note=f"variance {spread[None]:.3f}"))
+        rows.append(Row(section, "without control", free, note=notes[None]))
         largest = max(spread[setting] for setting in settings)
         note = "largest variance of any setting over that without control"
         rows.append(Row(section, "variance against no control", largest / max(spread[None], 1e-9), Bar("<=", 1), note))

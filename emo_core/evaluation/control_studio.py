@@ -117,12 +117,15 @@ def speed(studio: ControlStudio) -> Found:
     """Settings of the speed, and none."""
     if studio.model.speed_layers is None:
         return Found((), ())
-    at: dict[float | None, Sequence[Track]] = {}
+    takes: dict[float | None, list[Take]] = {}
     for setting in studio.tried.speeds:
-        at[setting] = _tracks([studio.take(c, Controls(speed=setting)) for c in studio.cases], _speed)
+        takes[setting] = [studio.take(case, Controls(speed=setting)) for case in studio.cases]
     with without_speed_condition(studio.model):
-        at[None] = _tracks([studio.take(c, Controls()) for c in studio.cases], _speed)
-    return speed_found(at)
+        takes[None] = [studio.take(case, Controls()) for case in studio.cases]
+    return speed_found(
+        {setting: _tracks(made, _speed) for setting, made in takes.items()},
+        {setting: [sharpness(take.frames, take.case) for take in made] for setting, made in takes.items()},
+    )
 
 
 def region(studio: ControlStudio, side: str) -> Found:
@@ -247,6 +250,18 @@ def _mouth(takes: Sequence[Take]) -> float:
 
 def _travel(face: FaceTrack, axis: int) -> float:
     return head_travel((face.boxes[:, axis] + face.boxes[:, axis + 2]) / 2)
+
+
+def sharpness(frames: Pictures, case: Case) -> float:
+    """Mean step from pixel to pixel in the portrait's face box, over that of the portrait itself: 1 as sharp, near 0
+    dissolved."""
+    left, top, right, bottom = np.round(case.portrait_box).astype(int)
+
+    def step(pictures: Pictures) -> float:
+        face = pictures[:, max(0, top) : bottom, max(0, left) : right].astype(np.float32).mean(axis=-1)
+        return float(np.abs(np.diff(face, axis=1)).mean() + np.abs(np.diff(face, axis=2)).mean())
+
+    return step(frames) / max(step(case.portrait[None]), 1e-9)
 
 
 def _to_portrait(frames: Pictures, case: Case) -> Track:

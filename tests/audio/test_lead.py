@@ -46,13 +46,23 @@ def test_the_voice_lies_where_its_frames_are() -> None:
     assert with_lead(sound, 25.0, 0, 0) is sound
 
 
-def test_silence_around_it_does_not_change_how_loud_the_voice_is(encoder: AudioEncoder) -> None:
-    """Its level is that of the voice alone; the transformer hears a little of the silence, no more."""
-    sound = voice(2.0)
-    alone = encode_frames(encoder, sound, 25.0)
-    surrounded = encode_frames(encoder, sound, 25.0, before=50, after=50)[50:100]
-    loud = encode_frames(encoder, Waveform(torch.cat([sound.samples, torch.zeros(2, 64000)], 1), 16000), 25.0)[:50]
-    assert float((alone - surrounded)[5:45].abs().mean()) < float((alone - loud)[5:45].abs().mean())
+def test_silence_around_it_does_not_change_how_loud_the_voice_is(
+    encoder: AudioEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder hears the voice at the level it has alone, and exact silence around it."""
+    heard = []
+    listen = encoder.forward
+
+    def remember(samples: torch.Tensor, **more: int) -> torch.Tensor:
+        heard.append(samples[0])
+        return listen(samples, **more)
+
+    monkeypatch.setattr(encoder, "forward", remember)
+    features = [encode_frames(encoder, voice(0.8), 25.0, before=before, after=before) for before in (0, 10)]
+    assert [len(part) for part in features] == [20, 40]
+    alone, surrounded = heard
+    assert torch.equal(surrounded[6400:-6400], alone) and float(alone.std()) == pytest.approx(1, abs=1e-3)
+    assert float(surrounded[:6400].abs().max()) == 0 == float(surrounded[-6400:].abs().max())
 
 
 def test_features_without_silence_behind_them_have_no_tail() -> None:

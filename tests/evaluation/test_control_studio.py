@@ -61,6 +61,14 @@ def test_takes_are_as_long_as_asked_and_leads_come_on_top(studio: ControlStudio)
     assert studio.take(person, Controls()).region.tolist() == [0, 0, SIZE, SIZE]
 
 
+def test_a_blurred_face_is_less_sharp(studio: ControlStudio) -> None:
+    person = studio.cases[0]
+    portrait = person.portrait.astype(np.float32)
+    blurred = ((portrait + np.roll(portrait, 1, 0) + np.roll(portrait, 1, 1)) / 3).astype(np.uint8)
+    assert control_studio.sharpness(person.portrait[None], person) == pytest.approx(1)
+    assert control_studio.sharpness(np.stack([blurred, blurred]), person) < 0.8
+
+
 def test_without_control_there_is_no_speed_condition(studio: ControlStudio) -> None:
     layers = studio.model.speed_layers
     with without_speed_condition(studio.model):
