@@ -57,6 +57,9 @@ def speed_found(
         largest = max(spread[setting] for setting in settings)
         note = "largest variance of any setting over that without control"
         rows.append(Row(section, "variance against no control", largest / max(spread[None], 1e-9), Bar("<=", 1), note))
+        nearest = min(settings, key=lambda setting: abs(means[setting] - free))
+        note = f"like for like: setting {nearest:g}, whose heads are as fast as without control"
+        rows.append(Row(section, "the same at equal speed", spread[nearest] / max(spread[None], 1e-9), note=note))
         ends = (settings[0], settings[-1])
         lines.append(Line("no control", tuple((s, free) for s in ends), dashed=True))
         variances.append(Line("no control", tuple((s, spread[None]) for s in ends), dashed=True))

@@ -24,7 +24,7 @@ from .control_rows import (
     speed_found,
     strength_found,
 )
-from .faces import FaceTrack, follow, share_inside
+from .faces import Boxes, FaceTrack, follow, share_inside
 from .identity import distances
 from .pictures import frame_differences
 from .readers import embed_faces
@@ -142,7 +142,7 @@ def region(studio: ControlStudio, side: str) -> Found:
         size = float(studio.tests.spec.size)
         travel[expansion] = [_travel(face, axis) / size for _, face in seen if face is not None]
         inside[expansion] = [
-            share_inside(face.boxes, take.region, TOLERANCE) for take, face in seen if face is not None
+            share_inside(_as_drawn(face, take.case), take.region, TOLERANCE) for take, face in seen if face is not None
         ]
     return region_found("swing" if side == "width" else "nod", travel, inside, side=side)
 
@@ -250,6 +250,13 @@ def _mouth(takes: Sequence[Take]) -> float:
 
 def _travel(face: FaceTrack, axis: int) -> float:
     return head_travel((face.boxes[:, axis] + face.boxes[:, axis + 2]) / 2)
+
+
+def _as_drawn(face: FaceTrack, case: Case) -> Boxes:
+    """The mesh's boxes (f, 4), moved by what lies between the mesh's box and the true one on the portrait, from which
+    the region was grown."""
+    own = follow(case.portrait[None])
+    return face.boxes if own is None else face.boxes + (case.portrait_box - own.boxes[0])
 
 
 def sharpness(frames: Pictures, case: Case) -> float:

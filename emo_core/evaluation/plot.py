@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 WIDTH, HEIGHT = 460, 330  # of a panel
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 58  # its margins
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 56, 58  # its margins
 COLOURS = ("#1f5fa8", "#c4501b", "#3a7d34", "#7a4fa3")
 PAPER, INK, GRID, MUTED = "#ffffff", "#1d1d1f", "#dddddd", "#6b6b70"
 
@@ -88,7 +88,7 @@ def _draw_panel(sheet: Any, draw: Any, panel: Panel, left: int, top: int) -> Non
     for colour, line in zip(COLOURS * len(panel.lines), panel.lines, strict=False):
         _draw_line(draw, [place(x, y) for x, y in line.points if math.isfinite(y)], colour, dashed=line.dashed)
     if len(panel.lines) > 1:
-        _draw_legend(draw, panel.lines, left + LEFT + 8, top + TOP - 2)
+        _draw_legend(draw, panel.lines, left + LEFT, top + 40)
 
 
 def _draw_line(draw: Any, places: list[tuple[float, float]], colour: str, *, dashed: bool) -> None:

@@ -47,6 +47,8 @@ def test_heads_that_do_as_they_are_told_meet_every_bar() -> None:
 def test_heads_that_do_not_listen_fail() -> None:
     found = speed_found({**{s: heads(0.9, 0.5) for s in SPEEDS}, None: heads(0.9, 0.1)})
     assert row(found, "correlation").passed is False and row(found, "variance against").passed is False
+    calmer = speed_found({0.7: heads(0.7, 0.05), 1.9: heads(1.9, 0.8), None: heads(0.71, 0.2)})
+    assert row(calmer, "variance against").passed is False and row(calmer, "equal speed").value < 0.2
     swapped = speed_found({s: heads(2.0 - s, 0.1) for s in SPEEDS})
     assert row(swapped, "correlation").value < -0.9 and row(swapped, "rank order").value == 0
 

@@ -28,7 +28,7 @@ def studio(monkeypatch: pytest.MonkeyPatch) -> ControlStudio:
     long_samples = np.random.default_rng(9).uniform(-0.5, 0.5, 12 * 640).astype(np.float32)
     tests = TruthSet(spec, (case(0),), np.zeros((0, SIZE, SIZE, 3), np.uint8), long_samples)
     made = ControlStudio(EmoModel(TINY).eval(), tests, GenerateSettings(), Budget(), quick=True)
-    made.tried = replace(QUICK, frames=8, drift_s=2.4)
+    made.tried = replace(QUICK, frames=5, speeds=(0.1, 1.9), emphases=(0.0, 2.0), voice_scales=(1.0, 2.0), drift_s=0.32)
 
     def seen(frames: np.ndarray) -> FaceTrack:
         """Noise has no face: a mesh of its pixels stands for one."""
@@ -55,9 +55,9 @@ def test_every_control_is_measured(studio: ControlStudio, name: str) -> None:
 
 def test_takes_are_as_long_as_asked_and_leads_come_on_top(studio: ControlStudio) -> None:
     person = studio.cases[0]
-    assert len(studio.take(person, Controls()).frames) == 8
-    assert len(studio.take(person, Controls(), lead_s=(0.12, 0.2)).frames) == 8 + 3 + 5
-    assert len(studio.take(person, Controls(), frames=30).frames) == 30
+    assert len(studio.take(person, Controls()).frames) == 5
+    assert len(studio.take(person, Controls(), lead_s=(0.12, 0.2)).frames) == 5 + 3 + 5
+    assert len(studio.take(person, Controls(), frames=13).frames) == 13
     assert studio.take(person, Controls()).region.tolist() == [0, 0, SIZE, SIZE]
 
 
