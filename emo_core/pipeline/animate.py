@@ -83,10 +83,10 @@ def animate(
     prepared = prepare_portrait(image, clip.size, options.face_box, margin=options.margin, framing=clip.framing)
     prepared = _identified(prepared, model, options.model)
     control, fps = options.control, options.fps or model.config.clip.fps
+    controls = read_controls(control, prepared)
     lead_in_s, lead_out_s = control.lead_in_s, control.lead_out_s
     voice = _voice(waveform, model, options.model)
     features = encode_audio(model, waveform, fps, voice=voice, lead_in_s=lead_in_s, lead_out_s=lead_out_s)
-    controls = read_controls(control, prepared)
     controls = replace(controls, speed=stretch_speed(controls.speed, features.frames))
     reference = encode_reference(model, prepared)
     job = _open_job(output, prepared, waveform, model=model, controls=controls, fps=fps, options=options, voice=voice)
