@@ -19,9 +19,9 @@ class Anchor:
     target: Tensor
     weight: Tensor
 
-    def pull(self, clean: Tensor, *, last: bool) -> Tensor:
-        """Clean estimates (1, f, c, h, w) moved towards the target; in the last step only frames that are held."""
+    def pull(self, clean: Tensor, *, step: int, steps: int) -> Tensor:
+        """Clean estimates (1, f, c, h, w) of step 1..steps moved towards the target; in the last step only frames that
+        are held. What the steps do together is the weight: each leaves the steps-th root of what the weight leaves."""
         weight = self.weight.to(clean).view(1, -1, 1, 1, 1)
-        if last:
-            weight = (weight >= 1).to(clean.dtype)
+        weight = (weight >= 1).to(clean.dtype) if step == steps else 1 - (1 - weight) ** (1 / steps)
         return clean + weight * (self.target.to(clean) - clean)

@@ -49,7 +49,7 @@ def denoise(
         alpha = alphas[timestep.long()].to(noise.device)
         clean = clean_estimate(noisy, prediction, alpha, config.prediction_type)
         if anchor is not None:
-            clean = anchor.pull(clean, last=done == steps)
+            clean = anchor.pull(clean, step=done, steps=steps)
             prediction = prediction_of(noisy, clean, alpha, config.prediction_type)
         latents = plan.step(prediction, timestep, latents, generator=generator, return_dict=False)[0]
         if done == steps and scheduler in STOPS_SHORT:

@@ -60,6 +60,7 @@ def guided_rows(
     unconditional = (unconditional_reference(reference, table), unconditional_conditions(conditions, table))
     # What tells the rows apart is the voice alone only where the portrait is kept.
     gain = _voice_gain(reference) if table.reference == "keep" else None
+    reference = _shared_gain(reference, gain)
     conditional = (_in_turn(reference, conditions, batched=not one_row_per_pass), conditions)
     if one_row_per_pass:
         return GuidedRows((unconditional, conditional), 1, scale, gain=gain)
@@ -109,12 +110,13 @@ def _three_rows(
     without = table if table.reference != "keep" else dataclasses.replace(table, reference="zero")
     silent = unconditional_conditions(conditions, table)
     reference = dataclasses.replace(reference, in_turn=False)
+    gain = _voice_gain(reference)
+    reference = _shared_gain(reference, gain)
     rows = [
         (unconditional_reference(reference, without), silent),
         (reference, silent),
         (reference, conditions),
     ]
-    gain = _voice_gain(reference)
     if one_row_per_pass:
         return GuidedRows(tuple(rows), 1, scale, portrait_scale, gain)
     stacked = rows[-1]
@@ -124,11 +126,18 @@ def _three_rows(
 
 
 def _voice_gain(reference: ReferenceCache) -> Tensor | None:
-    """The weights of audio attention at the latents' own size, (1, 1, 1, h, w): guidance follows them, so that they
-    also reach what a network hears outside of its audio attention."""
+    """The voice's guidance takes its part of the weights of audio attention, so that they also reach what a network
+    hears elsewhere: their square root, at the latents' own size (1, 1, 1, h, w)."""
     if not reference.audio_gain or reference.latents is None:
         return None
-    return reference.audio_gain[0].view(1, 1, 1, *reference.latents.shape[-2:])
+    return reference.audio_gain[0].sqrt().view(1, 1, 1, *reference.latents.shape[-2:])
+
+
+def _shared_gain(reference: ReferenceCache, gain: Tensor | None) -> ReferenceCache:
+    """Audio attention with the other square root, where guidance has one: together they are the weight."""
+    if gain is None:
+        return reference
+    return dataclasses.replace(reference, audio_gain=tuple(weights.sqrt() for weights in reference.audio_gain))
 
 
 def unconditional_reference(reference: ReferenceCache, table: GuidanceConfig) -> ReferenceCache:

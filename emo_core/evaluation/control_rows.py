@@ -139,11 +139,11 @@ def drift_found(videos: Mapping[str, tuple[Track, NDArray[np.floating]]], *, fps
     rows, lines_identity, lines_colour = [], [], []
     for name, (distance, colour) in videos.items():
         seconds = len(colour) / fps
-        note = f"{seconds:.0f} s, guards {name}"
         window = round(fps)
+        note = f"{seconds:.0f} s; {np.mean(distance[:window]):.3f} to {np.mean(distance[-window:]):.3f} (1 - cosine)"
         rows.append(Row(section, f"identity distance, {name}", relative_change(distance, window), DRIFT, note))
         worst = max(relative_change(channel, window) for channel in np.asarray(colour, np.float64).T)
-        rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, note, digits=3))
+        rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, f"{seconds:.0f} s", digits=3))
         means = block_means(np.mean(colour, axis=1), window)
         lines_colour.append(Line(f"guards {name}", tuple((i, m - means[0]) for i, m in enumerate(means))))
         far = block_means(distance, window)
