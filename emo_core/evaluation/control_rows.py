@@ -122,7 +122,7 @@ def ends_found(
         held, free = (_mean([float(track[frame]) for track in tracks]) for tracks in (settled, plain))
         rows.append(Row(section, f"{name}, with lead-in and lead-out", held, Bar("<=", free), f"without {free:.2f}"))
     ratio = _mean([end_ratio(track, at) for track, at in zip(steps, borders or [()] * len(steps), strict=True)])
-    note = f"difference from frame to frame in the last {LAST_FRAMES}, over the median before"
+    note = f"difference from frame to frame in the last {LAST_FRAMES}, over that before"
     rows.append(Row(section, "end of the video against the rest", ratio, Bar("<=", 1.5), note))
     lines = tuple(
         Line(name, tuple((i / 25, float(value)) for i, value in enumerate(tracks[0])))
@@ -182,12 +182,12 @@ def mouth_motion(openings: Sequence[Track]) -> float:
 
 
 def end_ratio(steps: Track, borders: Sequence[int] = ()) -> float:
-    """Mean difference in the last frames over the median before them, clip borders left out: 1 where the end is like
-    the rest. `steps[i]` is the difference of frame i + 1 to frame i."""
+    """Mean difference in the last frames over the mean before them, clip borders left out: 1 where the end is like the
+    rest. `steps[i]` is the difference of frame i + 1 to frame i."""
     inside = np.ones(len(steps), bool)
     inside[[border - 1 for border in borders]] = False
     last = np.arange(len(steps)) >= len(steps) - LAST_FRAMES
-    before = float(np.median(np.asarray(steps)[~last & inside])) if (~last & inside).any() else float("nan")
+    before = float(np.mean(np.asarray(steps)[~last & inside])) if (~last & inside).any() else float("nan")
     return float(np.mean(np.asarray(steps)[last & inside])) / max(before, 1e-9)
 
 
