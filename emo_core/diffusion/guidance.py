@@ -57,10 +57,10 @@ def guided_rows(
         )
     if scale == 1.0:
         return GuidedRows(((dataclasses.replace(reference, in_turn=False), conditions),), 1, scale)
+    gain = None
+    if table.reference == "keep":  # then the voice alone tells the rows apart
+        reference, gain = _voice_gain(reference)
     unconditional = (unconditional_reference(reference, table), unconditional_conditions(conditions, table))
-    # What tells the rows apart is the voice alone only where the portrait is kept.
-    gain = _voice_gain(reference) if table.reference == "keep" else None
-    reference = _shared_gain(reference, gain)
     conditional = (_in_turn(reference, conditions, batched=not one_row_per_pass), conditions)
     if one_row_per_pass:
         return GuidedRows((unconditional, conditional), 1, scale, gain=gain)
@@ -110,8 +110,7 @@ def _three_rows(
     without = table if table.reference != "keep" else dataclasses.replace(table, reference="zero")
     silent = unconditional_conditions(conditions, table)
     reference = dataclasses.replace(reference, in_turn=False)
-    gain = _voice_gain(reference)
-    reference = _shared_gain(reference, gain)
+    reference, gain = _voice_gain(reference)
     rows = [
         (unconditional_reference(reference, without), silent),
         (reference, silent),
@@ -125,19 +124,14 @@ def _three_rows(
     return GuidedRows((stacked,), 3, scale, portrait_scale, gain)
 
 
-def _voice_gain(reference: ReferenceCache) -> Tensor | None:
-    """The voice's guidance takes its part of the weights of audio attention, so that they also reach what a network
-    hears elsewhere: their square root, at the latents' own size (1, 1, 1, h, w)."""
+def _voice_gain(reference: ReferenceCache) -> tuple[ReferenceCache, Tensor | None]:
+    """Where guidance is the voice's alone, the weights of audio attention become weights of the guidance, (1, 1, 1, h,
+    w): that also reaches what a network hears outside of its audio attention, and a network is never asked to attend
+    in a way that it was not trained in."""
     if not reference.audio_gain or reference.latents is None:
-        return None
-    return reference.audio_gain[0].sqrt().view(1, 1, 1, *reference.latents.shape[-2:])
-
-
-def _shared_gain(reference: ReferenceCache, gain: Tensor | None) -> ReferenceCache:
-    """Audio attention with the other square root, where guidance has one: together they are the weight."""
-    if gain is None:
-        return reference
-    return dataclasses.replace(reference, audio_gain=tuple(weights.sqrt() for weights in reference.audio_gain))
+        return reference, None
+    gain = reference.audio_gain[0].view(1, 1, 1, *reference.latents.shape[-2:])
+    return dataclasses.replace(reference, audio_gain=()), gain
 
 
 def unconditional_reference(reference: ReferenceCache, table: GuidanceConfig) -> ReferenceCache:
