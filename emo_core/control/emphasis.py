@@ -1,5 +1,5 @@
 """How strongly sound moves the mouth and the upper face: in, regions of a portrait and two weights; out, one weight per
-pixel of the network's maps, by which what audio attention adds is multiplied, or the voice's guidance where the voice
+pixel of the network's maps, by which what audio attention adds is multiplied, and the voice's guidance where the voice
 is guided alone (`diffusion.guidance`). Works in every family; not in the paper.
 """
 

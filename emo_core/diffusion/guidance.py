@@ -125,13 +125,14 @@ def _three_rows(
 
 
 def _voice_gain(reference: ReferenceCache) -> tuple[ReferenceCache, Tensor | None]:
-    """Where guidance is the voice's alone, the weights of audio attention become weights of the guidance, (1, 1, 1, h,
-    w): that also reaches what a network hears outside of its audio attention, and a network is never asked to attend
-    in a way that it was not trained in."""
+    """Where guidance is the voice's alone, the weights of audio attention are weights of the guidance too, (1, 1, 1, h,
+    w), which also reach what a network hears elsewhere. Weights above 1 are the guidance's only: measured on emo-mini,
+    twice the attention on top of twice the guidance moved one mouth more and another less."""
     if not reference.audio_gain or reference.latents is None:
         return reference, None
     gain = reference.audio_gain[0].view(1, 1, 1, *reference.latents.shape[-2:])
-    return dataclasses.replace(reference, audio_gain=()), gain
+    attended = tuple(weights.clamp(max=1.0) for weights in reference.audio_gain)
+    return dataclasses.replace(reference, audio_gain=attended), gain
 
 
 def unconditional_reference(reference: ReferenceCache, table: GuidanceConfig) -> ReferenceCache:

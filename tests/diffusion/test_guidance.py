@@ -144,9 +144,13 @@ def test_emphasis_weighs_the_voices_guidance_place_by_place(portrait_scale: floa
 
     weighed = dataclasses.replace(reference, audio_gain=(gain,))
     rows = guided_rows(weighed, conditions, table, scale=2.0, portrait_scale=portrait_scale)
-    assert rows.passes[0][0].audio_gain == ()  # not weighed twice
+    assert rows.passes[0][0].audio_gain[0].unique().tolist() == [1.0]  # stronger: not weighed twice
     apart = guided_rows(weighed, conditions, table, scale=2.0, portrait_scale=portrait_scale, one_row_per_pass=True)
-    assert all(seen.audio_gain == () for seen, _ in apart.passes) and apart.gain is not None
+    assert all(float(seen.audio_gain[0].max()) == 1 for seen, _ in apart.passes) and apart.gain is not None
+    weaker = dataclasses.replace(reference, audio_gain=(gain / 2,))
+    rows = guided_rows(weaker, conditions, table, scale=2.0, portrait_scale=portrait_scale)
+    assert rows.passes[0][0].audio_gain[0].unique().tolist() == [0.5, 1.0] and rows.gain is not None
+    assert rows.gain.unique().tolist() == [0.5, 1.0]
     mixed = predict(weighed, 2.0)
     torch.testing.assert_close(mixed[..., :2, :], predict(reference, 2.0)[..., :2, :])
     torch.testing.assert_close(mixed[..., 2:, :], predict(reference, 4.0)[..., 2:, :])
