@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from .cli_controls import add_control_options, box, control_options
 from .errors import EmoInputError
 
 if TYPE_CHECKING:
@@ -95,9 +96,7 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--step-cache", type=int, default=1, metavar="N", help="deep blocks in every N-th step only: approximate (1)")
     add("--seed", type=int, default=0, help="the same seed gives the same video (0)")
-    add("--speed", type=float, help="head rotation, degrees per frame: talking 0.1-1.0, singing 1.0-1.3")
-    add("--face-region", type=_box, metavar="X,Y,W,H", help="where the face may move, in the picture's pixels")
-    add("--face-box", type=_box, metavar="X,Y,W,H", help="where the face is, instead of looking for it")
+    add("--face-box", type=box, metavar="X,Y,W,H", help="where the face is, instead of looking for it")
     add("--face-index", type=int, metavar="N", help="which of several faces (the largest)")
     add("--face-order", choices=("size", "left-to-right"), default="size", help="what --face-index counts by, from 0")
     add("--face-angle", type=float, metavar="DEG", help="tilt of the face, clockwise; 0 leaves it (measured)")
@@ -115,6 +114,7 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--device", help="cpu, cuda, cuda:1, mps (cuda where there is one)")
     add("--dtype", choices=DTYPES, help="precision (float32 on a CPU, elsewhere that of the weights)")
     add("-v", "--verbose", action="store_true", help="say more")
+    add_control_options(parser)
     parser.set_defaults(run=_animate)
 
 
@@ -137,17 +137,6 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="type of the weights (float16)")
     parser.add_argument("--part", choices=("unet", "vae"), help="of a whole Stable Diffusion checkpoint (unet)")
     parser.set_defaults(run=_convert)
-
-
-def _box(text: str) -> tuple[float, float, float, float]:
-    """X,Y,W,H -> (left, top, right, bottom)."""
-    try:
-        x, y, width, height = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,W,H, four numbers in pixels") from error
-    if width <= 0 or height <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} has no width or no height (the order is X,Y,W,H)")
-    return x, y, x + width, y + height
 
 
 def _delegate(name: str, arguments: list[str]) -> int:
@@ -212,6 +201,9 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
             scheduler=options.scheduler,
             guidance_interval=options.guidance_interval and tuple(options.guidance_interval),
             step_cache=options.step_cache,
+            portrait_guidance=options.portrait_guidance,
+            motion_drop=options.motion_drop,
+            colour_anchor=options.colour_anchor,
         ),
         fps=options.fps,
         max_seconds=options.max_seconds,
@@ -220,10 +212,9 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
         face_index=options.face_index,
         face_order=options.face_order.replace("-", " "),
         face_angle_deg=options.face_angle,
-        face_region=options.face_region,
-        speed=options.speed,
         paste_back=options.paste_back,
         feather=DEFAULT_FEATHER if options.feather is None else options.feather,
+        control=control_options(options),
         resume="same" if options.resume is None else "must" if options.resume else "never",
     )
 

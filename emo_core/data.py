@@ -34,11 +34,16 @@ class AudioFeatures:
     """One window of encoder features per video frame: `windows` (f, w, l, d), w encoder frames around each video frame.
 
     `waveform` is the sound that goes into the video, exactly len(windows) / fps seconds of it after padding or cutting.
+    `tail` (p, w, l, d): windows of the silence that was put behind the sound, for frames that are computed and cut off.
+    `lead_in`, `lead_out`: how many of the f frames are silence before and after the voice.
     """
 
     windows: Tensor
     fps: float
     waveform: Waveform | None = None
+    tail: Tensor | None = None
+    lead_in: int = 0
+    lead_out: int = 0
 
     @property
     def frames(self) -> int:
@@ -98,6 +103,8 @@ class ReferenceCache:
     `clips_without`: the first so many clips of a batch see no portrait; keys and values are those of the others.
     `in_turn`: a batch's frames read the rows of keys and values one after the other, whatever clip they belong to
     (`IdentityConfig.halves`); otherwise each row serves its own clip.
+    `emphasis_regions` (1, 2, k) by level, finest first: how much of each pixel is lips, upper face. `audio_gain`
+    (1, k, 1) by level: what audio attention is multiplied by at each pixel; empty: by nothing.
     """
 
     keys: Mapping[str, Tensor]
@@ -112,6 +119,8 @@ class ReferenceCache:
     region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     clips_without: int = 0
     in_turn: bool = False
+    emphasis_regions: tuple[Tensor, ...] = ()
+    audio_gain: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,26 +148,81 @@ class DeepFeatures:
     hidden: Tensor | None = None
 
 
+MAX_SPEED = 10.0  # degrees per frame; beyond, a head is a blur
+
+
+@dataclass(frozen=True)
+class SpeedKeys:
+    """Head speed over time: (seconds of the video, degrees) with straight lines between, the ends held.
+
+    Degrees are per frame of the video, or with `per_second` per second, whatever its frame rate.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    per_second: bool = False
+
+    def __post_init__(self) -> None:
+        times = [time for time, _ in self.points]
+        if not times or times != sorted(set(times)) or times[0] < 0:
+            allowed = "one or more keyframes, seconds from 0 on, each later than the one before"
+            raise EmoInputError("speed", f"keyframes at {times[:8]}", allowed, "Write them as 0:0.3, 2.5:1.0.")
+        if not self.per_second:
+            for _, value in self.points:
+                _check_speed_value(value)
+
+
+@dataclass(frozen=True)
+class VoiceSpeed:
+    """Head speed that follows the voice: `quiet` degrees per frame in silence, `loud` where it is loudest."""
+
+    quiet: float = 0.1
+    loud: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_speed_value(self.quiet)
+        _check_speed_value(self.loud)
+
+
+Speed = float | Sequence[float] | SpeedKeys | VoiceSpeed
+
+
 @dataclass(frozen=True)
 class Controls:
-    """What a user may steer. `face_region` is a mask (H, W) in 0..1 over the crop (1: the face may be here), a box in
-    the crop's pixels, or None for the portrait's own face box, grown; all ones means no guidance (paper 3.2).
-    `speed` is head rotation in degrees per frame: one value, one per frame, or None for no speed condition.
+    """What a user may steer. `face_region` is a mask (H, W) in 0..1 over the crop (1: the face may be here), masks
+    (m, H, W) spread evenly over the video, a box in the crop's pixels, or None for the portrait's own face box, grown;
+    all ones means no guidance (paper 3.2). `face_strength` 0..2 scales what the region says.
+    `speed` is head rotation in degrees per frame: one value, one per frame, keyframes, the voice's, or None for no
+    speed condition.
+    `mouth_emphasis`, `upper_emphasis` 0..3: how strongly sound moves the lips and the eyes with the brows; 1 as
+    trained. `region_weights`: the same for pose, face, lip in models that hear with each apart (hallo).
     """
 
     face_region: Tensor | Box | None = None
     face_strength: float = 1.0
-    speed: float | Sequence[float] | None = None
+    speed: Speed | None = None
+    mouth_emphasis: float = 1.0
+    upper_emphasis: float = 1.0
+    region_weights: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.face_strength <= 2.0:
             raise EmoInputError("face_strength", f"{self.face_strength}", "0 to 2")
-        values = [] if self.speed is None else [self.speed] if isinstance(self.speed, int | float) else list(self.speed)
-        for value in values:
-            if not 0.0 <= value <= 10.0:
-                raise EmoInputError(
-                    "speed", f"{value}", "0 to 10 degrees per frame", "Talking is 0.1-1.0, singing 1.0-1.3."
-                )
+        for name, value in (("mouth_emphasis", self.mouth_emphasis), ("upper_emphasis", self.upper_emphasis)):
+            if not 0.0 <= value <= 3.0:
+                raise EmoInputError(name, f"{value}", "0 to 3 (1: as trained)")
+        for value in self.region_weights or ():
+            if not 0.0 <= value <= 3.0:
+                raise EmoInputError("region_weights", f"{value}", "0 to 3 each (1: as trained)")
+        if self.speed is None or isinstance(self.speed, SpeedKeys | VoiceSpeed):
+            return
+        for value in [self.speed] if isinstance(self.speed, int | float) else self.speed:
+            _check_speed_value(value)
+
+
+def _check_speed_value(value: float) -> None:
+    if not 0.0 <= value <= MAX_SPEED:
+        allowed = f"0 to {MAX_SPEED:g} degrees per frame"
+        raise EmoInputError("speed", f"{value}", allowed, "Talking is 0.1-1.0, singing 1.0-1.3.")
 
 
 SCHEDULERS = ("ddim", "euler", "dpm++", "lcm", "tcd")
@@ -170,6 +234,9 @@ class GenerateSettings:
 
     Two approximations, both off by default (diffusion/shortcuts.py): `guidance_interval` (low, high) guides only at
     noise levels low <= timestep / 1000 <= high; `step_cache` n runs the deep half of the network in every n-th step.
+    `portrait_guidance` None: one scale for everything that the model's table names. Otherwise a scale of its own for
+    the portrait, and `guidance` is that of the voice: a third row, half as slow again.
+    `motion_drop` 0..1 and `colour_anchor` 0..1 hold long videos back from drifting (`control.drift`); 0: off, exact.
     """
 
     steps: int | None = None
@@ -179,12 +246,20 @@ class GenerateSettings:
     decode_chunk: int = 8  # frames decoded at a time
     guidance_interval: tuple[float, float] | None = None
     step_cache: int = 1
+    portrait_guidance: float | None = None
+    motion_drop: float = 0.0
+    colour_anchor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise EmoInputError("steps", f"{self.steps}", "1 to 1000")
         if self.guidance is not None and not 0.0 <= self.guidance <= 30.0:
             raise EmoInputError("guidance", f"{self.guidance}", "0 to 30 (1 means none)")
+        if self.portrait_guidance is not None and not 0.0 <= self.portrait_guidance <= 30.0:
+            raise EmoInputError("portrait_guidance", f"{self.portrait_guidance}", "0 to 30 (1 means none)")
+        for name, share in (("motion_drop", self.motion_drop), ("colour_anchor", self.colour_anchor)):
+            if not 0.0 <= share <= 1.0:
+                raise EmoInputError(name, f"{share}", "0 to 1")
         if not 0 <= self.seed < 2**64:
             raise EmoInputError("seed", f"{self.seed}", "0 to 2^64 - 1")
         if self.scheduler not in SCHEDULERS:

@@ -13,7 +13,7 @@ async def comfy_entrypoint() -> Any:
     from comfy_api.latest import ComfyExtension
 
     from .audio import EncodeAudio
-    from .controllers import FaceMask, FaceRegionController, SpeedController
+    from .controllers import EmphasisController, FaceMask, FaceRegionController, SpeedController
     from .example import ExampleInputs
     from .loaders import LoadAudioEncoder, LoadBackbone, LoadModel, LoadReferenceNet
     from .portrait import EncodeReference, PasteBack, PreparePortrait
@@ -33,6 +33,7 @@ async def comfy_entrypoint() -> Any:
                 FaceMask,
                 FaceRegionController,
                 SpeedController,
+                EmphasisController,
                 Sampler,
                 SampleToVideo,
                 PasteBack,

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..emo_core.audio.file import check_waveform
 from ..emo_core.audio.vocals import find_separator, voice_of
-from ..emo_core.audio.waveform import ENCODER_RATE, fit_video
-from ..emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, frame_count, resample_features
+from ..emo_core.audio.waveform import ENCODER_RATE, MAX_LEAD_S, fit_video, lead_frames, with_lead
+from ..emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, frame_count, resample_features, tail_frames
 from ..emo_core.config import AudioEncoderConfig
 from ..emo_core.data import Waveform
 from ..emo_core.errors import EmoInputError
@@ -25,13 +25,16 @@ class EncodedAudio:
     """EMO_AUDIO: features (f, l, d), one per video frame (some families: two, or the encoder's own rate), and the sound
     they were made from.
 
-    `identity` is the same where sound, encoder and frame rate are.
+    Features beyond the sound are the silence behind it. `lead_in` and `lead_out` frames of the sound are silence before
+    and after the voice. `identity` is the same where sound, encoder and frame rate are.
     """
 
     features: Tensor
     fps: float
     waveform: Waveform
     identity: str
+    lead_in: int = 0
+    lead_out: int = 0
 
 
 class EncodeAudio(io.ComfyNode):
@@ -87,6 +90,28 @@ class EncodeAudio(io.ComfyNode):
                     tooltip="Instead of an audio encoder: what core's AudioEncoderEncode makes of the same audio, for "
                     "models that listen with wav2vec2.",
                 ),
+                schema.make_input(
+                    io.Float,
+                    "lead_in",
+                    default=0.0,
+                    min=0.0,
+                    max=MAX_LEAD_S,
+                    step=0.04,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Seconds of silence before the voice: the video begins as the portrait itself.",
+                ),
+                schema.make_input(
+                    io.Float,
+                    "lead_out",
+                    default=0.0,
+                    min=0.0,
+                    max=MAX_LEAD_S,
+                    step=0.04,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Seconds of silence after the voice, in which the face comes to rest as the portrait.",
+                ),
             ],
             outputs=[
                 schema.Audio.Output(display_name="emo_audio", tooltip="What is heard, frame by frame."),
@@ -109,11 +134,16 @@ class EncodeAudio(io.ComfyNode):
         trim_duration: float,
         audio_encoder: host.LoadedPart | None = None,
         audio_encoder_output: Any = None,
+        lead_in: float = 0.0,
+        lead_out: float = 0.0,
     ) -> Any:
         whole = waveform_of(audio)
         waveform = trimmed(whole, trim_start, trim_duration)
         if audio_encoder is not None:
-            encoded = encode_with(audio_encoder, waveform, fps)
+            encoded = encode_with(audio_encoder, waveform, fps, lead_s=(lead_in, lead_out))
+        elif lead_in or lead_out:
+            remedy = "Connect audio_encoder instead, or set both to 0."
+            raise EmoInputError("lead_in", "silence to add to features that are made already", "0", remedy)
         elif audio_encoder_output is not None:
             encoded = from_core(audio_encoder_output, whole, waveform, fps=fps, start_s=trim_start)
         else:
@@ -155,8 +185,10 @@ def trimmed(waveform: Waveform, start_s: float, duration_s: float) -> Waveform:
     return Waveform(waveform.samples[:, first:last], waveform.sample_rate)
 
 
-def encode_with(encoder: host.LoadedPart, waveform: Waveform, fps: float) -> EncodedAudio:
-    """The sound through EMO's own encoder; `fps` 0 is the model's."""
+def encode_with(
+    encoder: host.LoadedPart, waveform: Waveform, fps: float, *, lead_s: tuple[float, float] = (0.0, 0.0)
+) -> EncodedAudio:
+    """The sound through EMO's own encoder, with seconds of silence before and after; `fps` 0 is the model's."""
     rate = fps or encoder.part.config.clip.fps
     check_waveform(waveform, rate)
     host.load([encoder.patcher], encoder_bytes(encoder.part.config.audio_encoder, waveform.duration_s))
@@ -166,9 +198,13 @@ def encode_with(encoder: host.LoadedPart, waveform: Waveform, fps: float) -> Enc
     if encoder.part.config.audio_encoder.separated:
         voice = voice_of(waveform, host.network_folders())
     heard = voice if voice is waveform else fit_video(voice, frame_count(waveform, rate), rate)
-    features = encode_frames(network, heard, rate, on_piece=bar.tick)
-    identity = fingerprint([waveform, rate, encoder.identity, *([] if voice is waveform else [voice])])
-    return EncodedAudio(host.to_output(features), rate, waveform, identity)
+    lead_in, lead_out = lead_frames(lead_s[0], rate), lead_frames(lead_s[1], rate, name="lead_out")
+    after = lead_out + tail_frames(rate)
+    features = encode_frames(network, heard, rate, on_piece=bar.tick, before=lead_in, after=after)
+    listened = [] if voice is waveform else [voice]
+    identity = fingerprint([waveform, rate, encoder.identity, lead_in, lead_out, *listened])
+    sound = with_lead(waveform, rate, lead_in, lead_out)
+    return EncodedAudio(host.to_output(features), rate, sound, identity, lead_in, lead_out)
 
 
 def encoder_bytes(config: AudioEncoderConfig, seconds: float) -> float:

@@ -1,4 +1,5 @@
-"""What a user steers: where the face may move, and how fast the head turns. Controllers chain through `control`."""
+"""What a user steers: where the face may move, how fast the head turns, what sound moves most. Controllers chain
+through `control`."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..emo_core.control.speed import parse_curve
-from ..emo_core.data import Controls, Portrait
+from ..emo_core.control.speed import parse_speed
+from ..emo_core.data import Controls, Portrait, Speed, VoiceSpeed
+from ..emo_core.errors import EmoInputError
 from ..emo_core.face.drawing import draw_region
-from ..emo_core.face.region import DEFAULT_EXPAND, face_region_mask, region_from_masks
+from ..emo_core.face.driving import speed_from_video
+from ..emo_core.face.region import DEFAULT_EXPAND, face_region_mask, region_from_masks, regions_over_time
+from ..emo_core.pipeline.controls import region_in_crop
 from . import host, schema
 
 
@@ -63,6 +67,16 @@ class FaceMask(io.ComfyNode):
                     step=0.01,
                     tooltip="Softness of the mask's border, as a share of the square's side.",
                 ),
+                schema.make_input(
+                    io.String,
+                    "box",
+                    default="",
+                    multiline=False,
+                    placeholder="X,Y,W,H",
+                    optional=True,
+                    tooltip="A box of your own instead of the grown face: left, top, width and height in the pixels of "
+                    "the whole picture, with commas between them. Empty: the face.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -73,9 +87,12 @@ class FaceMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, portrait: Portrait, expand_width: float, expand_height: float, feather: float) -> Any:
+    def execute(
+        cls, portrait: Portrait, expand_width: float, expand_height: float, feather: float, box: str = ""
+    ) -> Any:
         size = portrait.crop.shape[0]
-        mask = face_region_mask(None, size, portrait, expand_x=expand_width, expand_y=expand_height, feather=feather)
+        region = region_in_crop(parse_box(box), portrait) if box.strip() else None
+        mask = face_region_mask(region, size, portrait, expand_x=expand_width, expand_y=expand_height, feather=feather)
         preview = draw_region(portrait.crop, mask)
         return io.NodeOutput(host.to_output(mask[None]), host.to_output(preview[None]))
 
@@ -112,15 +129,28 @@ class FaceRegionController(io.ComfyNode):
                     tooltip="For a mask drawn on the whole picture: it is cut like the portrait.",
                 ),
                 control_input(),
+                schema.make_input(
+                    io.Boolean,
+                    "over_time",
+                    default=False,
+                    optional=True,
+                    tooltip="Off: of several masks the union, for the whole video. On: the masks are spread evenly "
+                    "over the video, and each clip keeps to those of its own time.",
+                ),
             ],
             outputs=[schema.Control.Output(display_name="control", tooltip="For EMO Sampler.")],
         )
 
     @classmethod
     def execute(
-        cls, mask: Tensor, strength: float, portrait: Portrait | None = None, control: Controls | None = None
+        cls,
+        mask: Tensor,
+        strength: float,
+        portrait: Portrait | None = None,
+        control: Controls | None = None,
+        over_time: bool = False,
     ) -> Any:
-        region = region_from_masks(mask, portrait)
+        region = regions_over_time(mask, portrait) if over_time else region_from_masks(mask, portrait)
         return io.NodeOutput(dataclasses.replace(control or Controls(), face_region=region, face_strength=strength))
 
 
@@ -133,6 +163,7 @@ class SpeedController(io.ComfyNode):
             node_id="EMO_SpeedController",
             display_name="EMO Speed Controller",
             description="Tells the sampler how fast the head turns: calm for talking, faster for singing.",
+            is_input_list=True,  # so that a node that gives its numbers one by one can give them all
             inputs=[
                 schema.make_input(
                     io.Float,
@@ -151,14 +182,158 @@ class SpeedController(io.ComfyNode):
                     placeholder="0.2, 0.2, 1.2",
                     optional=True,
                     tooltip="Speeds over time instead of one: numbers with commas between them, spread evenly over the "
-                    "whole video, with straight lines from one to the next. Empty: the one speed above.",
+                    "whole video, with straight lines from one to the next. Or keyframes, seconds:speed, as in "
+                    "0:0.3, 2.5:1.0. Empty: the one speed above.",
                 ),
+                control_input(),
+                schema.make_input(
+                    io.Float,
+                    "voice_speed",
+                    default=0.0,
+                    min=0.0,
+                    max=2.4,
+                    step=0.05,
+                    optional=True,
+                    tooltip="0: off. Otherwise the head follows the voice: the speed above where it is silent, this "
+                    "one where it is loudest.",
+                ),
+                schema.make_input(
+                    io.Float,
+                    "speeds",
+                    default=0.0,
+                    min=0.0,
+                    max=10.0,
+                    force_input=True,
+                    optional=True,
+                    tooltip="Speeds from any node that gives a list of floats, spread evenly over the whole video.",
+                ),
+                schema.make_input(
+                    io.Image,
+                    "driving_video",
+                    optional=True,
+                    tooltip="Frames of another head: how fast it turns is how fast this one does. Not where it turns.",
+                ),
+                schema.make_input(
+                    io.Float,
+                    "driving_fps",
+                    default=25.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Frames per second of the driving video.",
+                ),
+            ],
+            outputs=[schema.Control.Output(display_name="control", tooltip="For EMO Sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        speed: Any,
+        curve: Any = "",
+        control: Any = None,
+        voice_speed: Any = 0.0,
+        speeds: Any = None,
+        driving_video: Any = None,
+        driving_fps: Any = 25.0,
+    ) -> Any:
+        before: Controls = first_of(control) or Controls()
+        value = chosen_speed(
+            first_of(speed),
+            curve=first_of(curve) or "",
+            voice_speed=first_of(voice_speed) or 0.0,
+            speeds=flat(speeds),
+            driving=driving_video,
+            driving_fps=first_of(driving_fps),
+        )
+        return io.NodeOutput(dataclasses.replace(before, speed=value))
+
+
+def chosen_speed(
+    speed: float, *, curve: str, voice_speed: float, speeds: list[float], driving: Any, driving_fps: float
+) -> Speed:
+    """The one of several ways to say a speed that is used: what is connected before what is typed."""
+    if driving is not None:
+        batches = driving if isinstance(driving, list) else [driving]
+        frames = (frame for batch in batches for frame in batch)
+        return speed_from_video(frames, driving_fps)
+    if speeds:
+        return tuple(speeds)
+    if voice_speed > 0:
+        return VoiceSpeed(quiet=speed, loud=voice_speed)
+    if not curve.strip():
+        return speed
+    typed = parse_speed(curve)
+    return (typed,) if isinstance(typed, int | float) else typed
+
+
+def first_of(value: Any) -> Any:
+    """What a node that takes lists was given for an input of one value; the value itself outside a host."""
+    return (value[0] if value else None) if isinstance(value, list) else value
+
+
+def flat(values: Any) -> list[float]:
+    """Numbers from a list, a list of lists (a node that gives all its numbers as one value), or a single number."""
+    if values is None:
+        return []
+    if isinstance(values, list | tuple):
+        return [number for value in values for number in flat(value)]
+    return [float(values)]
+
+
+class EmphasisController(io.ComfyNode):
+    """How strongly sound moves the parts of a face."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        def weight(name: str, text: str, *, optional: bool = False) -> Any:
+            return schema.make_input(
+                io.Float, name, default=1.0, min=0.0, max=3.0, step=0.05, optional=optional, tooltip=text
+            )
+
+        apart = "For models that hear with pose, face and lips apart (hallo) only; leave it at 1 for others. "
+        return schema.make_schema(
+            node_id="EMO_EmphasisController",
+            display_name="EMO Emphasis Controller",
+            description="Tells the sampler how strongly the sound moves the mouth and the upper face. 1 is as trained.",
+            inputs=[
+                weight("mouth", "How strongly the sound moves the lips. 0: hardly; 2: twice as strongly."),
+                weight("upper_face", "How strongly the sound moves eyes and brows."),
+                weight("pose_weight", apart + "How strongly the sound moves the head.", optional=True),
+                weight("face_weight", apart + "How strongly the sound moves the face.", optional=True),
+                weight("lip_weight", apart + "How strongly the sound moves the lips.", optional=True),
                 control_input(),
             ],
             outputs=[schema.Control.Output(display_name="control", tooltip="For EMO Sampler.")],
         )
 
     @classmethod
-    def execute(cls, speed: float, curve: str = "", control: Controls | None = None) -> Any:
-        value = parse_curve(curve) if curve.strip() else speed
-        return io.NodeOutput(dataclasses.replace(control or Controls(), speed=value))
+    def execute(
+        cls,
+        mouth: float,
+        upper_face: float,
+        pose_weight: float = 1.0,
+        face_weight: float = 1.0,
+        lip_weight: float = 1.0,
+        control: Controls | None = None,
+    ) -> Any:
+        weights = (pose_weight, face_weight, lip_weight)
+        changed = dataclasses.replace(
+            control or Controls(),
+            mouth_emphasis=mouth,
+            upper_emphasis=upper_face,
+            region_weights=None if weights == (1.0, 1.0, 1.0) else weights,
+        )
+        return io.NodeOutput(changed)
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """X,Y,W,H -> (left, top, right, bottom). Raises EmoInputError for anything else."""
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise EmoInputError("box", repr(text[:60]), "X,Y,W,H, four numbers in pixels") from error
+    if width <= 0 or height <= 0:
+        raise EmoInputError("box", repr(text[:60]), "a width and a height above 0", "The order is X,Y,W,H.")
+    return x, y, x + width, y + height

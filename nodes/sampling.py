@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..emo_core.audio.waveform import playable
 from ..emo_core.audio.windows import window_features
-from ..emo_core.control.speed import resample_curve
+from ..emo_core.control.speed import stretch_speed
 from ..emo_core.data import SCHEDULERS, AudioFeatures, Clip, ClipState, Controls, GenerateSettings, Progress
 from ..emo_core.models.emo import EmoModel
 from ..emo_core.models.parts import check_audio_features, join_parts
@@ -148,7 +148,35 @@ def sampling_inputs() -> list[Any]:
             tooltip="Where the face may move and how fast the head turns, from EMO Face Region Controller and EMO "
             "Speed Controller. Without it, the portrait's own place and the model's own movement.",
         ),
+        schema.make_input(
+            io.Float,
+            "portrait_guidance",
+            default=0.0,
+            min=0.0,
+            max=30.0,
+            step=0.1,
+            optional=True,
+            advanced=True,
+            tooltip="A guidance scale for the portrait alone; guidance is then the voice's. Half as slow again. 0: "
+            "off, one scale for both.",
+        ),
+        _guard(
+            "motion_drop",
+            "Against drift in long videos: this share of what is carried on from clip to clip outside the face is "
+            "dropped. An approximation. 0: off.",
+        ),
+        _guard(
+            "colour_anchor",
+            "Against drift in long videos: how far the colours of each clip are drawn to the portrait's. An "
+            "approximation. 0: off.",
+        ),
     ]
+
+
+def _guard(name: str, tooltip: str) -> Any:
+    return schema.make_input(
+        io.Float, name, default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip=tooltip
+    )
 
 
 def prepare_sampling(
@@ -166,7 +194,11 @@ def prepare_sampling(
     model = join_parts(backbone.part, reference.net.part, chosen.network)
     check_audio_features(emo_audio.features.shape[1], emo_audio.features.shape[2], config)
     audio = window_features(
-        emo_audio.features, emo_audio.waveform, fps=emo_audio.fps, projection=config.audio_projection
+        emo_audio.features,
+        emo_audio.waveform,
+        fps=emo_audio.fps,
+        projection=config.audio_projection,
+        lead=(emo_audio.lead_in, emo_audio.lead_out),
     )
     controls = fitted(control or Controls(), audio.frames)
     side = reference.portrait.crop.shape[0]
@@ -191,9 +223,7 @@ def prepare_sampling(
 
 def fitted(controls: Controls, frames: int) -> Controls:
     """A curve of speeds stretched over the video."""
-    if controls.speed is None or isinstance(controls.speed, int | float):
-        return controls
-    return dataclasses.replace(controls, speed=resample_curve(controls.speed, frames))
+    return dataclasses.replace(controls, speed=stretch_speed(controls.speed, frames))
 
 
 def sampling_bytes(model: EmoModel, vae: ChosenVAE, *, side: int, settings: GenerateSettings) -> float:
@@ -204,7 +234,7 @@ def sampling_bytes(model: EmoModel, vae: ChosenVAE, *, side: int, settings: Gene
     """
     config = model.config
     guidance = config.guidance.scale if settings.guidance is None else settings.guidance
-    rows = 1 if guidance == 1.0 else 2
+    rows = 3 if settings.portrait_guidance is not None else 1 if guidance == 1.0 else 2
     frames = config.clip.frames + config.clip.motion_frames
     places = (side / config.vae.downscale) ** 2
     size = torch.finfo(dtype_of(model.backbone)).bits / 8
@@ -212,9 +242,26 @@ def sampling_bytes(model: EmoModel, vae: ChosenVAE, *, side: int, settings: Gene
     return max(step, vae.bytes_for(side=side, frames=settings.decode_chunk))
 
 
-def settings_of(*, steps: int, guidance: float, scheduler: str, seed: int) -> GenerateSettings:
-    """The widgets' values; 0 is the model's own."""
-    return GenerateSettings(steps=steps or None, guidance=guidance or None, scheduler=scheduler, seed=seed)
+def settings_of(
+    *,
+    steps: int,
+    guidance: float,
+    scheduler: str,
+    seed: int,
+    portrait_guidance: float = 0.0,
+    motion_drop: float = 0.0,
+    colour_anchor: float = 0.0,
+) -> GenerateSettings:
+    """The widgets' values; 0 is the model's own, or off."""
+    return GenerateSettings(
+        steps=steps or None,
+        guidance=guidance or None,
+        scheduler=scheduler,
+        seed=seed,
+        portrait_guidance=portrait_guidance or None,
+        motion_drop=motion_drop,
+        colour_anchor=colour_anchor,
+    )
 
 
 class Sampler(io.ComfyNode):
@@ -247,8 +294,19 @@ class Sampler(io.ComfyNode):
         scheduler: str,
         seed: int,
         control: Controls | None = None,
+        portrait_guidance: float = 0.0,
+        motion_drop: float = 0.0,
+        colour_anchor: float = 0.0,
     ) -> Any:
-        settings = settings_of(steps=steps, guidance=guidance, scheduler=scheduler, seed=seed)
+        settings = settings_of(
+            steps=steps,
+            guidance=guidance,
+            scheduler=scheduler,
+            seed=seed,
+            portrait_guidance=portrait_guidance,
+            motion_drop=motion_drop,
+            colour_anchor=colour_anchor,
+        )
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         images = host.room_for_frames(sampling.audio.frames, height=sampling.side, width=sampling.side)
         done = 0

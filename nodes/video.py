@@ -78,9 +78,20 @@ class SampleToVideo(io.ComfyNode):
         format: str,
         control: Controls | None = None,
         paste_back: bool = False,
+        portrait_guidance: float = 0.0,
+        motion_drop: float = 0.0,
+        colour_anchor: float = 0.0,
     ) -> Any:
         schema.check_choice("format", format, FORMATS)
-        settings = settings_of(steps=steps, guidance=guidance, scheduler=scheduler, seed=seed)
+        settings = settings_of(
+            steps=steps,
+            guidance=guidance,
+            scheduler=scheduler,
+            seed=seed,
+            portrait_guidance=portrait_guidance,
+            motion_drop=motion_drop,
+            colour_anchor=colour_anchor,
+        )
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         paster = Paster(reference.portrait) if paste_back else None
         if paster is not None:

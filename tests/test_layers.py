@@ -21,6 +21,7 @@ LAYERS = [
     {"data"},
     {"audio", "face", "control", "models", "diffusion", "weights", "video"},
     {"pipeline"},
+    {"cli_controls"},
     {"training", "evaluation", "bench", "cli"},
     {"__main__", "__init__"},
 ]

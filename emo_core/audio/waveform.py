@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from ..data import Waveform
+from ..errors import EmoInputError
 
 ENCODER_RATE = 16_000  # Hz, wav2vec2's
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # Hz
 COMMON_RATE = 48_000  # Hz, for what is recorded above all of these
+MAX_LEAD_S = 10.0
 
 
 def mono_16k(waveform: Waveform) -> Tensor:
@@ -43,6 +45,31 @@ def fit_length(samples: Tensor, length: int) -> Tensor:
     """Samples (..., t) cut, or padded with silence at the end, to exactly `length`."""
     missing = length - samples.shape[-1]
     return torch.nn.functional.pad(samples, (0, missing)) if missing > 0 else samples[..., :length]
+
+
+def pad(samples: Tensor, silence: tuple[int, int]) -> Tensor:
+    """Samples (..., t) with so many samples of silence before and after."""
+    return torch.nn.functional.pad(samples, silence) if any(silence) else samples
+
+
+def lead_frames(seconds: float, fps: float, *, name: str = "lead_in") -> int:
+    """Whole video frames of a lead-in or lead-out of so many seconds, so that the voice stays in step."""
+    if not 0 <= seconds <= MAX_LEAD_S:
+        raise EmoInputError(name, f"{seconds} s", f"0 to {MAX_LEAD_S:g} seconds")
+    return round(seconds * fps)
+
+
+def with_lead(waveform: Waveform, fps: float, lead_in: int, lead_out: int) -> Waveform:
+    """The sound of its round(seconds * fps) frames, with so many frames of silence before and after; as it is where
+    neither is asked for."""
+    if not lead_in and not lead_out:
+        return waveform
+    rate = waveform.sample_rate
+    frames = max(1, round(waveform.duration_s * fps))
+    first, last = round(lead_in / fps * rate), round((lead_in + frames) / fps * rate)
+    voice = fit_length(waveform.samples, last - first)
+    whole = round((lead_in + frames + lead_out) / fps * rate)
+    return Waveform(pad(voice, (first, whole - last)), rate)
 
 
 def fit_video(waveform: Waveform, frames: int, fps: float) -> Waveform:

@@ -15,13 +15,15 @@ from ..config import AudioProjectionConfig
 from ..data import AudioFeatures, Waveform
 from .encoder import AudioEncoder
 from .file import check_waveform
-from .waveform import ENCODER_RATE, fit_length, fit_video, mono_16k, normalise
-from .whisper import WhisperEncoder, frame_windows
+from .waveform import ENCODER_RATE, fit_length, fit_video, lead_frames, mono_16k, normalise, pad, with_lead
+from .whisper import FEATURE_RATE, WhisperEncoder, frame_windows
 
 # Up to here a file goes through the encoder at once, which is exact. Longer ones go in pieces of this length that see
 # a margin on both sides: attention is quadratic, and an hour at once would need minutes and gigabytes.
 PIECE_S = 120.0
 MARGIN_S = 8.0
+# Silence behind the sound, inside: the last frames then hear what a pause sounds like, not the edge of the recording.
+TAIL_S = 0.5
 
 OnPiece = Callable[[int, int], None]  # pieces done, pieces in all
 
@@ -47,21 +49,34 @@ def encode_pairs(features: Tensor, window: int) -> Tensor:
     return torch.cat([edge, features, edge]).unfold(0, 2 * (2 * window + 1), 2).permute(0, 3, 1, 2)
 
 
+def tail_frames(fps: float) -> int:
+    """Frames of silence behind the sound, computed and cut off."""
+    return round(TAIL_S * fps)
+
+
 @torch.no_grad()
 def encode_frames(
-    encoder: AudioEncoder | WhisperEncoder, waveform: Waveform, fps: float, on_piece: OnPiece | None = None
+    encoder: AudioEncoder | WhisperEncoder,
+    waveform: Waveform,
+    fps: float,
+    on_piece: OnPiece | None = None,
+    *,
+    before: int = 0,
+    after: int = 0,
 ) -> Tensor:
     """Encoder features (f, l, d), one per video frame, on the encoder's device; two for V-Express, Whisper's own 50 Hz.
 
-    `on_piece` hears how many pieces of how many are done, before each of them; what it raises comes through.
+    `before` and `after` are frames of silence around the sound, which do not count for its level. `on_piece` hears how
+    many pieces of how many are done, before each of them; what it raises comes through.
     """
     frames = frame_count(waveform, fps)
-    if isinstance(encoder, WhisperEncoder):
-        return encoder.encode(fit_length(mono_16k(waveform), round(frames / fps * ENCODER_RATE)), on_piece)
-    frames, fps = frames * encoder.config.per_frame, fps * encoder.config.per_frame
-    weight = next(encoder.parameters())
+    silence = (round(before / fps * ENCODER_RATE), round(after / fps * ENCODER_RATE))
     samples = fit_length(mono_16k(waveform), round(frames / fps * ENCODER_RATE))
-    samples = normalise(samples).to(weight.device, weight.dtype)
+    if isinstance(encoder, WhisperEncoder):
+        return encoder.encode(pad(samples, silence), on_piece)
+    weight = next(encoder.parameters())
+    samples = pad(normalise(samples), silence).to(weight.device, weight.dtype)
+    frames, fps = (frames + before + after) * encoder.config.per_frame, fps * encoder.config.per_frame
     pieces = _pieces(frames, fps)
     parts = []
     for done, (start, stop, first, last) in enumerate(pieces):
@@ -79,30 +94,50 @@ def audio_features(
     projection: AudioProjectionConfig,
     *,
     voice: Waveform | None = None,
+    lead_in_s: float = 0.0,
+    lead_out_s: float = 0.0,
 ) -> AudioFeatures:
     """What the network hears of a recording, or of `voice` in its place: windows (f, 2m + 1, l, d), m =
     `projection.window`.
 
-    `.waveform` is the sound cut or padded to the video's f / fps seconds. EmoInputError for sound that cannot be used.
+    `.waveform` is the sound cut or padded to the video's f / fps seconds, with whole frames of silence around it if
+    asked for; `.tail` half a second more. EmoInputError for sound that cannot be used.
     """
     check_waveform(waveform, fps)
     heard = waveform if voice is None else fit_video(voice, frame_count(waveform, fps), fps)
-    return window_features(encode_frames(encoder, heard, fps), waveform, fps=fps, projection=projection)
+    lead = lead_in, lead_out = lead_frames(lead_in_s, fps), lead_frames(lead_out_s, fps, name="lead_out")
+    features = encode_frames(encoder, heard, fps, before=lead_in, after=lead_out + tail_frames(fps))
+    return window_features(features, with_lead(waveform, fps, *lead), fps=fps, projection=projection, lead=lead)
 
 
 def window_features(
-    features: Tensor, waveform: Waveform, *, fps: float, projection: AudioProjectionConfig
+    features: Tensor,
+    waveform: Waveform,
+    *,
+    fps: float,
+    projection: AudioProjectionConfig,
+    lead: tuple[int, int] = (0, 0),
 ) -> AudioFeatures:
-    """`audio_features` from features (f, l, d) that are there already."""
+    """`audio_features` from features (f, l, d) that are there already, and the sound of the video. Features beyond the
+    sound become the tail; `lead`: how many of the frames are silence before and after the voice."""
+    frames = frame_count(waveform, fps)
     if projection.features == "last_layer":
         features = features[:, -1:]
     if projection.kind == "none":
-        windows = frame_windows(features, frame_count(waveform, fps), fps)
+        windows = frame_windows(features, max(frames, int(len(features) / FEATURE_RATE * fps)), fps)
     elif projection.kind == "resampler":
         windows = encode_pairs(features, projection.window)
     else:
         windows = encode_windows(features, projection.window)
-    return AudioFeatures(windows=windows, fps=fps, waveform=fit_video(waveform, len(windows), fps))
+    windows, tail = windows[:frames], windows[frames:]
+    return AudioFeatures(
+        windows=windows,
+        fps=fps,
+        waveform=fit_video(waveform, len(windows), fps),
+        tail=tail if len(tail) else None,
+        lead_in=lead[0],
+        lead_out=lead[1],
+    )
 
 
 def resample_features(layers: Sequence[Tensor], frames: int) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..config import ScheduleConfig
-from .schedule import alphas_cumprod, build_scheduler, clean_estimate
+from .anchor import Anchor
+from .schedule import alphas_cumprod, build_scheduler, clean_estimate, prediction_of
 
 # Noisy latents (1, f, c, h, w), timestep () on the CPU -> prediction of the latents' shape.
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -28,12 +29,14 @@ def denoise(
     scheduler: str = "ddim",
     steps: int = 40,
     generator: torch.Generator | None = None,
+    anchor: Anchor | None = None,
     on_step: OnStep | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Tensor | None:
     """Latents (1, f, c, h, w) float32 from unit `noise` of that shape; None if `should_stop` answered True.
 
-    `generator` (CPU) gives LCM and TCD the noise they add between steps. Nothing is kept between calls.
+    `generator` (CPU) gives LCM and TCD the noise they add between steps. `anchor` draws frames to a given picture.
+    Nothing is kept between calls.
     """
     plan: Any = build_scheduler(config, scheduler, steps)
     alphas = alphas_cumprod(config)
@@ -43,9 +46,12 @@ def denoise(
             return None
         noisy = plan.scale_model_input(latents, timestep)
         prediction = predict(noisy, timestep).float()
-        latents = plan.step(prediction, timestep, latents, generator=generator, return_dict=False)[0]
         alpha = alphas[timestep.long()].to(noise.device)
         clean = clean_estimate(noisy, prediction, alpha, config.prediction_type)
+        if anchor is not None:
+            clean = anchor.pull(clean, step=done, steps=steps)
+            prediction = prediction_of(noisy, clean, alpha, config.prediction_type)
+        latents = plan.step(prediction, timestep, latents, generator=generator, return_dict=False)[0]
         if done == steps and scheduler in STOPS_SHORT:
             latents = clean
         if on_step is not None:

@@ -91,3 +91,13 @@ def clean_estimate(noisy: Tensor, prediction: Tensor, alpha_cumprod: Tensor, pre
     if prediction_type == "v_prediction":
         return signal * noisy - noise * prediction
     return (noisy - noise * prediction) / signal
+
+
+def prediction_of(noisy: Tensor, clean: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:
+    """The prediction that stands for these clean latents: the inverse of `clean_estimate`."""
+    if prediction_type == "sample":
+        return clean
+    signal, noise = alpha_cumprod.sqrt(), (1.0 - alpha_cumprod).sqrt()
+    if prediction_type == "v_prediction":
+        return (signal * noisy - clean) / noise
+    return (noisy - signal * clean) / noise

@@ -21,12 +21,14 @@ from ..errors import EmoInputError
 from .report import Row, as_json, table
 
 if TYPE_CHECKING:
+    from .plot import Panel
     from .takes import Budget, Studio
     from .testset import TruthSpec
 
 log = logging.getLogger(__name__)
 
 SECTION_NAMES = ("psnr", "lipsync", "identity", "seams", "still", "region", "speed")
+CONTROL_NAMES = ("speed", "width", "height", "guidance", "portrait", "mouth", "upper", "ends", "drift")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,6 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model", default="emo-mini", help="a bundled model or the path of one (emo-mini)")
     add("--output", type=Path, default=Path("output/evaluation"), help="folder for results (output/evaluation)")
     add("--quick", action="store_true", help="four short clips: an impression in a minute or two")
+    add(
+        "--controls", action="store_true", help="instead: each control's setting against its measured effect, and plots"
+    )
     add("--clips", type=int, metavar="N", help="test clips, one person each, at most 20 (12; quick: 4)")
     add("--guidance", type=float, help="guidance scale (the model's own)")
     add("--steps", type=int, help="sampling steps per clip (the model's own)")
@@ -45,7 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only at these noise levels")
     add("--step-cache", type=int, default=1, metavar="N", help="deep blocks in every N-th step only (1)")
     add("--seed", type=int, default=0, help="of the test set and of the noise (0)")
-    add("--only", help=f"sections, separated by commas: {','.join(SECTION_NAMES)}")
+    add(
+        "--only",
+        help=f"sections, separated by commas: {','.join(SECTION_NAMES)}; of --controls: {','.join(CONTROL_NAMES)}",
+    )
     add("--testset", type=Path, help="folder of the test set, made there if missing (OUTPUT/testset)")
     add("--voices", type=Path, help="a voice corpus of training; without one a small one is made by flite")
     add("--device", help="cpu, cuda ... (cuda where there is one)")
@@ -57,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate. Returns the exit status; EmoInputError for options that cannot be used."""
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    sections = _sections(options.only)
+    sections = _sections(options.only, CONTROL_NAMES if options.controls else SECTION_NAMES)
+    if options.controls:
+        return _evaluate_controls(options, sections)
     start = time.monotonic()
     studio = _open_studio(options)
     rows = _measure(studio, sections)
@@ -68,12 +78,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if missed and options.strict else 0
 
 
-def _sections(only: str | None) -> tuple[str, ...]:
-    wanted = SECTION_NAMES if only is None else tuple(name.strip() for name in only.split(","))
-    unknown = [name for name in wanted if name not in SECTION_NAMES]
+def _sections(only: str | None, names: tuple[str, ...] = SECTION_NAMES) -> tuple[str, ...]:
+    wanted = names if only is None else tuple(name.strip() for name in only.split(","))
+    unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise EmoInputError("only", f"{', '.join(unknown)}", f"some of {', '.join(SECTION_NAMES)}")
+        raise EmoInputError("only", f"{', '.join(unknown)}", f"some of {', '.join(names)}")
     return wanted
+
+
+def _evaluate_controls(options: argparse.Namespace, sections: Sequence[str]) -> int:
+    """The table of settings against effects, written anew after every section, so that what is there can be seen."""
+    from .control_studio import CONTROLS, ControlStudio
+    from .plot import write_plot
+
+    start = time.monotonic()
+    rows: list[Row] = []
+    panels: list[Panel] = []
+    loaded = _open_studio(options)
+    studio = ControlStudio(loaded.model, loaded.tests, loaded.settings, loaded.budget, quick=options.quick)
+    for name in sections:
+        began = time.monotonic()
+        found = CONTROLS[name](studio)
+        rows += found.rows
+        panels += found.panels
+        seconds = time.monotonic() - start
+        log.info("%s: %.0f s", name, time.monotonic() - began)
+        write_plot(options.output / "controls.png", panels)
+        (options.output / "controls.txt").write_text(f"{table(rows)}\n")
+        about = {"model": str(options.model), "quick": options.quick, "seconds": round(seconds), "rows": as_json(rows)}
+        (options.output / "controls.json").write_text(json.dumps(about, indent=1))
+    sys.stdout.write(f"{table(rows)}\n{seconds:.0f} s; table and plots in {options.output}\n")
+    return 1 if options.strict and any(row.passed is False for row in rows) else 0
 
 
 def _open_studio(options: argparse.Namespace) -> Studio:

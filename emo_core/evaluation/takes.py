@@ -132,12 +132,22 @@ class Studio:
         controls = Controls(face_region=region_of(case), speed=speed if self.model.speed_layers is not None else None)
         return self._generate(case, sound, controls, heard=heard)
 
-    def _generate(self, case: Case, sound: Sound, controls: Controls, heard: Case | None) -> Take:
+    def _generate(
+        self,
+        case: Case,
+        sound: Sound,
+        controls: Controls,
+        heard: Case | None,
+        *,
+        settings: GenerateSettings | None = None,
+        lead_s: tuple[float, float] = (0.0, 0.0),
+    ) -> Take:
         from ..pipeline.audio import encode_audio
         from ..pipeline.generate import generate
 
-        audio: AudioFeatures = encode_audio(self.model, Waveform(torch.from_numpy(sound)[None], SAMPLE_RATE), FPS)
-        settings = replace(self.settings, seed=self.settings.seed + int(case.name[:3]))
+        waveform = Waveform(torch.from_numpy(sound)[None], SAMPLE_RATE)
+        audio: AudioFeatures = encode_audio(self.model, waveform, FPS, lead_in_s=lead_s[0], lead_out_s=lead_s[1])
+        settings = replace(settings or self.settings, seed=self.settings.seed + int(case.name[:3]))
         frames, borders = [], [0]
         for clip in generate(self.model, self._reference(case), audio, controls, settings):
             frames.append((clip.frames.float().clamp(0, 1) * 255).round().byte().cpu().numpy())

@@ -95,3 +95,12 @@ def mouth_opening(landmarks: Tensor) -> Tensor:
     lips = (landmarks[..., UPPER_LIP, :] - landmarks[..., LOWER_LIP, :]).norm(dim=-1)
     eyes = (landmarks[..., RIGHT_EYE, :] - landmarks[..., LEFT_EYE, :]).norm(dim=-1)
     return lips / eyes.clamp(min=1e-6)
+
+
+def upper_face_opening(landmarks: Tensor) -> Tensor:
+    """Landmarks (..., 468, 3) -> distance of the lids plus that of brows and lids, mean of both sides, over the
+    distance of the outer eye corners (...,): blinks and brows move it, the mouth does not."""
+    pairs = [(159, 145), (386, 374), (105, 159), (334, 386)]  # lids right, left; brow to upper lid right, left
+    gaps = torch.stack([(landmarks[..., a, :] - landmarks[..., b, :]).norm(dim=-1) for a, b in pairs]).sum(0) / 2
+    eyes = (landmarks[..., RIGHT_EYE, :] - landmarks[..., LEFT_EYE, :]).norm(dim=-1)
+    return gaps / eyes.clamp(min=1e-6)

@@ -70,6 +70,20 @@ def region_from_masks(masks: Tensor, portrait: Portrait | None = None) -> Tensor
     return face_region_mask(mask, size)
 
 
+def regions_over_time(masks: Tensor, portrait: Portrait | None = None) -> Tensor:
+    """Regions (m, h, w) from masks (m, h, w) spread over the video's time, each made as by `region_from_masks`. An
+    empty mask (no face was found there) is taken from its neighbour. Raises EmoInputError where all are empty."""
+    if masks.ndim != 3 or len(masks) < 2:
+        found = f"a tensor of shape {tuple(masks.shape)}"
+        raise EmoInputError("mask", found, "(m, h, w), at least two masks", "Turn over_time off for a single mask.")
+    seen = [index for index, mask in enumerate(masks) if bool((mask > MIN_MASK_VALUE).any())]
+    if not seen:
+        raise EmoInputError("mask", f"{len(masks)} empty masks", "some of them white", "Paint where the face may move.")
+    regions = {index: region_from_masks(masks[index], portrait) for index in seen}
+    nearest = [min(seen, key=lambda known, at=index: abs(known - at)) for index in range(len(masks))]  # type: ignore[misc]
+    return torch.stack([regions[index] for index in nearest])
+
+
 def mask_box(mask: Tensor, picture: Tensor) -> Box:
     """The box, in the pixels of a picture (H, W, 3), around what a mask (h, w) or (1, h, w) over it marks."""
     height, width = picture.shape[:2]

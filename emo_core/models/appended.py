@@ -38,7 +38,7 @@ class AppendedBlock(nn.Module):
             face = self.attn2.project(context.reference.identity)
             tokens = tokens + self.attn2.over_shared(self.norm2(tokens), *face)
         elif not self.reads_identity and context.audio is not None:
-            tokens = tokens + self.attn2(self.norm2(tokens), context.audio) * self.audio_weight
+            tokens = tokens + context.emphasise(self.attn2(self.norm2(tokens), context.audio) * self.audio_weight)
         return tokens + self.ff(self.norm3(tokens))
 
     def project_reference(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,7 @@ class RegionBlock(nn.Module):
             attended = attention(normed, audio).unflatten(0, (-1, len(masks)))
             masked = (attended * masks[:, number].unsqueeze(-1)).flatten(0, 1)
             heard = heard + weight * pointwise(gate, masked)  # type: ignore[arg-type]
-        return heard
+        return context.emphasise(heard)
 
     def _masks(self, normed: Tensor, context: CallContext) -> Tensor:
         """(r, 3, s), r a divisor of the rows."""

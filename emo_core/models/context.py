@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..data import ReferenceCache
+from ..errors import EmoInputError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,16 @@ class CallContext:
     audio: Tensor | None
     speed: Tensor | None
     temporal: bool
+
+    def emphasise(self, heard: Tensor) -> Tensor:
+        """What audio attention adds, (r, s, c), weighted pixel by pixel where a user asked for it."""
+        if not self.reference.audio_gain:
+            return heard
+        for gain in self.reference.audio_gain:
+            if gain.shape[1] == heard.shape[1]:
+                return heard * gain.to(heard.dtype)
+        found = f"weights for maps of {[gain.shape[1] for gain in self.reference.audio_gain]} pixels"
+        raise EmoInputError("emphasis", found, f"{heard.shape[1]}", "Encode the portrait again.")
 
     @property
     def rows_without_reference(self) -> int:

@@ -51,7 +51,7 @@ class BackboneBlock(nn.Module):
         tokens = tokens + self.attn1(self.norm1(tokens))
         tokens = tokens + self._reference(tokens, context) * self.reference_weight
         if context.audio is not None:
-            tokens = tokens + self.attn2(self.norm2(tokens), context.audio) * self.audio_weight
+            tokens = tokens + context.emphasise(self.attn2(self.norm2(tokens), context.audio) * self.audio_weight)
         return tokens + self.ff(self.norm3(tokens))
 
     def _reference(self, tokens: Tensor, context: CallContext) -> Tensor:

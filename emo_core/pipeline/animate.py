@@ -7,21 +7,22 @@ killed goes on after its last finished clip (see `video.job`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..audio.file import read_audio
+from ..control.speed import stretch_speed
 from ..data import Box, Controls, GenerateSettings, Portrait, Progress, Waveform
 from ..errors import EmoInputError
 from ..face.crop import DEFAULT_MARGIN, prepare_portrait
-from ..face.cut import box_to_crop
 from ..face.image import read_image
 from ..face.paste import DEFAULT_FEATHER, Paster
 from ..video import Job, WrittenVideo, open_job, write_video
 from ..video.encode import exact_fps
 from ..video.formats import video_format
 from ..video.job import Resume
+from .controls import ControlOptions, read_controls
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class AnimateOptions:
     """All that may be chosen besides the two files. Boxes are in the picture's own pixels.
 
-    `fps` None means the model's own; `face_region` None the portrait's face box, grown; `max_seconds` cuts the sound.
+    `fps` None means the model's own; `max_seconds` cuts the sound; `control` is what steers the performance.
     `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
     writes the whole picture with the face in it, over a border of `feather` of the square's side.
     """
@@ -51,8 +52,7 @@ class AnimateOptions:
     face_index: int | None = None
     face_order: str = "size"
     face_angle_deg: float | None = None
-    face_region: Box | None = None
-    speed: float | None = None
+    control: ControlOptions = field(default_factory=ControlOptions)
     resume: Resume = "same"
     paste_back: bool = False
     feather: float = DEFAULT_FEATHER
@@ -62,7 +62,6 @@ class AnimateOptions:
             exact_fps(self.fps)
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise EmoInputError("max_seconds", f"{self.max_seconds}", "more than 0")
-        Controls(speed=self.speed)  # its own check, before anything is loaded
         _check_device(self.device)
 
 
@@ -92,10 +91,13 @@ def animate(
     prepared = _prepared(image, model, options)
     prepared = _identified(prepared, model, options.model)
     paster = Paster(prepared, feather=options.feather) if options.paste_back else None
-    controls = Controls(face_region=_region_in_crop(options.face_region, prepared), speed=options.speed)
-    fps = options.fps or model.config.clip.fps
+    control, fps = options.control, options.fps or model.config.clip.fps
+    controls = read_controls(control, prepared)
+    lead_in_s, lead_out_s = control.lead_in_s, control.lead_out_s
     voice = _voice(waveform, model, options.model)
-    reference, features = encode_reference(model, prepared), encode_audio(model, waveform, fps, voice=voice)
+    features = encode_audio(model, waveform, fps, voice=voice, lead_in_s=lead_in_s, lead_out_s=lead_out_s)
+    controls = replace(controls, speed=stretch_speed(controls.speed, features.frames))
+    reference = encode_reference(model, prepared)
     job = _open_job(output, prepared, waveform, model=model, controls=controls, fps=fps, options=options, voice=voice)
     try:
         clips = generate(
@@ -108,7 +110,8 @@ def animate(
             should_stop=should_stop,
             resume=job.state,
         )
-        return write_video(output, clips, fps, waveform, job=job, frames=features.frames, finish=paster)
+        sound = waveform if features.waveform is None else features.waveform
+        return write_video(output, clips, fps, sound, job=job, frames=features.frames, finish=paster)
     except BaseException:
         if not job.finished_clips:
             job.remove()  # nothing to go on with
@@ -139,6 +142,8 @@ def _open_job(
         "device and type": (parameter.device.type, str(parameter.dtype)),
         "face region": controls.face_region,
         "speed": controls.speed,
+        "other controls": replace(controls, face_region=None, speed=None),
+        "lead": (options.control.lead_in_s, options.control.lead_out_s),
         "fps": fps,
         "settings": options.settings,
     }
@@ -202,15 +207,3 @@ def _cut(waveform: Waveform, max_seconds: float | None) -> Waveform:
     if max_seconds is None:
         return waveform
     return Waveform(waveform.samples[:, : round(max_seconds * waveform.sample_rate)], waveform.sample_rate)
-
-
-def _region_in_crop(region: Box | None, portrait: Portrait) -> Box | None:
-    """A box in the picture's pixels -> the crop's. Raises EmoInputError if the crop holds nothing of it."""
-    if region is None:
-        return None
-    size = portrait.crop.shape[0]
-    left, top, right, bottom = box_to_crop(region, portrait.crop_box, size, portrait.angle_deg)
-    if not (left < right and top < bottom and right > 0 and bottom > 0 and left < size and top < size):
-        allowed = f"a box that touches the crop around the face, {tuple(round(v) for v in portrait.crop_box)}"
-        raise EmoInputError("face_region", f"{tuple(round(v) for v in region)}", allowed)
-    return left, top, right, bottom

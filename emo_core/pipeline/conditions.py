@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..control.speed import clip_speed
+from ..control.settle import calm_speed, settle_weights
+from ..control.speed import check_speed, clip_speed, speed_per_frame
 from ..data import AudioFeatures, Conditions, Controls, ReferenceCache
 from ..errors import EmoInputError
 from ..face.key_points import key_point_picture
@@ -19,19 +23,41 @@ if TYPE_CHECKING:
     from ..models.emo import EmoModel
 
 
+def resolved(controls: Controls, audio: AudioFeatures) -> Controls:
+    """The controls with a speed for every frame where they name keyframes or the voice. Raises EmoInputError for a
+    curve of another length."""
+    speed = speed_per_frame(controls.speed, audio.frames, audio.fps, audio.waveform)
+    check_speed(speed, audio.frames)
+    return dataclasses.replace(controls, speed=speed)
+
+
 def face_region(model: EmoModel, reference: ReferenceCache, controls: Controls) -> Tensor:
-    """The region (H, W) that the controls name, else the portrait's own; for a face locator that reads key points, the
-    picture (3, H, W) of the portrait's."""
+    """The region (H, W) that the controls name, else the portrait's own; for masks over time (m, 1, H, W); for a face
+    locator that reads key points, the picture (3, H, W) of the portrait's."""
     assert reference.latents is not None
     size = reference.latents.shape[-1] * model.config.vae.downscale
     if model.config.face_locator.reads == "key_points" and reference.key_points is not None:
         return key_point_picture(reference.key_points, size)
-    if controls.face_region is not None:
-        return face_region_mask(controls.face_region, size)
+    asked = controls.face_region
+    if isinstance(asked, Tensor) and asked.ndim == 3 and len(asked) > 1:
+        return torch.stack([face_region_mask(mask, size) for mask in asked]).unsqueeze(1)
+    if asked is not None:
+        return face_region_mask(asked, size)
     if reference.face_region is None:
         remedy = "Encode the portrait again, or give a face region."
         raise EmoInputError("face_region", "none, and a reference that holds none", "a mask or a box", remedy)
     return reference.face_region
+
+
+def region_of_frames(region: Tensor, first: int, last: int, *, total: int) -> Tensor:
+    """What `face_region` gives, for the frames first..last-1 of `total`: of masks over time, spread evenly over the
+    video, the union (1, H, W) of those that fall into these frames (paper: M = union of M_i)."""
+    if region.ndim < 4:
+        return region
+    share = len(region) / total
+    start = min(math.floor(first * share), len(region) - 1)
+    stop = max(start + 1, min(math.ceil(min(last, total) * share), len(region)))
+    return region[start:stop].amax(0)
 
 
 @torch.no_grad()
@@ -47,14 +73,17 @@ def encode_region(model: EmoModel, region: Tensor, strength: float) -> Tensor:
 def clip_conditions(
     model: EmoModel, audio: AudioFeatures, controls: Controls, plan: ClipPlan, *, face_feature: Tensor
 ) -> Conditions:
-    """The conditions of one clip (b = 1), where the backbone is."""
-    windows = take(audio.windows, plan)[None]
+    """The conditions of one clip (b = 1), where the backbone is; `controls` as `resolved` gives them."""
+    windows = take(audio.windows, plan, audio.tail)[None]
     tokens = model.audio_projection(to_network(windows, model.audio_projection))
     layers, asked = model.config.unet.speed, controls.speed
     if asked is None and layers is not None:
         asked = layers.default
+    assert asked is None or isinstance(asked, int | float | Sequence), "controls are resolved first"
     speed = clip_speed(asked, plan.start, plan.frames, total=audio.frames)
     speed_tokens = None
+    if speed is not None:
+        speed = calm_speed(speed, clip_settle(audio, plan))
     if speed is not None and model.speed_layers is not None:
         speed_tokens = to_network(model.speed_layers(to_network(speed[None], model.speed_layers)), model.backbone)
     return Conditions(
@@ -62,3 +91,12 @@ def clip_conditions(
         face_feature=to_network(face_feature, model.backbone),
         speed_tokens=speed_tokens,
     )
+
+
+def clip_settle(audio: AudioFeatures, plan: ClipPlan) -> Tensor | None:
+    """How far each of the clip's frames (f,) is held to the portrait; None where nothing is to settle in it."""
+    weights = settle_weights(audio.frames, audio.lead_in, audio.lead_out)
+    if weights is None:
+        return None
+    weights = take(weights, plan)
+    return weights if bool((weights > 0).any()) else None

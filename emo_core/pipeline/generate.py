@@ -12,23 +12,26 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..control.speed import check_speed
+from ..control.drift import anchor_colours
+from ..control.emphasis import with_emphasis
 from ..data import AudioFeatures, Clip, ClipState, Controls, GenerateSettings, Progress, ReferenceCache
+from ..diffusion.anchor import Anchor
 from ..diffusion.denoise import denoise
 from ..diffusion.guidance import guided_rows
 from ..diffusion.noise import clip_noise, named_generator
 from ..diffusion.shortcuts import Shortcuts
-from ..diffusion.space import from_diffused
+from ..diffusion.space import from_diffused, to_diffused
 from ..errors import EmoInputError
-from .conditions import clip_conditions, encode_region, face_region
+from .conditions import clip_conditions, clip_settle, encode_region, face_region, region_of_frames, resolved
 from .decode import decode_frames
-from .motion import check_state, next_state, with_motion_frames
+from .motion import check_state, guarded, next_state, with_motion_frames
 from .placement import device_of, dtype_of, reference_to_network
 from .plan import ClipPlan, clip_count, plan_clip
 from .recovery import Thrift, finite_or_repeated, with_less_memory
 from .windows import denoise_video
 
 if TYPE_CHECKING:
+    from ..config import ScheduleConfig
     from ..models.emo import EmoModel
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,15 @@ class Run:
     on_progress: OnProgress | None
     should_stop: ShouldStop | None
 
+    @property
+    def guided(self) -> bool:
+        """Whether the network sees more than one row."""
+        return self.guidance != 1.0 or self.settings.portrait_guidance is not None
+
+    def region_at(self, plan: ClipPlan) -> Tensor:
+        """The face region of a clip: (H, W), (1, H, W) or a picture (3, H, W)."""
+        return region_of_frames(self.region, plan.start, plan.start + plan.kept, total=self.audio.frames)
+
 
 def generate(
     model: EmoModel,
@@ -72,11 +84,11 @@ def generate(
     EmoInputError at once for inputs that do not fit the model, and while running for lack of memory and for NaN.
     """
     controls, settings = controls or Controls(), settings or GenerateSettings()
-    config = model.config
     _check(model, reference, audio, controls=controls, settings=settings)
+    controls, config = resolved(controls, audio), model.config
     run = Run(
         model=model,
-        reference=reference,
+        reference=with_emphasis(reference, controls),
         audio=audio,
         controls=controls,
         settings=settings,
@@ -103,6 +115,7 @@ def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
         latents = _sample(run, plan, state, thrift)
         if latents is None:
             return
+        latents = _anchored(run, latents)
         frames = _decode(run, plan, latents[: plan.kept], thrift)
         if frames is None:
             return
@@ -118,7 +131,7 @@ def _clips_of_windows(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Cl
         return
     for index in range(state.next_index, clip_count(run.audio.frames, run.model.config.clip.frames)):
         plan = plan_clip(index, run.audio.frames, run.model.config.clip.frames)
-        frames = _decode(run, plan, latents[plan.start : plan.start + plan.kept], thrift)
+        frames = _decode(run, plan, _anchored(run, latents[plan.start : plan.start + plan.kept]), thrift)
         if frames is None:
             return
         yield Clip(index, frames, ClipState(index + 1))
@@ -140,7 +153,7 @@ def _retried(run: Run, make: Callable[[EmoModel], Tensor | None], thrift: Thrift
     """What `make` denoises, once more with less memory or in another precision where that is needed."""
 
     def split_rows() -> bool:
-        could = run.guidance != 1.0 and not thrift.one_row_per_pass
+        could = run.guided and not thrift.one_row_per_pass
         thrift.one_row_per_pass = True
         return could
 
@@ -153,17 +166,27 @@ def _retried(run: Run, make: Callable[[EmoModel], Tensor | None], thrift: Thrift
 @torch.no_grad()
 def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, thrift: Thrift) -> Tensor | None:
     backbone, config, seed = model.backbone, model.config, run.settings.seed
-    feature = encode_region(model, run.region, run.controls.face_strength)
+    region = run.region_at(plan)
+    feature = encode_region(model, region, run.controls.face_strength)
     conditions = clip_conditions(model, run.audio, run.controls, plan, face_feature=feature)
-    reference = with_motion_frames(model, run.reference, state, guided=run.guidance != 1.0)
+    state = guarded(state, run.reference, region, rate=run.settings.motion_drop, seed=seed)
+    reference = with_motion_frames(model, run.reference, state, guided=run.guided)
     reference = reference_to_network(reference, backbone)
     rows, alone = (
-        guided_rows(reference, conditions, config.guidance, scale=scale, one_row_per_pass=thrift.one_row_per_pass)
-        for scale in (run.guidance, 1.0)
+        guided_rows(
+            reference,
+            conditions,
+            config.guidance,
+            scale=scale,
+            portrait_scale=portrait_scale,
+            one_row_per_pass=thrift.one_row_per_pass,
+        )
+        for scale, portrait_scale in ((run.guidance, run.settings.portrait_guidance), (1.0, None))
     )
     shortcuts = Shortcuts(rows, alone, run.settings)
     assert reference.latents is not None
     portrait = reference.latents[:1]
+    settle = clip_settle(run.audio, plan)
     shape = (plan.frames, *reference.latents.shape[1:])
     noise = clip_noise(seed, plan.index, shape, config.schedule)[None].to(device_of(backbone))
     dtype = dtype_of(backbone)
@@ -180,10 +203,22 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
         scheduler=run.settings.scheduler,
         steps=run.steps,
         generator=named_generator(seed, f"steps of clip {plan.index}"),
+        anchor=None if settle is None else portrait_anchor(portrait, settle, config.schedule),
         on_step=report,
         should_stop=run.should_stop,
     )
     return None if latents is None else from_diffused(latents, portrait, config.schedule)[0]
+
+
+def portrait_anchor(portrait: Tensor, settle: Tensor, schedule: ScheduleConfig) -> Anchor:
+    """What draws frames to the portrait's latent (1, c, h, w), with weights (f,)."""
+    return Anchor(to_diffused(portrait.unsqueeze(1), portrait, schedule).float(), settle)
+
+
+def _anchored(run: Run, latents: Tensor) -> Tensor:
+    """The clip's latents (f, c, h, w) in the portrait's colours, as far as the settings ask for it."""
+    assert run.reference.latents is not None
+    return anchor_colours(latents, run.reference.latents[0], run.settings.colour_anchor)
 
 
 def _decode(run: Run, plan: ClipPlan, latents: Tensor, thrift: Thrift) -> Tensor | None:
@@ -226,7 +261,6 @@ def _check(
     if config.clip.windows is not None and settings.step_cache > 1:
         remedy = "Its windows move from step to step, so that steps have nothing to share."
         raise EmoInputError("step_cache", f"{settings.step_cache}", f"1 (off) for {config.name}", remedy)
-    check_speed(controls.speed, audio.frames)
     if controls.speed is not None and model.speed_layers is None:
         raise EmoInputError("speed", "a speed for a model without speed layers", "no speed")
     if abs(audio.fps - model.config.clip.fps) > 0.01:

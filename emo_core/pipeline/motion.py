@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..control.drift import drop_patches
 from ..data import ClipState, ReferenceCache
+from ..diffusion.noise import named_generator
 from ..errors import EmoInputError
 from ..models.identity import tokens_of_rows
 from .placement import to_network
@@ -34,6 +36,19 @@ def check_state(state: ClipState, reference: ReferenceCache, *, n_motion_frames:
     if found != f"{expected}":
         remedy = "The state belongs to another model or size: start anew."
         raise EmoInputError("resume", f"motion frames {found}", f"{expected}", remedy)
+
+
+def guarded(state: ClipState, reference: ReferenceCache, region: Tensor, *, rate: float, seed: int) -> ClipState:
+    """The state with a share `rate` of its patches outside the face region (..., H, W) dropped; itself at rate 0. What
+    is dropped depends on the seed and the clip alone, so that a resumed run drops the same."""
+    if rate <= 0 or state.motion_latents is None:
+        return state
+    assert reference.latents is not None
+    mask = region if region.ndim == 2 else region.amax(0)
+    generator = named_generator(seed, f"motion frames of clip {state.next_index}")
+    portrait = reference.latents[:1].to("cpu", torch.float32)
+    motion = drop_patches(state.motion_latents[None], portrait, mask[None], rate, generator)[0]
+    return dataclasses.replace(state, motion_latents=motion)
 
 
 def with_motion_frames(

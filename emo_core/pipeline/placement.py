@@ -44,6 +44,7 @@ def reference_to_network(reference: ReferenceCache, network: nn.Module) -> Refer
         identity=moved(reference.identity),
         nobody=None if reference.nobody is None else reference_to_network(reference.nobody, network),
         audio_regions=tuple(to_network(region, network) for region in reference.audio_regions),
+        audio_gain=tuple(to_network(gain, network) for gain in reference.audio_gain),
     )
 
 

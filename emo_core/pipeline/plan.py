@@ -43,8 +43,11 @@ def plan_clip(index: int, total: int, frames: int) -> ClipPlan:
     return ClipPlan(index, clips, start, frames, min(frames, total - start))
 
 
-def take(values: Tensor, plan: ClipPlan) -> Tensor:
-    """The clip's part of per-frame `values` (total, ...): (frames, ...), the last value repeated past the end."""
+def take(values: Tensor, plan: ClipPlan, tail: Tensor | None = None) -> Tensor:
+    """The clip's part of per-frame `values` (total, ...): (frames, ...). Past the end come the values of `tail` (p,
+    ...), then the last value again and again."""
     part = values[plan.start : plan.start + plan.kept]
-    missing = plan.frames - plan.kept
+    if tail is not None and plan.kept < plan.frames:
+        part = torch.cat([part, tail[: plan.frames - plan.kept].to(part)])
+    missing = plan.frames - len(part)
     return part if missing == 0 else torch.cat([part, part[-1:].expand(missing, *part.shape[1:])])

@@ -10,7 +10,7 @@ import torch
 
 from ..data import Portrait, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
-from ..face.audio_regions import audio_regions
+from ..face.audio_regions import audio_regions, emphasis_regions
 from ..face.key_points import key_points
 from ..face.region import DEFAULT_EXPAND, face_region_mask
 from .placement import to_network
@@ -78,12 +78,16 @@ def project_reference(
         remedy = "Load the model with dtype float32."
         raise EmoInputError("reference", "values that are not numbers (NaN)", "finite features", remedy)
     region = face_region_mask(None, portrait.crop.shape[0], portrait, expand_x=expand, expand_y=expand)
-    regions: tuple[torch.Tensor, ...] = ()
-    if backbone.config.audio_module is not None:
-        assert reference.latents is not None
-        side = reference.latents.shape[-1]
-        regions = audio_regions(portrait, [-(-side // 2**i) for i in range(len(backbone.config.block_out_channels))])
-    return dataclasses.replace(reference, face_region=region, audio_regions=regions, key_points=key_points(portrait))
+    assert reference.latents is not None
+    side = reference.latents.shape[-1]
+    sides = [-(-side // 2**level) for level in range(len(backbone.config.block_out_channels))]
+    return dataclasses.replace(
+        reference,
+        face_region=region,
+        audio_regions=() if backbone.config.audio_module is None else audio_regions(portrait, sides),
+        emphasis_regions=emphasis_regions(portrait, sides),
+        key_points=key_points(portrait),
+    )
 
 
 def _features_to_network(features: ReferenceFeatures, network: torch.nn.Module) -> ReferenceFeatures:

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from ..config import WindowConfig
-from ..data import Conditions, Progress
+from ..control.settle import settle_weights
+from ..data import Conditions, Progress, ReferenceCache
+from ..diffusion.anchor import Anchor
 from ..diffusion.denoise import denoise
 from ..diffusion.guidance import GuidedRows, guided_rows
 from ..diffusion.noise import clip_noise, named_generator
 from ..diffusion.shortcuts import Shortcuts
-from .conditions import encode_region
+from .conditions import encode_region, region_of_frames
 from .placement import device_of, dtype_of, reference_to_network, to_network
 
 if TYPE_CHECKING:
@@ -46,10 +48,12 @@ def context_windows(step: int, total: int, size: int, *, config: WindowConfig) -
 
 @torch.no_grad()
 def denoise_video(run: Run, model: EmoModel, thrift: Thrift) -> Tensor | None:
-    """Clean latents (f, c, h, w) float32 of all frames, on the backbone's device; None when stopped."""
+    """Clean latents (f, c, h, w) float32 of all frames, on the backbone's device; None when stopped. The silence behind
+    the sound is denoised too, so that the last frames are no edge of the video."""
     backbone, config = model.backbone, model.config
     assert config.clip.windows is not None
-    total, windows = run.audio.frames, config.clip.windows
+    tail = 0 if run.audio.tail is None else len(run.audio.tail)
+    total, windows = run.audio.frames + tail, config.clip.windows  # what lies in the tail is computed and cut off
     rows = _RowsOfWindows(run, model, thrift)
     reference = run.reference
     assert reference.latents is not None
@@ -78,10 +82,21 @@ def denoise_video(run: Run, model: EmoModel, thrift: Thrift) -> Tensor | None:
         scheduler=run.settings.scheduler,
         steps=run.steps,
         generator=named_generator(run.settings.seed, "steps of the video"),
+        anchor=_anchor(run, reference, total),
         on_step=report,
         should_stop=run.should_stop,
     )
-    return None if latents is None else latents[0]
+    return None if latents is None else latents[0, : run.audio.frames]
+
+
+def _anchor(run: Run, reference: ReferenceCache, total: int) -> Anchor | None:
+    """What draws the silent ends of the video to the portrait, the tail too."""
+    weights = settle_weights(run.audio.frames, run.audio.lead_in, run.audio.lead_out)
+    if weights is None:
+        return None
+    assert reference.latents is not None
+    behind = weights[-1:].expand(total - len(weights))
+    return Anchor(reference.latents[:1].unsqueeze(1).float(), torch.cat([weights, behind]))
 
 
 class _RowsOfWindows:
@@ -90,9 +105,9 @@ class _RowsOfWindows:
     def __init__(self, run: Run, model: EmoModel, thrift: Thrift) -> None:
         self.run, self.model, self.thrift = run, model, thrift
         self.reference = reference_to_network(run.reference, model.backbone)
-        feature = encode_region(model, run.region, run.controls.face_strength)
-        self.face_feature = to_network(feature, model.backbone)
-        parts = (self._tokens(part) for part in run.audio.windows.split(TOKEN_CHUNK))
+        self.features: dict[tuple[int, int], Tensor] = {}
+        heard = run.audio.windows if run.audio.tail is None else torch.cat([run.audio.windows, run.audio.tail])
+        parts = (self._tokens(part) for part in heard.split(TOKEN_CHUNK))
         self.tokens = torch.cat([to_network(part, model.backbone) for part in parts])
 
     def _tokens(self, windows: Tensor) -> Tensor:
@@ -103,11 +118,22 @@ class _RowsOfWindows:
         return tokens
 
     def of(self, window: list[int], *, guided: bool = True) -> GuidedRows:
-        conditions = Conditions(audio_tokens=self.tokens[window][None], face_feature=self.face_feature)
+        conditions = Conditions(audio_tokens=self.tokens[window][None], face_feature=self._face_feature(window))
         return guided_rows(
             self.reference,
             conditions,
             self.model.config.guidance,
             scale=self.run.guidance if guided else 1.0,
+            portrait_scale=self.run.settings.portrait_guidance if guided else None,
             one_row_per_pass=self.thrift.one_row_per_pass,
         )
+
+    def _face_feature(self, window: list[int]) -> Tensor:
+        """The face locator's feature of the region of these frames, made once for each that is needed."""
+        moves = self.run.region.ndim == 4
+        frames = (min(window), max(window) + 1) if moves else (0, 1)
+        if frames not in self.features:
+            region = region_of_frames(self.run.region, *frames, total=self.run.audio.frames)
+            feature = encode_region(self.model, region, self.run.controls.face_strength)
+            self.features[frames] = to_network(feature, self.model.backbone)
+        return self.features[frames]

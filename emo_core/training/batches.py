@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..config import EmoConfig
+from ..control.drift import drop_patches
 from .latents import LatentClip, LatentDataset, audio_windows, latent_weight
 from .loop import Batch
 from .stages import StageSettings, training_noise
@@ -40,6 +41,8 @@ class StageBatches:
         batch["motion"] = batch["motion"] + self.settings.motion_noise * torch.rand(
             (len(rows), 1, 1, 1, 1), generator=generator
         ) * torch.randn(batch["motion"].shape, generator=generator)
+        rate, region = self.settings.motion_patch_drop, batch["face_region"][:, 0, 0]
+        batch["motion"] = drop_patches(batch["motion"], batch["portrait"], region, rate, generator)
         batch["timesteps"] = self._timesteps(rng)
         return batch
 

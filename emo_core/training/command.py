@@ -45,6 +45,7 @@ class Options:
     eye_weight: float
     decoder_only: bool
     with_speed: bool
+    motion_patch_drop: float
 
     def loop(self, name: str) -> LoopSettings:
         return LoopSettings(
@@ -146,6 +147,7 @@ def train_stage(options: Options, stage: int) -> None:
 
     torch.manual_seed(options.seed)
     settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
+    settings = replace(settings, motion_patch_drop=options.motion_patch_drop)
     if options.single_frames:
         settings = replace(settings, temporal=False)
     if options.with_speed:
@@ -268,6 +270,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--mouth-weight", type=float, default=30.0, help="extra weight of the loss in the mouth box")
     parser.add_argument("--eye-weight", type=float, default=5.0, help="extra weight of the loss in the eye box")
+    parser.add_argument(
+        "--motion-patch-drop",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="share of the motion frames' places outside the face that show the portrait instead (Hallo2: 0.25)",
+    )
     parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
     parser.add_argument("--start-from", type=Path, help="folder of the stage whose weights to start from")
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")

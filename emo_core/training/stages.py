@@ -40,6 +40,7 @@ class StageSettings:
     drop_speed: float = 0.1
     drop_motion: float = 0.15  # start of a video: zero maps
     motion_noise: float = 0.1  # generated motion frames are never perfect
+    motion_patch_drop: float = 0.0  # share of their places outside the face that show the portrait (Hallo2: 0.25)
     noisy_share: float = 0.4  # of the timesteps from the noisiest third (trial: 2/3, with an unshifted schedule)
     constant_speed: float = 0.5  # rows that are told their clip's mean speed in every frame, as a user sets it
     mouth_weight: float = 30.0

@@ -138,7 +138,10 @@ def _every_control() -> Sheet:
 - The **loaders** may take their part from different files, for instance ReferenceNet from Stable Diffusion 1.5's U-Net.
 - **EMO Face Mask** draws where the face may move; any other MASK does as well: drawn by hand (Load Image, *Open in
 MaskEditor*, and connect the portrait to the controller too), or core's face mask.
-- The controllers chain through *control*. This *curve* starts calm and ends lively.
+- The controllers chain through *control*. This *curve* of keyframes (seconds:degrees per frame) starts calm and ends
+lively; **EMO Emphasis Controller** lets the sound move the lips a little more.
+- *lead_in* and *lead_out* of **EMO Encode Audio** let the face come from, and go back to, the portrait.
+- **EMO Sampler** guides portrait and voice with a scale each, and holds back the drift of long videos.
 - **EMO Prepare Portrait** finds the face, sets a tilted one upright and shows what it found; *choose_by* and
 *face_index*, or a mask, choose one of several people.
 - **EMO Paste Back** puts the painted square back into the whole picture. With the mask, nothing outside it can move."""
@@ -157,12 +160,20 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
             ),
             "8": (
                 "EMO_EncodeAudio",
-                {"audio": ["5", 1], "audio_encoder": ["3", 0], "trim_start": 0.5, "trim_duration": 1.6},
+                {
+                    "audio": ["5", 1],
+                    "audio_encoder": ["3", 0],
+                    "trim_start": 0.5,
+                    "trim_duration": 1.6,
+                    "lead_in": 0.12,
+                    "lead_out": 0.2,
+                },
                 (380, 800, 300),
             ),
             "9": ("EMO_FaceMask", {"portrait": ["6", 1], "feather": 0.05}, (1080, 0, 300)),
             "10": ("EMO_FaceRegionController", {"mask": ["9", 0], "strength": 1.0}, (1080, 220, 300)),
-            "11": ("EMO_SpeedController", {"curve": "0.2, 0.2, 1.0", "control": ["10", 0]}, (1080, 400, 300)),
+            "11": ("EMO_SpeedController", {"curve": "0:0.2, 0.9:0.2, 1.6:1.0", "control": ["10", 0]}, (1080, 440, 300)),
+            "18": ("EMO_EmphasisController", {"mouth": 1.2, "control": ["11", 0]}, (1080, 760, 300)),
             "12": (
                 "EMO_Sampler",
                 {
@@ -170,7 +181,10 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
                     "reference": ["7", 0],
                     "emo_audio": ["8", 0],
                     "vae": ["4", 3],
-                    "control": ["11", 0],
+                    "control": ["18", 0],
+                    "portrait_guidance": 1.2,
+                    "motion_drop": 0.25,
+                    "colour_anchor": 0.5,
                 },
                 (1460, 0, 300),
             ),
@@ -182,13 +196,13 @@ MaskEditor*, and connect the portrait to the controller too), or core's face mas
             "14": ("CreateVideo", created, (1820, 220, 380)),
             "15": ("SaveVideo", {"video": ["14", 0], **saved}, (1820, 370, 380)),
             "16": ("PreviewImage", {"images": ["6", 2]}, (380, 290, 300)),
-            "17": ("PreviewImage", {"images": ["9", 1]}, (1080, 560, 300)),
+            "17": ("PreviewImage", {"images": ["9", 1]}, (1080, 1000, 300)),
         },
         [_note("EMO: every part, every control", text, (-520, 0, 460, 560))],
         {
             "Parts of the model": ["1", "2", "3", "4"],
             "Portrait": ["6", "7", "16"],
-            "Control": ["9", "10", "11", "17"],
+            "Control": ["9", "10", "11", "18", "17"],
             "Sampling and video": ["12", "13", "14", "15"],
             "Picture and voice": ["5", "8"],
         },

@@ -5,7 +5,7 @@ import torch
 
 from emo_core.data import Portrait
 from emo_core.errors import EmoInputError
-from emo_core.face.region import box_mask, face_region_mask, grow_box, soften, union_box
+from emo_core.face.region import box_mask, face_region_mask, grow_box, regions_over_time, soften, union_box
 
 
 def portrait() -> Portrait:
@@ -75,3 +75,16 @@ def test_growing_is_a_share_of_each_side() -> None:
 def test_regions_that_make_no_sense_are_named(region: object, word: str) -> None:
     with pytest.raises(EmoInputError, match=word):
         face_region_mask(region, 64)
+
+
+def test_masks_over_time_keep_their_order_and_fill_their_gaps() -> None:
+    masks = torch.zeros(5, 16, 16)
+    masks[0, :, :8], masks[3, :, 8:] = 1, 1
+    regions = regions_over_time(masks)
+    assert regions.shape == (5, 16, 16)
+    assert torch.equal(regions[1], regions[0]) and torch.equal(regions[2], regions[3])
+    assert torch.equal(regions[4], regions[3]) and not torch.equal(regions[0], regions[3])
+    with pytest.raises(EmoInputError, match="5 empty masks"):
+        regions_over_time(torch.zeros(5, 16, 16))
+    with pytest.raises(EmoInputError, match="at least two"):
+        regions_over_time(masks[0])

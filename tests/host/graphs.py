@@ -51,4 +51,5 @@ def seconds(graph: Graph) -> float:
     inputs = graph[node_of(graph, "EMO_EncodeAudio")]["inputs"]
     left = EXAMPLE_S - inputs["trim_start"]
     used: float = inputs["trim_duration"] or left
-    return min(left, used)
+    lead = sum(round(inputs.get(name, 0.0) * FPS) for name in ("lead_in", "lead_out"))
+    return min(left, used) + lead / FPS

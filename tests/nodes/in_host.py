@@ -193,6 +193,77 @@ def check_controls_reach_the_frames() -> None:
         run("EMO_FaceRegionController", torch.zeros(1, 64, 64), 1.0)  # LoadImage's, of a picture without alpha
 
 
+def check_every_way_to_say_a_speed() -> None:
+    import torch
+
+    inputs()
+    data = part("emo_core.data")
+
+    def said(*values: Any, **named: Any) -> Any:
+        return run("EMO_SpeedController", *values, **named)[0].speed
+
+    assert said([0.4], [""]) == 0.4  # the host hands lists to this node
+    assert said([0.4], ["0.7"]) == (0.7,)
+    assert said([0.4], ["0:0.3, 2.5:1.0"]) == data.SpeedKeys(((0.0, 0.3), (2.5, 1.0)))
+    assert said([0.2], [""], voice_speed=[1.2]) == data.VoiceSpeed(0.2, 1.2)
+    assert said([0.4], [""], voice_speed=[1.2], speeds=[0.1, 0.2, 0.3]) == (0.1, 0.2, 0.3)
+    assert said([0.4], [""], speeds=[[0.1, 0.2]]) == (0.1, 0.2)
+    with refuses("a face in 0 of 3 frames"):
+        said([0.4], [""], driving_video=[torch.zeros(3, 64, 64, 3)], driving_fps=[25.0])
+    still = LOADED["image"].expand(3, -1, -1, -1)
+    driven = said([0.4], [""], driving_video=[still], driving_fps=[25.0])
+    assert driven.per_second and len(driven.points) == 4 and all(value < 2.0 for _, value in driven.points)
+    before = data.Controls(face_strength=0.5)
+    assert run("EMO_SpeedController", [0.4], [""], control=[before])[0].face_strength == 0.5
+
+
+def check_emphasis_leads_and_guards_reach_the_frames() -> None:
+    import torch
+
+    sampler = {**inputs(0.5), "guidance": 2.0}
+    plain, _, _ = run("EMO_Sampler", **sampler)
+    (same,) = run("EMO_EmphasisController", 1.0, 1.0)
+    assert torch.equal(plain, run("EMO_Sampler", **sampler, control=same)[0])
+    (strong,) = run("EMO_EmphasisController", 2.0, 0.5, control=same)
+    assert (strong.mouth_emphasis, strong.upper_emphasis, strong.region_weights) == (2.0, 0.5, None)
+    assert float((run("EMO_Sampler", **sampler, control=strong)[0] - plain).abs().max()) > 1e-3
+    (hallos,) = run("EMO_EmphasisController", 1.0, 1.0, lip_weight=2.0)
+    with refuses("does not hear with them apart"):
+        run("EMO_Sampler", **sampler, control=hallos)
+    assert float((run("EMO_Sampler", **sampler, portrait_guidance=1.5)[0] - plain).abs().max()) > 1e-3
+    anchored = run("EMO_Sampler", **sampler, motion_drop=0.25, colour_anchor=1.0)[0]
+    assert float((anchored - plain).abs().max()) > 1e-4
+    encoder = LOADED["encoder"]
+    widgets = {"fps": 0.0, "trim_start": 0.0, "trim_duration": 0.4}
+    audio, frames = run(
+        "EMO_EncodeAudio", LOADED["audio"], **widgets, audio_encoder=encoder, lead_in=0.12, lead_out=0.2
+    )
+    assert frames == 10 + 3 + 5 and (audio.lead_in, audio.lead_out) == (3, 5)
+    images, sound, _ = run("EMO_Sampler", **{**sampler, "emo_audio": audio})
+    assert len(images) == 18 and sound["waveform"].shape[-1] == round(18 / FPS * sound["sample_rate"])
+    assert float(sound["waveform"][..., : round(3 / FPS * sound["sample_rate"])].abs().max()) == 0
+
+
+def check_masks_over_time_and_boxes() -> None:
+    import torch
+
+    inputs()
+    masks = torch.zeros(4, 128, 128)
+    masks[:2, :, :80], masks[3, :, 40:] = 1, 1  # the third is empty: no face was found there
+    (moving,) = run("EMO_FaceRegionController", masks, 1.0, over_time=True)
+    assert moving.face_region.shape == (4, 128, 128) and torch.equal(moving.face_region[2], moving.face_region[1])
+    (joined,) = run("EMO_FaceRegionController", masks, 1.0)
+    assert torch.equal(joined.face_region, masks.amax(0))
+    with refuses("at least two masks"):
+        run("EMO_FaceRegionController", masks[:1], 1.0, over_time=True)
+    left, top, right, bottom = LOADED["portrait"].crop_box
+    whole = f"{left}, {top}, {(right - left) / 2}, {bottom - top}"
+    mask, _ = run("EMO_FaceMask", LOADED["portrait"], 0.15, 0.15, 0.0, whole)
+    assert float(mask[0, :, :63].min()) == 1 and float(mask[0, :, 66:].max()) == 0
+    with refuses("four numbers in pixels"):
+        run("EMO_FaceMask", LOADED["portrait"], 0.15, 0.15, 0.0, "1,2,3")
+
+
 def check_the_stop_button_is_heard_at_once() -> None:
     from comfy import model_management
 

@@ -27,3 +27,11 @@ def test_the_last_clip_is_padded_inside_with_its_last_value() -> None:
 def test_a_clip_past_the_end_is_refused() -> None:
     with pytest.raises(EmoInputError, match="0 to 2"):
         plan_clip(3, 10, 4)
+
+
+def test_past_the_end_comes_the_tail_and_then_its_last_value() -> None:
+    values, plan = torch.arange(6.0), plan_clip(1, 6, 5)
+    assert take(values, plan).tolist() == [5, 5, 5, 5, 5]
+    assert take(values, plan, torch.tensor([7.0, 8.0])).tolist() == [5, 7, 8, 8, 8]
+    assert take(values, plan, torch.arange(10.0, 20)).tolist() == [5, 10, 11, 12, 13]
+    assert take(values, plan_clip(0, 6, 5), torch.tensor([7.0])).tolist() == [0, 1, 2, 3, 4]

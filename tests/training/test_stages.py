@@ -122,6 +122,23 @@ def test_rows_without_motion_frames_start_at_their_portrait() -> None:
     assert torch.equal(batch["portrait"][starts], batch["motion"][starts, -1])
 
 
+def test_motion_frames_lose_patches_outside_the_face_alone() -> None:
+    def drawn(rate: float) -> dict[str, torch.Tensor]:
+        settings = replace(STAGES[2], motion_noise=0.0, motion_patch_drop=rate, drop_face_region=0.0)
+        return StageBatches(Clips(), TINY, settings, sampling=Sampling(batch=32))(0, 0)  # type: ignore[arg-type]
+
+    plain, dropped = drawn(0.0), drawn(0.5)
+    changed = (plain["motion"] != dropped["motion"]).any(2)
+    inside = torch.nn.functional.adaptive_avg_pool2d(plain["face_region"][:, 0], (SIZE, SIZE)) >= 0.5
+    assert not bool((changed & inside).any())
+    outside = ~inside.expand_as(changed)
+    assert 0.4 < float(changed[outside].float().mean()) < 0.6
+    portrait = plain["portrait"].unsqueeze(1).expand_as(plain["motion"])
+    where = changed.unsqueeze(2).expand_as(portrait)
+    assert torch.equal(dropped["motion"][where], portrait[where])
+    assert all(torch.equal(plain[name], dropped[name]) for name in plain if name != "motion")
+
+
 def test_loss_weight_is_the_share_of_a_cell_inside_the_box() -> None:
     weight = latent_weight(Clips.clips[0], np.array([0]), mouth=10.0, eyes=0.0)
     box = Clips.clips[0].mouth_box[0]

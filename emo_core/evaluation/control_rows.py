@@ -1,0 +1,212 @@
+"""Setting against measured effect, control by control. In: tracks of generated faces by setting. Out: rows and panels.
+
+Nothing here generates; `control_studio` does. The bars are those of issue 6: correlation and rank order of the speed,
+less variance than without control (the paper's Table 2), more travel in a larger region, no drift beyond a tenth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .plot import Line, Panel
+from .report import Bar, Row
+from .tracks import Track, motion, rising_share
+
+RISES = Bar(">=", 1.0)
+LAST_FRAMES = 10  # where clips have been seen to end in a glitch
+DRIFT = Bar("<=", 0.1)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one control's measurement says."""
+
+    rows: tuple[Row, ...]
+    panels: tuple[Panel, ...]
+
+
+def speed_found(
+    at: Mapping[float | None, Sequence[Track]], sharpness: Mapping[float | None, Sequence[float]] | None = None
+) -> Found:
+    """`at[setting]`: measured rotation (f,) in degrees per frame of each person; None: without any speed condition.
+    `sharpness[setting]`: of the faces, 1 as sharp as the portrait: where a face dissolves, the mesh's jitter counts as
+    speed, and the table must show it."""
+    section = "speed: measured head rotation, degrees per frame"
+    settings = sorted(setting for setting in at if setting is not None)
+    means = {setting: _mean([float(np.mean(track)) for track in at[setting]]) for setting in at}
+    spread = {setting: velocity_variance(at[setting]) for setting in at}
+    notes = {setting: f"variance {spread[setting]:.3f}" for setting in at}
+    for setting, values in (sharpness or {}).items():
+        notes[setting] += f", sharpness {_mean(values):.2f} of the portrait's"
+    rows = [Row(section, f"setting {setting:g}", means[setting], note=notes[setting]) for setting in settings]
+    pairs = [(setting, float(np.mean(track))) for setting in settings for track in at[setting]]
+    rows.append(Row(section, "correlation with the setting", pearson(pairs), Bar(">=", 0.8), f"{len(pairs)} videos"))
+    rows.append(Row(section, "rank order right, share of steps", rising_share([means[s] for s in settings]), RISES))
+    lines = [
+        Line("measured", tuple((s, means[s]) for s in settings)),
+        Line("as asked", tuple((s, s) for s in settings), dashed=True),
+    ]
+    variances = [Line("with control", tuple((s, spread[s]) for s in settings))]
+    if None in at:
+        free = means[None]
+        rows.append(Row(section, "without control", free, note=notes[None]))
+        largest = max(spread[setting] for setting in settings)
+        note = "largest variance of any setting over that without control"
+        rows.append(Row(section, "variance against no control", largest / max(spread[None], 1e-9), Bar("<=", 1), note))
+        nearest = min(settings, key=lambda setting: abs(means[setting] - free))
+        note = f"like for like: setting {nearest:g}, whose heads are as fast as without control"
+        rows.append(Row(section, "the same at equal speed", spread[nearest] / max(spread[None], 1e-9), note=note))
+        ends = (settings[0], settings[-1])
+        lines.append(Line("no control", tuple((s, free) for s in ends), dashed=True))
+        variances.append(Line("no control", tuple((s, spread[None]) for s in ends), dashed=True))
+    asked = "setting, degrees per frame"
+    return Found(
+        tuple(rows),
+        (
+            Panel("Head speed", asked, "measured, degrees per frame", tuple(lines)),
+            Panel("How steady it is", asked, "variance of the speed", tuple(variances)),
+        ),
+    )
+
+
+def region_found(
+    name: str, travel: Mapping[float, Sequence[float]], inside: Mapping[float, Sequence[float]], *, side: str
+) -> Found:
+    """`travel[expansion]`: how far each head goes (share of the picture, `head_travel`); `inside`: share of its frames
+    with the face in the region. `side`: "width" or "height"."""
+    section = f"face region, {side}: {name} of the head, per cent of the picture"
+    settings = sorted(travel)
+    went = {setting: 100 * _mean(travel[setting]) for setting in settings}
+    kept = {setting: _mean(inside[setting]) for setting in settings}
+    rows = [
+        Row(section, f"{side} +{setting:g}", went[setting], note=f"inside in {kept[setting]:.0%} of frames")
+        for setting in settings
+    ]
+    rows.append(Row(section, "widest over narrowest", went[settings[-1]] / max(went[settings[0]], 1e-9), Bar(">=", 1)))
+    rows.append(Row(section, "share of frames with the face inside", _mean(list(kept.values()))))
+    label = f"room added in {side}, shares of the face"
+    return Found(
+        tuple(rows),
+        (
+            Panel(f"{name.capitalize()} and region {side}", label, "travel, % of picture", (_line(went),)),
+            Panel(f"Face inside, by region {side}", label, "share of frames", (_line(kept),)),
+        ),
+    )
+
+
+def strength_found(
+    name: str, effect: str, at: Mapping[float, Sequence[float]], *, bar: Bar | None = RISES, digits: int = 3
+) -> Found:
+    """A strength that should do more the higher it is: `at[setting]` holds one measured value per person. Without a bar
+    the rank order is only told."""
+    settings = sorted(at)
+    means = {setting: _mean(at[setting]) for setting in settings}
+    section = f"{name}: {effect}"
+    rows = [Row(section, f"setting {setting:g}", means[setting], digits=digits) for setting in settings]
+    rows.append(Row(section, "rises with the setting, share of steps", rising_share([means[s] for s in settings]), bar))
+    return Found(tuple(rows), (Panel(name.capitalize(), "setting", effect, (_line(means),)),))
+
+
+def ends_found(
+    settled: Sequence[Track], plain: Sequence[Track], steps: Sequence[Track], *, borders: Sequence[Sequence[int]] = ()
+) -> Found:
+    """`settled`, `plain`: distance of each frame to the portrait, 1/255, with and without lead-in and lead-out;
+    `steps`: difference of each frame to the one before, without; `borders`: the first frames of clips in those."""
+    section = "start and end: distance to the portrait, 1/255"
+    rows = []
+    for name, frame in (("first frame", 0), ("last frame", -1)):
+        held, free = (_mean([float(track[frame]) for track in tracks]) for tracks in (settled, plain))
+        rows.append(Row(section, f"{name}, with lead-in and lead-out", held, Bar("<=", free), f"without {free:.2f}"))
+    ratio = _mean([end_ratio(track, at) for track, at in zip(steps, borders or [()] * len(steps), strict=True)])
+    note = f"difference from frame to frame in the last {LAST_FRAMES}, over that before"
+    rows.append(Row(section, "end of the video against the rest", ratio, Bar("<=", 1.5), note))
+    lines = tuple(
+        Line(name, tuple((i / 25, float(value)) for i, value in enumerate(tracks[0])))
+        for name, tracks in (("with lead", settled), ("without", plain))
+        if tracks
+    )
+    return Found(tuple(rows), (Panel("Start and end", "seconds", "distance to portrait, 1/255", lines),))
+
+
+def drift_found(videos: Mapping[str, tuple[Track, NDArray[np.floating]]], *, fps: float = 25.0) -> Found:
+    """`videos[name]`: distance of the face to the portrait (f,) (1 - cosine), mean colour (f, 3) in 0..255. The last
+    second against the first; "off" is measured, "on" (the guards) must hold the bar."""
+    section = "drift in a long video: last second against the first, change of"
+    rows, lines_identity, lines_colour = [], [], []
+    for name, (distance, colour) in videos.items():
+        seconds = len(colour) / fps
+        window = round(fps)
+        note = f"{seconds:.0f} s; {np.mean(distance[:window]):.3f} to {np.mean(distance[-window:]):.3f} (1 - cosine)"
+        rows.append(Row(section, f"identity distance, {name}", relative_change(distance, window), DRIFT, note))
+        worst = max(relative_change(channel, window) for channel in np.asarray(colour, np.float64).T)
+        rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, f"{seconds:.0f} s", digits=3))
+        means = block_means(np.mean(colour, axis=1), window)
+        lines_colour.append(Line(f"guards {name}", tuple((i, m - means[0]) for i, m in enumerate(means))))
+        far = block_means(distance, window)
+        lines_identity.append(Line(f"guards {name}", tuple(enumerate(far))))
+    return Found(
+        tuple(rows),
+        (
+            Panel("Drift of identity", "seconds", "distance to portrait", tuple(lines_identity)),
+            Panel("Drift of colour", "seconds", "mean colour less the first's", tuple(lines_colour)),
+        ),
+    )
+
+
+def pearson(pairs: Sequence[tuple[float, float]]) -> float:
+    """Pearson's r of (setting, measured); nan where a side never changes."""
+    x, y = np.asarray(pairs, np.float64).T
+    if len(x) < 2 or np.ptp(x) < 1e-12 or np.ptp(y) < 1e-12:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def velocity_variance(tracks: Sequence[Track]) -> float:
+    """Variance of the speed over the frames of each video, averaged (Table 2's velocity variance)."""
+    return _mean([float(np.var(track)) for track in tracks])
+
+
+def head_travel(centres: Track) -> float:
+    """How far a head swings: from the 5th to the 95th percentile of its centre along one axis."""
+    low, high = np.percentile(np.asarray(centres, np.float64), [5, 95])
+    return float(high - low)
+
+
+def mouth_motion(openings: Sequence[Track]) -> float:
+    """How much the mouth opens and shuts (`tracks.motion`)."""
+    return motion(openings)
+
+
+def end_ratio(steps: Track, borders: Sequence[int] = ()) -> float:
+    """Mean difference in the last frames over the mean before them, clip borders left out: 1 where the end is like the
+    rest. `steps[i]` is the difference of frame i + 1 to frame i."""
+    inside = np.ones(len(steps), bool)
+    inside[[border - 1 for border in borders]] = False
+    last = np.arange(len(steps)) >= len(steps) - LAST_FRAMES
+    before = float(np.mean(np.asarray(steps)[~last & inside])) if (~last & inside).any() else float("nan")
+    return float(np.mean(np.asarray(steps)[last & inside])) / max(before, 1e-9)
+
+
+def relative_change(values: Track, window: int) -> float:
+    """How far the mean of the last `window` values is from that of the first, as a share of the first."""
+    first, last = float(np.mean(values[:window])), float(np.mean(values[-window:]))
+    return abs(last - first) / max(abs(first), 1e-9)
+
+
+def block_means(values: Track, window: int) -> list[float]:
+    """Means of successive blocks of `window` values; what is left over at the end is not one."""
+    count = max(1, len(values) // window)
+    return [float(np.mean(values[i * window : (i + 1) * window])) for i in range(count)]
+
+
+def _line(means: Mapping[float, float]) -> Line:
+    return Line("measured", tuple(means.items()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """nan where nothing was measured."""
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,111 @@
+"""Rows of the controls on made-up tracks: what obeys passes, what does not fails."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from emo_core.evaluation.control_rows import (
+    Found,
+    drift_found,
+    end_ratio,
+    ends_found,
+    head_travel,
+    pearson,
+    region_found,
+    relative_change,
+    speed_found,
+    strength_found,
+)
+from emo_core.evaluation.report import Row
+
+SPEEDS = (0.1, 0.7, 1.3, 1.9)
+
+
+def row(found: Found, name: str) -> Row:
+    (wanted,) = [row for row in found.rows if name in row.name]
+    return wanted
+
+
+def heads(speed: float, spread: float, people: int = 3) -> list[np.ndarray]:
+    rng = np.random.default_rng(round(speed * 100))
+    return [np.abs(speed + spread * rng.standard_normal(200)) for _ in range(people)]
+
+
+def test_heads_that_do_as_they_are_told_meet_every_bar() -> None:
+    found = speed_found({**{s: heads(s, 0.1) for s in SPEEDS}, None: heads(1.4, 1.0)})
+    assert row(found, "correlation").value > 0.99 and row(found, "rank order").value == 1
+    assert row(found, "variance against").value < 0.1
+    assert row(found, "setting 0.7").value == pytest.approx(0.7, abs=0.02)
+    assert all(row.passed is not False for row in found.rows)
+    measured = found.panels[0].lines[0].points
+    assert [x for x, _ in measured] == list(SPEEDS) and measured[2][1] == pytest.approx(1.3, abs=0.02)
+
+
+def test_heads_that_do_not_listen_fail() -> None:
+    found = speed_found({**{s: heads(0.9, 0.5) for s in SPEEDS}, None: heads(0.9, 0.1)})
+    assert row(found, "correlation").passed is False and row(found, "variance against").passed is False
+    calmer = speed_found({0.7: heads(0.7, 0.05), 1.9: heads(1.9, 0.8), None: heads(0.71, 0.2)})
+    assert row(calmer, "variance against").passed is False and row(calmer, "equal speed").value < 0.2
+    swapped = speed_found({s: heads(2.0 - s, 0.1) for s in SPEEDS})
+    assert row(swapped, "correlation").value < -0.9 and row(swapped, "rank order").value == 0
+
+
+def test_travel_grows_with_the_region() -> None:
+    travel = {0.0: [0.02, 0.03], 0.8: [0.08, 0.1]}
+    found = region_found("swing", travel, {0.0: [0.9, 1.0], 0.8: [1.0, 1.0]}, side="width")
+    assert row(found, "widest over narrowest").value == pytest.approx(3.6)
+    assert row(found, "share of frames").value == pytest.approx(0.975)
+    smaller = region_found("swing", {0.0: [0.1], 0.8: [0.02]}, {0.0: [1.0], 0.8: [1.0]}, side="width")
+    assert row(smaller, "widest over narrowest").passed is False
+
+
+def test_travel_is_a_distance_that_outliers_do_not_make() -> None:
+    swing = np.sin(np.linspace(0, 20 * math.pi, 1001)) * 5
+    assert head_travel(swing) == pytest.approx(10, abs=0.2)
+    swing[10] = 1000
+    assert head_travel(swing) < 10.2
+    assert head_travel(np.full(50, 3.0)) == 0
+
+
+def test_a_strength_has_to_rise() -> None:
+    found = strength_found("mouth emphasis", "movement", {2.0: [0.3], 0.0: [0.1], 1.0: [0.2, 0.22]})
+    assert row(found, "rises").passed is True and found.panels[0].lines[0].points[0] == (0.0, 0.1)
+    assert row(strength_found("mouth", "movement", {0.0: [0.2], 1.0: [0.1]}), "rises").passed is False
+    assert row(strength_found("mouth", "movement", {0.0: [0.2], 1.0: [0.1]}, bar=None), "rises").passed is None
+
+
+def test_ends_are_compared_with_the_portrait_and_with_the_rest() -> None:
+    free = np.full(40, 6.0)
+    settled = np.concatenate([np.linspace(3, 6, 20), np.linspace(6, 3, 20)])
+    calm = np.full(39, 2.0)
+    found = ends_found([settled], [free], [calm])
+    assert all(row.passed for row in found.rows)
+    glitch = calm.copy()
+    glitch[-2:] = 30
+    assert row(ends_found([settled], [free], [glitch]), "end of the video").passed is False
+    assert row(ends_found([free + 1], [free], [calm]), "last frame").passed is False
+
+
+def test_clip_borders_are_no_glitches() -> None:
+    steps = np.full(40, 1.0)
+    steps[13], steps[34] = 9, 9
+    assert end_ratio(steps, [14, 35]) == pytest.approx(1)
+    assert end_ratio(steps) > 1.5
+
+
+def test_drift_is_the_last_second_against_the_first() -> None:
+    calm = (np.full(100, 0.2), np.full((100, 3), 120.0))
+    fade = (np.linspace(0.2, 0.3, 100), np.stack([np.full(100, 120.0)] * 2 + [np.linspace(120, 160, 100)], 1))
+    found = drift_found({"off": fade, "on": calm})
+    assert row(found, "identity distance, off").passed is False and row(found, "mean colour, off").passed is False
+    assert row(found, "identity distance, on").value == 0 and row(found, "mean colour, on").passed is True
+    assert found.panels[1].lines[0].points[-1][1] == pytest.approx(10, abs=2)
+    assert relative_change(np.array([1.0, 1.0, 1.1, 1.1]), 2) == pytest.approx(0.1)
+
+
+def test_nothing_that_varies_has_no_correlation() -> None:
+    assert math.isnan(pearson([(1.0, 2.0), (2.0, 2.0)]))
+    assert pearson([(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]) == pytest.approx(1)

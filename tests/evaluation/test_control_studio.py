@@ -1,0 +1,82 @@
+"""Takes of the controls from a tiny random model: the right settings reach the right videos; nothing stays behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_takes import FRAMES, SIZE, case
+
+from emo_core.config import TINY
+from emo_core.data import Controls, GenerateSettings
+from emo_core.evaluation import control_studio
+from emo_core.evaluation.command import CONTROL_NAMES
+from emo_core.evaluation.control_studio import CONTROLS, QUICK, ControlStudio, without_speed_condition
+from emo_core.evaluation.faces import FaceTrack
+from emo_core.evaluation.takes import Budget, Take
+from emo_core.evaluation.testset import TruthSet, TruthSpec
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch) -> ControlStudio:
+    from emo_core.models.emo import EmoModel
+
+    torch.manual_seed(0)
+    spec = TruthSpec(cases=1, frames=FRAMES, people=1, size=SIZE, long_frames=12)
+    long_samples = np.random.default_rng(9).uniform(-0.5, 0.5, 12 * 640).astype(np.float32)
+    tests = TruthSet(spec, (case(0),), np.zeros((0, SIZE, SIZE, 3), np.uint8), long_samples)
+    model = EmoModel(TINY).eval()
+    for parameter in model.parameters():
+        if not parameter.abs().sum():  # what training starts from zero would hear no control
+            torch.nn.init.normal_(parameter, std=0.1)
+    made = ControlStudio(model, tests, GenerateSettings(), Budget(), quick=True)
+    made.tried = replace(
+        QUICK, frames=13, speeds=(0.1, 1.9), emphases=(0.0, 2.0), voice_scales=(1.0, 2.0), drift_s=0.32
+    )
+
+    def seen(frames: np.ndarray) -> FaceTrack:
+        """Noise has no face: a mesh of its pixels stands for one."""
+        values = torch.from_numpy(frames.astype(np.float32)).flatten(1)[:, : 468 * 3].view(-1, 468, 3)
+        return FaceTrack(values, np.ones(len(frames), bool))
+
+    monkeypatch.setattr(control_studio, "follow", seen)
+    monkeypatch.setattr(Take, "face", property(lambda take: seen(take.frames)))
+    monkeypatch.setattr(control_studio, "embed_faces", lambda frames, face: np.ones((len(frames), 2)) / 2**0.5)
+    return made
+
+
+def test_every_name_has_a_measurement() -> None:
+    assert tuple(CONTROLS) == CONTROL_NAMES
+
+
+@pytest.mark.parametrize("name", CONTROL_NAMES)
+def test_every_control_is_measured(studio: ControlStudio, name: str) -> None:
+    found = CONTROLS[name](studio)
+    assert found.rows and found.panels and len({row.section for row in found.rows}) == 1
+    assert all(np.isfinite(row.value) for row in found.rows)
+    assert all(line.points for panel in found.panels for line in panel.lines)
+
+
+def test_takes_are_as_long_as_asked_and_leads_come_on_top(studio: ControlStudio) -> None:
+    person = studio.cases[0]
+    assert len(studio.take(person, Controls()).frames) == 13
+    assert len(studio.take(person, Controls(), lead_s=(0.12, 0.2)).frames) == 13 + 3 + 5
+    assert len(studio.take(person, Controls(), frames=15).frames) == 15
+    assert studio.take(person, Controls()).region.tolist() == [0, 0, SIZE, SIZE]
+
+
+def test_a_blurred_face_is_less_sharp(studio: ControlStudio) -> None:
+    person = studio.cases[0]
+    portrait = person.portrait.astype(np.float32)
+    blurred = ((portrait + np.roll(portrait, 1, 0) + np.roll(portrait, 1, 1)) / 3).astype(np.uint8)
+    assert control_studio.sharpness(person.portrait[None], person) == pytest.approx(1)
+    assert control_studio.sharpness(np.stack([blurred, blurred]), person) < 0.8
+
+
+def test_without_control_there_is_no_speed_condition(studio: ControlStudio) -> None:
+    layers = studio.model.speed_layers
+    with without_speed_condition(studio.model):
+        assert studio.model.speed_layers is None
+    assert studio.model.speed_layers is layers

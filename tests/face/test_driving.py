@@ -1,0 +1,55 @@
+"""Head speed from a driving video: per second, at the right times, refused where there is no head."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from emo_core.errors import EmoInputError
+from emo_core.face import driving
+from emo_core.face.detect import Face
+
+
+def turning(frames: int, degrees: float) -> torch.Tensor:
+    """A rigid cloud of points (frames, 468, 3) that turns by so much per frame."""
+    points = torch.randn(468, 3, generator=torch.Generator().manual_seed(0)) * 40
+    angles = torch.deg2rad(torch.arange(frames) * degrees)
+    cos, sin = angles.cos(), angles.sin()
+    turn = torch.zeros(frames, 3, 3)
+    turn[:, 0, 0], turn[:, 0, 2], turn[:, 1, 1], turn[:, 2, 0], turn[:, 2, 2] = cos, sin, 1, -sin, cos
+    return points @ turn.transpose(1, 2)
+
+
+def followed(monkeypatch: pytest.MonkeyPatch, landmarks: torch.Tensor, lost: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+    def track(frames: object) -> list[Face | None]:
+        count = len(list(frames))  # type: ignore[call-overload]
+        corners = (0.0, 0.0, 1.0, 1.0)
+        made = [
+            Face(corners, 1.0, torch.zeros(6, 2), landmarks[i], 1.0) if i not in lost else None for i in range(count)
+        ]
+        return made
+
+    monkeypatch.setattr(driving, "track_face", track)
+
+
+def test_a_steady_turn_is_a_steady_speed_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed(monkeypatch, turning(40, 0.8))
+    keys = driving.speed_from_video(torch.zeros(40, 2, 2, 3), 30.0)
+    assert keys.per_second and len(keys.points) == 41
+    times, values = zip(*keys.points, strict=True)
+    assert times[10] == pytest.approx(10 / 30)
+    assert values[20] == pytest.approx(0.8 * 30, rel=0.02) and values[-1] == pytest.approx(sum(values[:-1]) / 40)
+
+
+def test_a_face_that_is_lost_for_a_moment_does_not_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed(monkeypatch, turning(60, 0.5), lost=set(range(25, 30)))
+    speeds = [value for _, value in driving.speed_from_video(torch.zeros(60, 2, 2, 3), 1.0).points]
+    assert len(speeds) == 61 and max(speeds) < 0.6
+
+
+def test_a_video_without_a_head_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed(monkeypatch, turning(10, 1.0), lost=set(range(2, 10)))
+    with pytest.raises(EmoInputError, match="a face in 2 of 10 frames"):
+        driving.speed_from_video(torch.zeros(10, 2, 2, 3), 25.0)
+    with pytest.raises(EmoInputError, match="driving_fps"):
+        driving.speed_from_video(torch.zeros(10, 2, 2, 3), 0.0)
