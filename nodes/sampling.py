@@ -170,6 +170,37 @@ def sampling_inputs() -> list[Any]:
             "Against drift in long videos: how far the colours of each clip are drawn to the portrait's. An "
             "approximation. 0: off.",
         ),
+        *_shortcuts(),
+    ]
+
+
+def _shortcuts() -> list[Any]:
+    """What saves time and is not exact."""
+    saves = "Saves time, changes the picture a little."
+    return [
+        schema.make_input(
+            io.Float,
+            name,
+            default=default,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip=f"Guidance only at noise levels {words} this, 1 being pure noise. {saves} {default:g}: everywhere.",
+        )
+        for name, default, words in (("guidance_from", 0.0, "above"), ("guidance_until", 1.0, "below"))
+    ] + [
+        schema.make_input(
+            io.Int,
+            "step_cache",
+            default=1,
+            min=1,
+            max=10,
+            optional=True,
+            advanced=True,
+            tooltip=f"The deep half of the network is run in every n-th step only. {saves} 1: in every step.",
+        )
     ]
 
 
@@ -251,6 +282,9 @@ def settings_of(
     portrait_guidance: float = 0.0,
     motion_drop: float = 0.0,
     colour_anchor: float = 0.0,
+    guidance_from: float = 0.0,
+    guidance_until: float = 1.0,
+    step_cache: int = 1,
 ) -> GenerateSettings:
     """The widgets' values; 0 is the model's own, or off."""
     return GenerateSettings(
@@ -261,6 +295,8 @@ def settings_of(
         portrait_guidance=portrait_guidance or None,
         motion_drop=motion_drop,
         colour_anchor=colour_anchor,
+        guidance_interval=None if (guidance_from, guidance_until) == (0.0, 1.0) else (guidance_from, guidance_until),
+        step_cache=step_cache,
     )
 
 
@@ -297,6 +333,9 @@ class Sampler(io.ComfyNode):
         portrait_guidance: float = 0.0,
         motion_drop: float = 0.0,
         colour_anchor: float = 0.0,
+        guidance_from: float = 0.0,
+        guidance_until: float = 1.0,
+        step_cache: int = 1,
     ) -> Any:
         settings = settings_of(
             steps=steps,
@@ -306,6 +345,9 @@ class Sampler(io.ComfyNode):
             portrait_guidance=portrait_guidance,
             motion_drop=motion_drop,
             colour_anchor=colour_anchor,
+            guidance_from=guidance_from,
+            guidance_until=guidance_until,
+            step_cache=step_cache,
         )
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         images = host.room_for_frames(sampling.audio.frames, height=sampling.side, width=sampling.side)

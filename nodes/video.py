@@ -81,6 +81,9 @@ class SampleToVideo(io.ComfyNode):
         portrait_guidance: float = 0.0,
         motion_drop: float = 0.0,
         colour_anchor: float = 0.0,
+        guidance_from: float = 0.0,
+        guidance_until: float = 1.0,
+        step_cache: int = 1,
     ) -> Any:
         schema.check_choice("format", format, FORMATS)
         settings = settings_of(
@@ -91,6 +94,9 @@ class SampleToVideo(io.ComfyNode):
             portrait_guidance=portrait_guidance,
             motion_drop=motion_drop,
             colour_anchor=colour_anchor,
+            guidance_from=guidance_from,
+            guidance_until=guidance_until,
+            step_cache=step_cache,
         )
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         paster = Paster(reference.portrait) if paste_back else None

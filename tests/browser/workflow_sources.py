@@ -97,13 +97,13 @@ appears in *Save Video* and in ComfyUI's `output/video` folder: four seconds, 10
 
 def _sing() -> Sheet:
     created, saved = _saved("sing", ["7", 0], "7")
-    text = """The same as *talking_portrait* with a song. Singers move their heads more: **EMO Speed Controller** asks
-for 1.2 degrees per frame, where talking is 0.1 to 1.0. Its *curve* lets the speed change over the video, as in
-`0.2, 1.2, 1.2, 0.2`."""
+    text = """The same as *talking_portrait* with a song. Singers move their heads more: **EMO Speed Controller** says
+how fast, in degrees per frame. Singing is 1.0 to 1.3 (talking 0.1 to 1.0); emo-mini's faces smear above 0.5, so here it
+is 0.3. Its *curve* lets the speed change over the video, as in `0.1, 0.3, 0.3, 0.1`."""
     return Sheet(
         {
             **_encoders(sound="song", trim_duration=2.8),
-            "6": ("EMO_SpeedController", {"speed": 1.2}, (720, 400, 280)),
+            "6": ("EMO_SpeedController", {"speed": 0.3}, (720, 400, 280)),
             "7": ("EMO_Sampler", _sampled(control=["6", 0]), (1060, 0, 300)),
             "8": ("CreateVideo", created, (1420, 0, 240)),
             "9": ("SaveVideo", {"video": ["8", 0], **saved}, (1420, 140, 400)),
@@ -172,7 +172,7 @@ lively; **EMO Emphasis Controller** lets the sound move the lips a little more.
             ),
             "9": ("EMO_FaceMask", {"portrait": ["6", 1], "feather": 0.05}, (1080, 0, 300)),
             "10": ("EMO_FaceRegionController", {"mask": ["9", 0], "strength": 1.0}, (1080, 220, 300)),
-            "11": ("EMO_SpeedController", {"curve": "0:0.2, 0.9:0.2, 1.6:1.0", "control": ["10", 0]}, (1080, 440, 300)),
+            "11": ("EMO_SpeedController", {"curve": "0:0.1, 0.9:0.1, 1.6:0.4", "control": ["10", 0]}, (1080, 440, 300)),
             "18": ("EMO_EmphasisController", {"mouth": 1.2, "control": ["11", 0]}, (1080, 760, 300)),
             "12": (
                 "EMO_Sampler",
