@@ -231,6 +231,7 @@ class ClipConfig:
     size: int = 512  # pixels, square
     motion_from: Literal["pixels", "latents"] = "pixels"  # decoded and encoded again, or the latents themselves
     first_motion: Literal["zero", "portrait"] = "zero"  # of the first clip: maps of zero (paper), the portrait (hallo)
+    seam_easing: float = 0.0  # not in the paper: see pipeline/motion.py, ease_seam
     steps: int = 40
     # Where the square lies around the face: as around the training heads (emo), or the face's box grown by half of
     # itself on each side, cut at the picture's border, and of that the square in the middle (echomimic).
@@ -377,7 +378,7 @@ EMO_MINI = EmoConfig(
         residual_scale=2.0,
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
-    clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10),
+    clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10, seam_easing=0.5),
 )
 
 TINY = dataclasses.replace(

@@ -24,7 +24,7 @@ from ..diffusion.space import from_diffused, to_diffused
 from ..errors import EmoInputError
 from .conditions import clip_conditions, clip_settle, encode_region, face_region, region_of_frames, resolved
 from .decode import decode_frames
-from .motion import check_state, guarded, next_state, with_motion_frames
+from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
 from .placement import device_of, dtype_of, reference_to_network
 from .plan import ClipPlan, clip_count, plan_clip
 from .recovery import Thrift, finite_or_repeated, with_less_memory
@@ -115,7 +115,7 @@ def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
         latents = _sample(run, plan, state, thrift)
         if latents is None:
             return
-        latents = _anchored(run, latents)
+        latents = ease_seam(_anchored(run, latents), state, clip.seam_easing)
         frames = _decode(run, plan, latents[: plan.kept], thrift)
         if frames is None:
             return

@@ -24,6 +24,7 @@ from emo_core.data import (
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.audio import encode_audio
 from emo_core.pipeline.generate import generate
+from emo_core.pipeline.motion import ease_seam
 from emo_core.pipeline.reference import encode_reference
 
 
@@ -226,3 +227,21 @@ def test_a_model_may_have_a_speed_of_its_own(portrait: Portrait) -> None:
     asked = frames_of(list(generate(plain, reference, sound(4), Controls(speed=0.9))))
     assert torch.equal(frames_of(list(generate(own, reference, sound(4)))), asked)
     assert not torch.equal(frames_of(list(generate(plain, reference, sound(4)))), asked)
+
+
+def test_easing_spreads_the_step_into_a_clip_and_starts_nothing_else(portrait: Portrait) -> None:
+    latents = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    state = ClipState(1, torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(6)))
+    assert ease_seam(latents, state, 0.0) is latents and ease_seam(latents, ClipState(), 0.5) is latents
+    step = state.motion_latents[-1] - latents[0]  # type: ignore[index]
+    eased = ease_seam(latents, state, 0.5)
+    assert torch.allclose(eased[0], latents[0] + step / 2) and torch.allclose(eased[2], latents[2] + step / 8)
+    plain, easing = awake(TINY), awake(with_clip(TINY, seam_easing=0.5))
+    reference = encode_reference(plain, portrait)
+    hard, soft = (list(generate(model, reference, sound(8))) for model in (plain, easing))
+    assert torch.equal(hard[0].frames, soft[0].frames)
+
+    def seam(clips: list[Clip]) -> float:
+        return float((clips[1].frames[0] - clips[0].frames[-1]).abs().mean())
+
+    assert seam(soft) < 0.8 * seam(hard)
