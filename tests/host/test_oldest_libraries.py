@@ -63,5 +63,5 @@ def test_the_core_with_the_oldest_libraries(oldest: dict[str, str], library_fold
     imported = json.loads(run("-c", versions).splitlines()[-1])
     wanted = [oldest["diffusers"], oldest["transformers"]]
     assert all(have == want or have.startswith(f"{want}.") for have, want in zip(imported, wanted, strict=True))
-    said = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{name}" for name in CORE))
+    said = run("-m", "pytest", "-p", "no:cacheprovider", *(f"tests/{name}" for name in CORE))
     assert re.search(r"\d{3,} passed", said), said[-2000:]
