@@ -16,6 +16,12 @@ from .schedule import TRAIN_TIMESTEPS
 EVERYWHERE = (0.0, 1.0)
 
 
+def is_guided(timestep: Tensor, settings: GenerateSettings) -> bool:
+    """Whether the step at `timestep` () on the CPU lies in the interval in which there is guidance."""
+    low, high = settings.guidance_interval or EVERYWHERE
+    return low <= float(timestep) / TRAIN_TIMESTEPS <= high
+
+
 class Shortcuts:
     """The steps of one clip. `guided`: its rows; `unguided`: the conditional row alone, for steps outside the interval.
 
@@ -25,14 +31,13 @@ class Shortcuts:
 
     def __init__(self, guided: GuidedRows, unguided: GuidedRows, settings: GenerateSettings) -> None:
         self.rows = {True: guided, False: unguided}
-        self.low, self.high = settings.guidance_interval or EVERYWHERE
-        self.every = settings.step_cache
+        self.settings, self.every = settings, settings.step_cache
         self._step, self._guided = 0, True
         self._deep: tuple[DeepFeatures, ...] = ()
 
     def predict(self, network: Network, latents: Tensor, timestep: Tensor) -> Tensor:
         """The next step's prediction (1, f, c, h, w); `timestep` () on the CPU."""
-        guided = self.low <= float(timestep) / TRAIN_TIMESTEPS <= self.high
+        guided = is_guided(timestep, self.settings)
         rows = self.rows[guided]
         if self.every > 1 and (self._step % self.every == 0 or guided != self._guided):
             self._deep = tuple(DeepFeatures() for _ in rows.passes)

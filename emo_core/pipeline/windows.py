@@ -18,9 +18,9 @@ from ..control.settle import settle_weights
 from ..data import Conditions, Progress, ReferenceCache
 from ..diffusion.anchor import Anchor
 from ..diffusion.denoise import denoise
-from ..diffusion.guidance import GuidedRows, guided_rows
+from ..diffusion.guidance import GuidedRows, guided_rows, predict_guided
 from ..diffusion.noise import clip_noise, named_generator
-from ..diffusion.shortcuts import Shortcuts
+from ..diffusion.shortcuts import is_guided
 from .conditions import encode_region, region_of_frames
 from .placement import device_of, dtype_of, reference_to_network, to_network
 
@@ -65,8 +65,8 @@ def denoise_video(run: Run, model: EmoModel, thrift: Thrift) -> Tensor | None:
         summed, counted = torch.zeros_like(noisy), torch.zeros(total, device=noisy.device)
         for window in context_windows(done, total, config.clip.frames, config=windows):
             part = noisy[:, window].to(dtype_of(backbone))
-            shortcuts = Shortcuts(rows.of(window), rows.of(window, guided=False), run.settings)
-            summed[:, window] += shortcuts.predict(backbone, part, timestep).float()
+            seen = rows.of(window, guided=is_guided(timestep, run.settings))
+            summed[:, window] += predict_guided(backbone, part, timestep, seen).float()
             counted[window] += 1
         done += 1
         return summed / counted.view(1, -1, 1, 1, 1)
