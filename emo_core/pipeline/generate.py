@@ -115,7 +115,8 @@ def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
         latents = _sample(run, plan, state, thrift)
         if latents is None:
             return
-        latents = ease_seam(_anchored(run, latents), state, clip.seam_easing)
+        held = clip_settle(run.audio, plan)
+        latents = ease_seam(_anchored(run, latents), state, clip.seam_easing, held=held)
         frames = _decode(run, plan, latents[: plan.kept], thrift)
         if frames is None:
             return
