@@ -70,34 +70,14 @@ class SampleToVideo(io.ComfyNode):
         reference: Reference,
         emo_audio: EncodedAudio,
         vae: Any,
-        steps: int,
-        guidance: float,
-        scheduler: str,
-        seed: int,
         filename_prefix: str,
         format: str,
         control: Controls | None = None,
         paste_back: bool = False,
-        portrait_guidance: float = 0.0,
-        motion_drop: float = 0.0,
-        colour_anchor: float = 0.0,
-        guidance_from: float = 0.0,
-        guidance_until: float = 1.0,
-        step_cache: int = 1,
+        **widgets: Any,
     ) -> Any:
         schema.check_choice("format", format, FORMATS)
-        settings = settings_of(
-            steps=steps,
-            guidance=guidance,
-            scheduler=scheduler,
-            seed=seed,
-            portrait_guidance=portrait_guidance,
-            motion_drop=motion_drop,
-            colour_anchor=colour_anchor,
-            guidance_from=guidance_from,
-            guidance_until=guidance_until,
-            step_cache=step_cache,
-        )
+        settings = settings_of(**widgets)
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         paster = Paster(reference.portrait) if paste_back else None
         if paster is not None:
