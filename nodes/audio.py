@@ -9,7 +9,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..emo_core.audio.file import check_waveform
-from ..emo_core.audio.vocals import find_separator, voice_of
+from ..emo_core.audio.vocals import FILE as SEPARATOR
+from ..emo_core.audio.vocals import voice_of
 from ..emo_core.audio.waveform import ENCODER_RATE, MAX_LEAD_S, fit_video, lead_frames, with_lead
 from ..emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, frame_count, resample_features, tail_frames
 from ..emo_core.config import AudioEncoderConfig
@@ -35,6 +36,12 @@ class EncodedAudio:
     identity: str
     lead_in: int = 0
     lead_out: int = 0
+
+
+def _lead(name: str, tooltip: str) -> Any:
+    return schema.make_input(
+        io.Float, name, default=0.0, min=0.0, max=MAX_LEAD_S, step=0.04, optional=True, advanced=True, tooltip=tooltip
+    )
 
 
 class EncodeAudio(io.ComfyNode):
@@ -90,27 +97,9 @@ class EncodeAudio(io.ComfyNode):
                     tooltip="Instead of an audio encoder: what core's AudioEncoderEncode makes of the same audio, for "
                     "models that listen with wav2vec2.",
                 ),
-                schema.make_input(
-                    io.Float,
-                    "lead_in",
-                    default=0.0,
-                    min=0.0,
-                    max=MAX_LEAD_S,
-                    step=0.04,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Seconds of silence before the voice: the video begins as the portrait itself.",
-                ),
-                schema.make_input(
-                    io.Float,
-                    "lead_out",
-                    default=0.0,
-                    min=0.0,
-                    max=MAX_LEAD_S,
-                    step=0.04,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Seconds of silence after the voice, in which the face comes to rest as the portrait.",
+                _lead("lead_in", "Seconds of silence before the voice: the video begins as the portrait itself."),
+                _lead(
+                    "lead_out", "Seconds of silence after the voice, in which the face comes to rest as the portrait."
                 ),
             ],
             outputs=[
@@ -122,7 +111,7 @@ class EncodeAudio(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **others: Any) -> str:
         """A network that separates voices, put there or taken away, is noticed."""
-        network = find_separator(host.network_folders())
+        network = host.find_network(SEPARATOR)
         return "none" if network is None else file_identity(network)
 
     @classmethod
@@ -196,7 +185,7 @@ def encode_with(
     bar = host.ProgressBar(1)
     voice = waveform
     if encoder.part.config.audio_encoder.separated:
-        voice = voice_of(waveform, host.network_folders())
+        voice = voice_of(waveform, host.find_network(SEPARATOR))
     heard = voice if voice is waveform else fit_video(voice, frame_count(waveform, rate), rate)
     lead_in, lead_out = lead_frames(lead_s[0], rate), lead_frames(lead_s[1], rate, name="lead_out")
     after = lead_out + tail_frames(rate)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..emo_core.errors import EmoInputError
 from ..emo_core.models.parts import ModelPart
+from ..emo_core.weights.folder import find_below
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -178,6 +179,11 @@ def network_folders() -> list[Path]:
     paths = sys.modules.get("folder_paths")
     others = [] if paths is None else [Path(paths.models_dir) / "insightface"]
     return [*model_folders(), *others]
+
+
+def find_network(name: str) -> Path | None:
+    """The file of a further network, if the user has it."""
+    return find_below(name, network_folders())
 
 
 def _register(paths: Any) -> None:

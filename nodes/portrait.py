@@ -16,7 +16,8 @@ from ..emo_core.errors import EmoInputError
 from ..emo_core.face.choose import ORDERS
 from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..emo_core.face.drawing import draw_portrait
-from ..emo_core.face.identity import find_network, with_identity
+from ..emo_core.face.identity import FILE as ARCFACE
+from ..emo_core.face.identity import with_identity
 from ..emo_core.face.image import as_image
 from ..emo_core.face.paste import DEFAULT_FEATHER, Paster, paste_frames
 from ..emo_core.face.region import mask_box
@@ -208,14 +209,14 @@ class EncodeReference(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **others: Any) -> str:
         """A network for identities that was put there, or taken away, is noticed."""
-        network = find_network(host.network_folders())
+        network = host.find_network(ARCFACE)
         return "none" if network is None else file_identity(network)
 
     @classmethod
     def execute(cls, reference_net: host.LoadedPart, vae: Any, portrait: Portrait) -> Any:
         config = reference_net.part.config
         if config.unet.identity is not None:
-            portrait = with_identity(portrait, host.network_folders())
+            portrait = with_identity(portrait, host.find_network(ARCFACE))
         chosen = vae_of(vae, config)
         host.load([reference_net.patcher, *chosen.patchers], chosen.bytes_to_encode(portrait.crop))
         host.check_interrupt()

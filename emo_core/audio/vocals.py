@@ -8,7 +8,6 @@ spectrogram of stereo sound at 44.1 kHz, 256 frames of 3072 of 3841 frequencies 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,9 @@ RATE = 44_100  # Hz
 RUMBLE = 3  # lowest frequencies, which it is not shown
 
 
-def find_separator(places: Iterable[Path]) -> Path | None:
-    """The first `Kim_Vocal_2.onnx` in one of the folders or up to three folders below."""
-    for place in places:
-        for depth in ("", "*/", "*/*/", "*/*/*/"):
-            found = sorted(place.glob(f"{depth}{FILE}")) if place.is_dir() else []
-            if found:
-                return found[0]
-    return None
-
-
-def voice_of(waveform: Waveform, places: Iterable[Path]) -> Waveform:
-    """The voice alone, if the network and onnxruntime are there; else the sound as it is, said in the log."""
-    network = find_separator(places)
+def voice_of(waveform: Waveform, network: Path | None) -> Waveform:
+    """The voice alone, if there is a file of the network (FILE) and onnxruntime; else the sound as it is, said in the
+    log."""
     if network is None:
         log.info("Separation of the voice is off: %s is not beside the model.", FILE)
         return waveform

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +29,9 @@ TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493
 MESH = ((33, 133), (362, 263), (4,), (61,), (291,))
 
 
-def find_network(places: Iterable[Path]) -> Path | None:
-    """The first `glintr100.onnx` in one of the folders or up to three folders below."""
-    for place in places:
-        for depth in ("", "*/", "*/*/", "*/*/*/"):
-            found = sorted(place.glob(f"{depth}{FILE}")) if place.is_dir() else []
-            if found:
-                return found[0]
-    return None
-
-
-def with_identity(portrait: Portrait, places: Iterable[Path]) -> Portrait:
-    """The portrait with its embedding, if its network, onnxruntime and a mesh are there; else as it is, said in the
-    log."""
-    network = find_network(places)
+def with_identity(portrait: Portrait, network: Path | None) -> Portrait:
+    """The portrait with its embedding, if there are the network (FILE), onnxruntime and a mesh; else as it is, said in
+    the log."""
     if network is None:
         log.warning("%s is not beside the model: the face is left to the picture alone.", FILE)
     elif portrait.landmarks is None:

@@ -169,24 +169,25 @@ def _prepared(image: Tensor, model: EmoModel, options: AnimateOptions) -> Portra
 
 def _identified(portrait: Portrait, model: EmoModel, name: str) -> Portrait:
     """The portrait with an identity embedding, where the model reads one."""
-    from ..face.identity import with_identity
+    from ..face.identity import FILE, with_identity
 
-    return portrait if model.config.unet.identity is None else with_identity(portrait, _beside(name))
+    return portrait if model.config.unet.identity is None else with_identity(portrait, _beside(name, FILE))
 
 
 def _voice(waveform: Waveform, model: EmoModel, name: str) -> Waveform:
     """What the model listens to: the voice alone, where it was trained on that."""
-    from ..audio.vocals import voice_of
+    from ..audio.vocals import FILE, voice_of
 
-    return voice_of(waveform, _beside(name)) if model.config.audio_encoder.separated else waveform
+    return voice_of(waveform, _beside(name, FILE)) if model.config.audio_encoder.separated else waveform
 
 
-def _beside(name: str) -> list[Path]:
-    """Where a model's further networks may lie."""
+def _beside(name: str, file: str) -> Path | None:
+    """A further network of the model `name`, which a user may have put beside it."""
     from ..weights.file import resolve
+    from ..weights.folder import find_below
 
     path = resolve(name)
-    return [path, path.parent, path.parent.parent]
+    return find_below(file, [path, path.parent, path.parent.parent])
 
 
 def _check_device(name: str | None) -> None:

@@ -51,6 +51,16 @@ def missing_model(name: str, folders: Sequence[Path]) -> EmoInputError:
     return EmoInputError("model", f"no file {name!r} in {where}", "a model that is there", remedy)
 
 
+def find_below(name: str, folders: Iterable[Path]) -> Path | None:
+    """The first file of this name in one of the folders, or up to three folders below."""
+    for folder in folders:
+        for depth in ("", "*/", "*/*/", "*/*/*/"):
+            found = sorted(folder.glob(f"{depth}{name}")) if folder.is_dir() else []
+            if found:
+                return found[0]
+    return None
+
+
 def file_identity(path: Path) -> str:
     """Changes when the file, or a file of the folder, is replaced: from names, sizes and times, not from content."""
     digest = hashlib.sha256()

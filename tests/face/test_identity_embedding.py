@@ -19,7 +19,6 @@ from emo_core.face.identity import (
     MESH,
     TEMPLATE,
     align,
-    find_network,
     identity_embedding,
     similarity,
     with_identity,
@@ -80,9 +79,8 @@ def test_the_points_come_to_lie_on_the_template() -> None:
 
 def test_the_network_is_shown_the_face_and_its_answer_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shown = fake_onnxruntime(monkeypatch, 512)
-    (tmp_path / "face_analysis" / "models").mkdir(parents=True)
-    (tmp_path / "face_analysis" / "models" / FILE).touch()
-    made = with_identity(portrait()[0], [tmp_path / "nowhere", tmp_path])
+    (tmp_path / FILE).touch()
+    made = with_identity(portrait()[0], tmp_path / FILE)
     assert made.identity is not None and torch.equal(made.identity, torch.arange(512.0))
     assert shown[0].shape == (1, 3, 112, 112) and float(shown[0].min()) >= -1.0 and float(shown[0].max()) <= 1.0
 
@@ -98,12 +96,12 @@ def test_what_is_missing_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     face = portrait()[0]
-    assert find_network([tmp_path]) is None and with_identity(face, [tmp_path]) is face
+    assert with_identity(face, None) is face
     assert "not beside the model" in caplog.text
     (tmp_path / FILE).touch()
-    assert with_identity(dataclasses.replace(face, landmarks=None), [tmp_path]).identity is None
+    assert with_identity(dataclasses.replace(face, landmarks=None), tmp_path / FILE).identity is None
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert with_identity(face, [tmp_path]) is face
+    assert with_identity(face, tmp_path / FILE) is face
     assert "onnxruntime is not installed" in caplog.text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emo_core.weights.folder import file_identity, find_model, missing_model, model_names
+from emo_core.weights.folder import file_identity, find_below, find_model, missing_model, model_names
 
 
 def filled(folder: Path) -> Path:
@@ -64,3 +64,14 @@ def test_a_replaced_file_is_another(tmp_path: Path, what: str) -> None:
     changed = folder / ("many/2.safetensors" if what == "many" else what)
     os.utime(changed, ns=(1, 1))
     assert file_identity(folder / what) != before
+
+
+def test_a_further_network_is_found_in_a_folder_or_below(tmp_path):
+    deep = tmp_path / "models" / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    assert find_below("x.onnx", [tmp_path / "nowhere", tmp_path / "models"]) is None
+    (deep / "x.onnx").touch()
+    assert find_below("x.onnx", [tmp_path / "nowhere", tmp_path / "models"]) == deep / "x.onnx"
+    assert find_below("x.onnx", [tmp_path]) is None  # a level too deep
+    (tmp_path / "models" / "x.onnx").touch()
+    assert find_below("x.onnx", [tmp_path / "models"]) == tmp_path / "models" / "x.onnx"
