@@ -158,6 +158,7 @@ def unconditional_conditions(conditions: Conditions, table: GuidanceConfig) -> C
         audio_tokens=_keep_or_zero(conditions.audio_tokens, table.audio),
         face_feature=_keep_or_zero(conditions.face_feature, table.face_region),
         speed_tokens=_keep_or_zero(conditions.speed_tokens, table.speed),
+        clips_silent=0 if conditions.audio_tokens is None or table.audio == "keep" else len(conditions.audio_tokens),
     )
 
 
@@ -213,4 +214,5 @@ def _stack_conditions(first: Conditions, second: Conditions) -> Conditions:
         audio_tokens=_stack(first.audio_tokens, second.audio_tokens),
         face_feature=_stack(first.face_feature, second.face_feature),
         speed_tokens=_stack(first.speed_tokens, second.speed_tokens),
+        clips_silent=first.clips_silent + second.clips_silent,  # silent rows come first: see guided_rows
     )

@@ -38,7 +38,9 @@ class AppendedBlock(nn.Module):
             face = self.attn2.project(context.reference.identity)
             tokens = tokens + self.attn2.over_shared(self.norm2(tokens), *face)
         elif not self.reads_identity and context.audio is not None:
-            tokens = tokens + context.emphasise(self.attn2(self.norm2(tokens), context.audio) * self.audio_weight)
+            silent = context.rows_silent
+            heard = self.attn2.hear(self.norm2(tokens[silent:]), context.audio, silent)
+            tokens = tokens + context.emphasise(heard * self.audio_weight)
         return tokens + self.ff(self.norm3(tokens))
 
     def project_reference(self, features: Tensor) -> tuple[Tensor, Tensor]:

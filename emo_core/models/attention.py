@@ -76,6 +76,18 @@ class Attention(nn.Module):
         query = self.to_q(tokens).reshape(key.shape[0], -1, tokens.shape[-1])
         return self.to_out[0](attend(query, key, value, self.heads).view(tokens.shape))
 
+    def hear(self, tokens: Tensor, audio: Tensor, rows_silent: int) -> Tensor:
+        """tokens (r - rows_silent, q, width) of the rows that hear something attend to audio tokens (r, k, d), of which
+        the first rows_silent rows are zeros; (r, q, width).
+
+        Zeros have keys and values of zero (no bias), which leave the output's bias: exact, and nothing to compute.
+        """
+        silence = self.out_bias.expand(rows_silent, tokens.shape[1], -1)
+        if rows_silent == len(audio):
+            return silence
+        heard = self(tokens, audio[rows_silent:])
+        return heard if rows_silent == 0 else torch.cat([silence.to(heard.dtype), heard])
+
     @property
     def out_bias(self) -> Tensor:
         """What is left of the attention when all values are zero."""

@@ -41,7 +41,8 @@ class RegionBlock(nn.Module):
     def forward(self, tokens: Tensor, context: CallContext) -> Tensor:
         tokens = tokens + self.attn1(self.norm1(tokens))
         if context.audio is not None:
-            tokens = tokens + self._hear(self.norm2(tokens), context.audio, context)
+            normed = self.norm2(tokens[context.rows_silent :])
+            tokens = tokens + self._hear(normed, context.audio, context)
         return tokens + self.ff(self.norm3(tokens))
 
     def _hear(self, normed: Tensor, audio: Tensor, context: CallContext) -> Tensor:
@@ -49,7 +50,7 @@ class RegionBlock(nn.Module):
         heard = normed.new_zeros(())
         for number, (region, weight) in enumerate(zip(REGIONS, context.reference.region_weights, strict=True)):
             attention, gate = self.get_submodule(f"attn2_{number}"), self.get_submodule(f"zero_conv_{region}")
-            attended = attention(normed, audio).unflatten(0, (-1, len(masks)))
+            attended = attention.hear(normed, audio, context.rows_silent).unflatten(0, (-1, len(masks)))
             masked = (attended * masks[:, number].unsqueeze(-1)).flatten(0, 1)
             heard = heard + weight * pointwise(gate, masked)  # type: ignore[arg-type]
         return context.emphasise(heard)

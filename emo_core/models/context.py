@@ -15,7 +15,7 @@ class CallContext:
     """One forward of the backbone over b clips of f frames; hidden states are (b * f, c, h, w), clip after clip.
 
     `audio` (b * f, k, d) and `speed` (b, f, d) are None where there is no such condition; without `temporal` the
-    temporal modules are left out (stage 1).
+    temporal modules are left out (stage 1). The audio tokens of the first `rows_silent` rows are zeros.
     """
 
     frames: int
@@ -23,6 +23,7 @@ class CallContext:
     audio: Tensor | None
     speed: Tensor | None
     temporal: bool
+    rows_silent: int = 0
 
     def emphasise(self, heard: Tensor) -> Tensor:
         """What audio attention adds, (r, s, c), weighted pixel by pixel where a user asked for it."""

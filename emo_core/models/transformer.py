@@ -51,7 +51,9 @@ class BackboneBlock(nn.Module):
         tokens = tokens + self.attn1(self.norm1(tokens))
         tokens = tokens + self._reference(tokens, context) * self.reference_weight
         if context.audio is not None:
-            tokens = tokens + context.emphasise(self.attn2(self.norm2(tokens), context.audio) * self.audio_weight)
+            silent = context.rows_silent
+            heard = self.attn2.hear(self.norm2(tokens[silent:]), context.audio, silent)
+            tokens = tokens + context.emphasise(heard * self.audio_weight)
         return tokens + self.ff(self.norm3(tokens))
 
     def _reference(self, tokens: Tensor, context: CallContext) -> Tensor:

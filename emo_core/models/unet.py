@@ -75,12 +75,14 @@ class Backbone(UNet):
         `deep` features are filled if they are empty, and used in place of the blocks that make them if not.
         """
         batch, frames = latents.shape[:2]
+        audio = conditions.audio_tokens
         context = CallContext(
             frames=frames,
             reference=reference,
-            audio=_rows(conditions.audio_tokens, batch),
+            audio=None if audio is None else audio.expand(batch, -1, -1, -1).flatten(0, 1),
             speed=conditions.speed_tokens,
             temporal=temporal,
+            rows_silent=0 if audio is None else conditions.clips_silent * (batch // len(audio)) * frames,
         )
         temb = self.embed_time(timesteps).repeat_interleave(frames, dim=0)
         if self.audio_time is not None and context.audio is not None:
@@ -122,8 +124,3 @@ class Backbone(UNet):
             raise EmoInputError("reference", "no portrait latent", "one: this model concatenates it to the noise")
         portrait = reference.latents.unsqueeze(1).expand(latents.shape[0], latents.shape[1], -1, -1, -1)
         return torch.cat([latents, portrait.to(latents.dtype)], dim=2)
-
-
-def _rows(tokens: Tensor | None, batch: int) -> Tensor | None:
-    """(b or 1, f, k, d) -> (batch * f, k, d)."""
-    return None if tokens is None else tokens.expand(batch, -1, -1, -1).flatten(0, 1)

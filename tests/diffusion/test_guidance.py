@@ -53,6 +53,27 @@ def test_the_table_decides_field_by_field(field: str) -> None:
             assert torch.equal(both[:1], torch.zeros_like(original) if name == field else original)
 
 
+def test_only_rows_without_the_sound_are_said_to_be_silent() -> None:
+    reference, conditions = inputs()
+    for portrait_scale, silent in ((None, 1), (1.5, 2)):
+        for apart in (False, True):
+            rows = guided_rows(
+                reference,
+                conditions,
+                GuidanceConfig(),
+                scale=2.0,
+                portrait_scale=portrait_scale,
+                one_row_per_pass=apart,
+            )
+            said = [seen.clips_silent for _, seen in rows.passes]
+            assert said == ([1] * silent + [0] if apart else [silent])
+            for _, seen in rows.passes:
+                assert seen.audio_tokens is not None
+                assert not bool(seen.audio_tokens[: seen.clips_silent].any())
+    (kept,) = guided_rows(reference, conditions, KEEP_ALL, scale=2.0).passes
+    assert kept[1].clips_silent == 0
+
+
 def test_one_pass_of_two_rows_equals_two_passes_of_one() -> None:
     reference, conditions = inputs()
     latents, timestep = torch.randn(1, 2, 3, 4, 4), torch.tensor(500)

@@ -52,3 +52,11 @@ def test_silenced_attention_adds_nothing():
     attention = Attention(12, 3, 8)
     attention.silence()
     assert attention(torch.randn(2, 4, 12), torch.randn(2, 3, 8)).abs().max() == 0
+
+
+@pytest.mark.parametrize("silent", [0, 2, 4])
+def test_silent_rows_get_the_bias_that_attention_to_zeros_leaves(silent):
+    attention = Attention(12, 3, 5)
+    tokens, audio = torch.randn(4, 6, 12), torch.randn(4, 2, 5)
+    audio[:silent] = 0
+    torch.testing.assert_close(attention.hear(tokens[silent:], audio, silent), attention(tokens, audio))

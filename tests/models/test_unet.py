@@ -44,6 +44,16 @@ def test_without_temporal_modules_an_audio_frame_reaches_its_own_frame_only(smal
     assert changed_frames(run(small, cache), run(small, cache, other)) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("reference_attention", ["separate", "appended"])
+def test_an_unheard_clip_is_not_computed_and_comes_out_the_same(build, reference_attention):
+    s = build(reference_attention=reference_attention)
+    tokens = s.conditions.audio_tokens.clone()
+    tokens[0] = 0
+    computed = dataclasses.replace(s.conditions, audio_tokens=tokens)
+    known = dataclasses.replace(computed, clips_silent=1)
+    torch.testing.assert_close(run(s, conditions=known), run(s, conditions=computed), atol=1e-6, rtol=1e-5)
+
+
 def test_an_encoder_frame_reaches_the_frames_whose_window_holds_it(build):
     """m = 2 (paper): features of frame i are heard by the video frames i - 2 .. i + 2."""
     s = build()
@@ -91,8 +101,9 @@ def test_features_of_zero_add_exactly_the_output_bias(small):
 
 def test_batch_of_one_serves_all(small):
     one = dataclasses.replace(small, portrait=small.portrait[:1], motion_frames=small.motion_frames[:1])
-    conditions = Conditions(**{k: v[:1] for k, v in vars(small.conditions).items()})
-    both = Conditions(**{k: v[:1].expand_as(v) for k, v in vars(small.conditions).items()})
+    tensors = {name: value for name, value in vars(small.conditions).items() if isinstance(value, torch.Tensor)}
+    conditions = Conditions(**{name: value[:1] for name, value in tensors.items()})
+    both = Conditions(**{name: value[:1].expand_as(value) for name, value in tensors.items()})
     two = dataclasses.replace(
         small,
         portrait=small.portrait[:1].expand_as(small.portrait),
