@@ -342,7 +342,7 @@ EMO_MINI = EmoConfig(
         in_channels=8,
         out_channels=8,
         block_out_channels=(48, 96, 96),
-        attention_levels=(False, True, True),  # none at 16x16: a third of the time for features the concat brings
+        attention_levels=(True, True, True),  # at 16x16 too: a head that turns takes its detail to another place
         layers_per_block=1,
         heads=4,
         norm_groups=16,
@@ -368,7 +368,7 @@ EMO_MINI = EmoConfig(
         conv_bias=True,
     ),
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
-    vae=VAEConfig(kind="dc", latent_channels=8, scaling_factor=1.0),
+    vae=VAEConfig(kind="dc", latent_channels=8, scaling_factor=1.0, encoder_layers=(1, 3), decoder_layers=(4, 4)),
     schedule=ScheduleConfig(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="sample",  # most of the difference is zero, which is easier to say than to copy the noise

@@ -86,17 +86,19 @@ class StageBatches:
         }
 
     def _face_region(self, clip: LatentClip, frames: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """The union of the clip's face boxes (paper: M), grown a little at random, or all white: (1, 1, H, W)."""
+        """The union of the clip's face boxes (paper: M), or all white: (1, 1, H, W).
+
+        Grown at random, each way by itself and mostly by little, so that a wide region still tells of a wide swing."""
         mask = torch.ones(1, 1, clip.size, clip.size)
         if rng.random() < self.settings.drop_face_region:
             return mask
         boxes = clip.face_box[frames]
         left, top = boxes[:, :2].min(0)
         right, bottom = boxes[:, 2:].max(0)
-        grow = rng.random() * 0.08 * clip.size
+        across, down = rng.random(2) ** 2 * 0.08 * clip.size
         mask.zero_()
-        rows = slice(max(0, int(top - grow)), max(1, int(np.ceil(bottom + grow))))
-        columns = slice(max(0, int(left - grow)), max(1, int(np.ceil(right + grow))))
+        rows = slice(max(0, int(top - down)), max(1, int(np.ceil(bottom + down))))
+        columns = slice(max(0, int(left - across)), max(1, int(np.ceil(right + across))))
         mask[..., rows, columns] = 1
         return mask
 

@@ -44,6 +44,7 @@ class Options:
     mouth_weight: float
     eye_weight: float
     decoder_only: bool
+    crops: float
     with_speed: bool
     motion_patch_drop: float
 
@@ -81,22 +82,26 @@ def make_heads(options: Options, clips: int) -> None:
 def train_vae(options: Options) -> None:
     from safetensors.torch import save_file
 
+    from .growth import load_grown
     from .heads.dataset import HeadDataset
-    from .vae import VAEBatches, VAELoss, VAEStep, reconstruction_psnr
+    from .vae import Crops, VAEBatches, VAELoss, VAEStep, reconstruction_psnr
 
     torch.manual_seed(options.seed)
     heads = HeadDataset(options.root / "heads")
     loss = VAELoss(eyes=20.0, mouth=8.0) if options.decoder_only else VAELoss()
     step = VAEStep(VAE(options.config.vae), loss)
+    if options.decoder_only or options.start_from:
+        folder = options.start_from or options.root / "vae"
+        log.info("going on from %s; new: %s", folder, load_grown(step.vae, _load(folder / "vae.safetensors")))
     if options.decoder_only:  # latents stay what they were, so that trained stages stay good
-        step.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
         step.vae.autoencoder.encoder.requires_grad_(False)
+    batches = VAEBatches(heads, options.batch, loss=loss, crops=Crops(share=options.crops), seed=options.seed)
 
     def probe(module: torch.nn.Module) -> dict[str, float]:
         return reconstruction_psnr(step.vae, heads, split="test", frames=32)
 
     name = "vae-decoder" if options.decoder_only else "vae"
-    train(step, VAEBatches(heads, options.batch, loss=loss, seed=options.seed), options.loop(name), probe=probe)
+    train(step, batches, options.loop(name), probe=probe)
     tensors = {name: value.contiguous() for name, value in step.vae.state_dict().items()}
     save_file(tensors, options.root / "vae" / "vae.safetensors")
     log.info("%s", reconstruction_psnr(step.vae, heads, split="test"))
@@ -142,6 +147,7 @@ def train_stage(options: Options, stage: int) -> None:
     """Stages 1 to 3; starts from `start_from` (another stage's folder) when it has no checkpoint of its own."""
     from .batches import Sampling, StageBatches
     from .checkpoint import find_checkpoint, load_shards
+    from .growth import load_grown
     from .heads.dataset import HeadDataset
     from .latents import LatentDataset, load_audio
 
@@ -158,7 +164,8 @@ def train_stage(options: Options, stage: int) -> None:
         if checkpoint is None:
             raise FileNotFoundError(f"no checkpoint in {options.start_from}")
         averaged = {k.removeprefix("model."): v for k, v in load_shards(checkpoint, "average").items()}
-        log.info("starting from %s: %s", checkpoint, model.load_state_dict(averaged, strict=False).unexpected_keys)
+        new = [name for name in load_grown(model, averaged) if not name.startswith(("vae.", "audio_encoder."))]
+        log.info("starting from %s; new: %s", checkpoint, new)
     select_trainable(model, settings)
     step = StageStep(model, settings)
     heads = HeadDataset(options.root / "heads")
@@ -277,8 +284,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="F",
         help="share of the motion frames' places outside the face that show the portrait instead (Hallo2: 0.25)",
     )
+    parser.add_argument("--crops", type=float, default=0.0, help="vae: share of steps on crops of eyes and mouths")
     parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
-    parser.add_argument("--start-from", type=Path, help="folder of the stage whose weights to start from")
+    parser.add_argument("--start-from", type=Path, help="folder whose weights to start from, also of a smaller network")
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
     return parser
 

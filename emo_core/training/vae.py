@@ -70,28 +70,61 @@ def weight_map(boxes: np.ndarray, size: int, extra: np.ndarray) -> Tensor:
     return weight
 
 
-class VAEBatches:
-    """Random frames of the training split, drawn from (seed, step, rank)."""
+@dataclass(frozen=True)
+class Crops:
+    """Steps that see squares around eyes and mouths instead of whole pictures: as many pixels at the same cost, more of
+    what is small and hard. The autoencoder has no layer that looks farther than a convolution."""
 
-    def __init__(self, heads: HeadDataset, batch: int, *, loss: VAELoss, seed: int = 0) -> None:
+    share: float = 0.0  # of the steps
+    size: int = 64  # pixels
+    eyes: float = 0.65  # of the crops; the others lie around the mouth
+
+
+class VAEBatches:
+    """Random frames of the training split, or crops of them, drawn from (seed, step, rank)."""
+
+    def __init__(
+        self, heads: HeadDataset, batch: int, *, loss: VAELoss, crops: Crops | None = None, seed: int = 0
+    ) -> None:
         self.heads, self.batch, self.loss, self.seed = heads, batch, loss, seed
+        self.crops = crops or Crops()
         self.clips = [i for i, clip in enumerate(heads.clips) if clip["split"] == "train"]
 
     def __call__(self, step: int, rank: int) -> Batch:
         rng = np.random.default_rng((self.seed, step, rank))
+        cropped, rows = rng.random() < self.crops.share, self.batch
+        if cropped:
+            rows *= (self.heads[self.clips[0]].frames.shape[1] // self.crops.size) ** 2
         pictures, weights = [], []
-        for clip_index in rng.choice(self.clips, self.batch):
-            clip = self.heads[int(clip_index)]
-            frame = int(rng.integers(len(clip.frames)))
-            picture = torch.from_numpy(np.array(clip.frames[frame])).permute(2, 0, 1).float() / 127.5 - 1
-            boxes = np.stack([clip.mouth_box[frame], clip.eye_box[frame]])
-            weight = weight_map(boxes, picture.shape[-1], np.array([self.loss.mouth, self.loss.eyes]) - 1)
+        for clip_index in rng.choice(self.clips, rows):
+            picture, weight = self._row(int(clip_index), rng, cropped=cropped)
             if rng.random() < 0.5:  # a mirrored head is another head
                 picture, weight = picture.flip(-1), weight.flip(-1)
             pictures.append(picture * (0.8 + 0.25 * rng.random()) + 0.1 * (rng.random() - 0.5))
             weights.append(weight)
-        share = torch.from_numpy(rng.random((self.batch, 1, 1, 1)).astype(np.float32))
+        share = torch.from_numpy(rng.random((rows, 1, 1, 1)).astype(np.float32))
         return {"pictures": torch.stack(pictures).clamp(-1, 1), "weight": torch.stack(weights), "noise_share": share}
+
+    def _row(self, clip_index: int, rng: np.random.Generator, *, cropped: bool) -> tuple[Tensor, Tensor]:
+        """One frame of the clip with its loss weights: (3, s, s), (1, s, s)."""
+        clip = self.heads[clip_index]
+        frame = int(rng.integers(len(clip.frames)))
+        boxes = np.stack([clip.mouth_box[frame], clip.eye_box[frame]])
+        size = clip.frames.shape[1]
+        weight = weight_map(boxes, size, np.array([self.loss.mouth, self.loss.eyes]) - 1)
+        left = top = 0
+        if cropped:
+            size = self.crops.size
+            left, top = self._corner(boxes[1 if rng.random() < self.crops.eyes else 0], clip.frames.shape[1], rng)
+        inside = slice(top, top + size), slice(left, left + size)
+        picture = torch.from_numpy(np.array(clip.frames[frame][inside])).permute(2, 0, 1).float() / 127.5 - 1
+        return picture, weight[:, inside[0], inside[1]]
+
+    def _corner(self, box: np.ndarray, size: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Left and top of a crop around a box, anywhere within eight pixels of the middle."""
+        middle = (box[:2] + box[2:]) / 2 + rng.uniform(-8, 8, 2)
+        left, top = np.clip(np.round(middle - self.crops.size / 2), 0, size - self.crops.size).astype(int)
+        return int(left), int(top)
 
 
 def psnr(error: Tensor) -> float:

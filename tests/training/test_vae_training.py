@@ -8,7 +8,7 @@ import torch
 
 from emo_core.config import TINY
 from emo_core.models.vae import VAE
-from emo_core.training.vae import VAEBatches, VAELoss, VAEStep, psnr, weight_map
+from emo_core.training.vae import Crops, VAEBatches, VAELoss, VAEStep, psnr, weight_map
 
 SIZE = 32
 
@@ -52,6 +52,21 @@ def test_the_same_step_draws_the_same_pictures_and_never_a_test_clip() -> None:
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert batches().clips == [0, 1, 2, 3]
     assert float(a["pictures"].abs().max()) <= 1.0
+
+
+def test_crops_hold_what_they_are_drawn_around_and_cost_what_pictures_cost() -> None:
+    crops = Crops(share=1.0, size=SIZE // 2, eyes=1.0)
+    drawn = VAEBatches(Heads(), 4, loss=VAELoss(), crops=crops)(0, 0)  # type: ignore[arg-type]
+    assert drawn["pictures"].shape == (16, 3, SIZE // 2, SIZE // 2)
+    assert drawn["weight"].shape == (16, 1, SIZE // 2, SIZE // 2)
+    heaviest = drawn["weight"].flatten(1).amax(1)
+    assert bool((heaviest == VAELoss().eyes).all())
+
+
+def test_only_the_asked_share_of_steps_is_cropped() -> None:
+    source = VAEBatches(Heads(), 4, loss=VAELoss(), crops=Crops(share=0.5, size=SIZE // 2))  # type: ignore[arg-type]
+    sizes = [source(step, 0)["pictures"].shape[-1] for step in range(40)]
+    assert 10 <= sizes.count(SIZE // 2) <= 30
 
 
 def test_an_error_in_the_mouth_costs_more() -> None:
