@@ -57,8 +57,10 @@ def build_head(geometry: HeadGeometry, identity: Identity) -> HeadModel:
     )
     neck = np.ones(len(rest), np.float32)
     neck[: len(body)] = geometry.neck
+    two_sided = (material == TEETH).astype(np.uint8)
     if hair:
         neck[offsets[3] :] = hair.neck
+        two_sided[len(faces) - len(hair.faces) :] = hair.two_sided
     ways = _ways(identity.light)
     attributes = np.zeros((len(rest), N_ATTRIBUTES), np.float32)
     _place(attributes, geometry, identity, body)
@@ -73,7 +75,7 @@ def build_head(geometry: HeadGeometry, identity: Identity) -> HeadModel:
         actions=_all_actions(geometry, offsets),
         faces=faces,
         material=material,
-        two_sided=np.isin(material, (HAIR, TEETH)).astype(np.uint8),
+        two_sided=two_sided,
         neck=neck,
         attributes=attributes,
         texture=paint_skin(identity.face, identity.seed),
