@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import EYE, HAIR, MOUTH, SKIN, SOCKET, TEETH, TONGUE, HeadGeometry
+from .geometry import CLOTH, EYE, HAIR, MOUTH, SKIN, SOCKET, TEETH, TONGUE, HeadGeometry
 from .hair import grow_hair
 from .identity import Identity, Light
 from .occlusion import occlusion
@@ -67,7 +67,8 @@ def build_head(geometry: HeadGeometry, identity: Identity) -> HeadModel:
     if hair:
         attributes[offsets[3] :, [PLACE_X, PLACE_Z]] = hair.strand
     attributes[len(body) :, COLLAR] = 1.0
-    sky, key = occlusion(rest, faces, ways[0])
+    # The body is cut open below: seen from there, the inside of the clothes must hide what is above.
+    sky, key = occlusion(rest, faces, two_sided | (material == CLOTH), ways[0])
     attributes[:, AO], attributes[:, KEY] = sky, key
     _interior(attributes, rest, faces, material, geometry)
     return HeadModel(

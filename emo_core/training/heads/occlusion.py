@@ -20,18 +20,20 @@ _SPAN = 0.5  # metres across it
 _BIAS = f32(0.0035)  # metres; nearer than this to the front surface counts as seen
 
 
-def occlusion(vertices: Array, faces: NDArray[np.int32], key_way: Array) -> tuple[Array, Array]:
+def occlusion(
+    vertices: Array, faces: NDArray[np.int32], two_sided: NDArray[np.uint8], key_way: Array
+) -> tuple[Array, Array]:
     """(v,) share of the sky seen, (v,) share of a wide key light seen, both 0..1, for `vertices` (v, 3)."""
     normals = np.empty_like(vertices)
     vertex_normals(vertices, faces, normals)
     sky = _sphere(64)
     sky = sky[(sky[:, 2] > -0.55) & (sky[:, 1] < 0.75)]
-    seen = _visible(vertices, faces, sky)
+    seen = _visible(vertices, faces, two_sided, sky)
     facing = np.clip(sky @ normals.T, 0, None) + f32(0.02)
     open_sky = (facing * seen).sum(axis=0) / facing.sum(axis=0)
     spread = key_way[None] + 0.26 * _sphere(16)
     spread /= np.linalg.norm(spread, axis=1, keepdims=True)
-    key = _visible(vertices, faces, spread.astype(np.float32)).mean(axis=0)
+    key = _visible(vertices, faces, two_sided, spread.astype(np.float32)).mean(axis=0)
     return open_sky.astype(np.float32), key.astype(np.float32)
 
 
@@ -43,7 +45,7 @@ def _sphere(count: int) -> Array:
     return np.stack([r * np.cos(angle), r * np.sin(angle), z], axis=1).astype(np.float32)
 
 
-def _visible(vertices: Array, faces: NDArray[np.int32], ways: Array) -> Array:
+def _visible(vertices: Array, faces: NDArray[np.int32], two_sided: NDArray[np.uint8], ways: Array) -> Array:
     """(directions, v) 1 where a vertex is seen from that direction, softened over the four pixels around it."""
     seen = np.empty((len(ways), len(vertices)), np.float32)
     nearest = np.empty((_SIZE, _SIZE), np.float32)
@@ -56,7 +58,7 @@ def _visible(vertices: Array, faces: NDArray[np.int32], ways: Array) -> Array:
         plane = np.stack([right[k], down[k]], axis=1) * f32(_SIZE / _SPAN)
         points: Array = centred @ plane + f32(_SIZE / 2)
         depth: Array = centred @ way + f32(1.0)  # larger is nearer to the light; positive
-        depth_map(points, depth, faces, nearest)
+        depth_map(points, depth, faces, two_sided, nearest)
         _compare(points, depth, nearest, seen[k])
     return seen
 

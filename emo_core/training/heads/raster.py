@@ -71,19 +71,21 @@ def rasterise(
 
 
 @compiled
-def depth_map(points: Array, depth: Array, faces: NDArray[np.int32], nearest: Array) -> None:
-    """Only `nearest` (H, W) of `rasterise`, both sides of all triangles: `depth` (v,) larger is nearer, positive."""
+def depth_map(
+    points: Array, depth: Array, faces: NDArray[np.int32], two_sided: NDArray[np.uint8], nearest: Array
+) -> None:
+    """Only `nearest` (H, W) of `rasterise`; `depth` (v,) larger is nearer, positive."""
     height, width = nearest.shape
     nearest[:] = f32(0.0)
     for t in range(faces.shape[0]):
         a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
         ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area > f32(-1e-9) and (two_sided[t] == 0 or area < f32(1e-9)):
+            continue
         x0, x1 = _samples(min(ax, bx, cx), max(ax, bx, cx), width)
         y0, y1 = _samples(min(ay, by, cy), max(ay, by, cy), height)
         if x0 > x1 or y0 > y1:
-            continue
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < f32(1e-9):
             continue
         inverse = f32(1.0) / area
         b_right, b_down = (cy - ay) * inverse, (ax - cx) * inverse
