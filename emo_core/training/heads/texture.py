@@ -7,6 +7,7 @@ columns, 3), 0.8 mm a texel; the shading looks a vertex's colour up by its place
 from __future__ import annotations
 
 import numpy as np
+from numpy import float32 as f32
 from numpy.typing import ArrayLike, NDArray
 
 from .identity import Face
@@ -37,9 +38,9 @@ def paint_skin(face: Face, seed: int) -> Array:
     nostril = np.minimum(1.1 * _spot(ax, z, 0.0075, -0.0475, 0.0034, 0.0020), 1)
     flush = np.minimum(flush, 1)
     uneven = 1 + 0.02 * _cloud(rng, shape)
-    beard_hairs, brow_hairs = _hairs(rng, shape), _hairs(rng, shape)
-    beard = face.beard * beard_hairs * _beard(ax, z) if face.beard else np.zeros(shape)
-    brow = brow_hairs * _brow(face, ax, z)
+    grain = rng.standard_normal((2, *shape))
+    beard = face.beard * _hairs(grain[0]) * _beard(ax, z) if face.beard else f32(0)
+    brow = _hairs(grain[1]) * _brow(face, ax, z)
     bare = linear(face.skin)
     hair = linear(face.brow_colour)
     skin = np.empty((*shape, 3), np.float32)
@@ -63,10 +64,11 @@ def _cloud(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return noise / noise.std()
 
 
-def _hairs(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def _hairs(grain: NDArray[np.float64]) -> Array:
+    """Coverage by single hairs, from white noise of unit variance."""
     from scipy.ndimage import gaussian_filter
 
-    noise = gaussian_filter(rng.standard_normal(shape), (2.5, 1.4)).astype(np.float32)
+    noise = gaussian_filter(grain, (2.5, 1.4)).astype(np.float32)
     return np.clip(0.88 + 0.10 / noise.std() * noise, 0, 1)
 
 
