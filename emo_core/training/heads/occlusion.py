@@ -12,7 +12,7 @@ from numpy import float32 as f32
 from numpy.typing import NDArray
 
 from .compiled import compiled
-from .raster import depth_map, vertex_normals
+from .raster import rasterise, vertex_normals
 
 Array = NDArray[np.float32]
 _SIZE = 176  # pixels of a look
@@ -58,7 +58,7 @@ def _visible(vertices: Array, faces: NDArray[np.int32], two_sided: NDArray[np.ui
         plane = np.stack([right[k], down[k]], axis=1) * f32(_SIZE / _SPAN)
         points: Array = centred @ plane + f32(_SIZE / 2)
         depth: Array = centred @ way + f32(1.0)  # larger is nearer to the light; positive
-        depth_map(points, depth, faces, two_sided, nearest)
+        rasterise(points, depth, faces, two_sided, nearest)
         _compare(points, depth, nearest, seen[k])
     return seen
 

@@ -27,16 +27,17 @@ def _samples(low: Any, high: Any, end: int) -> tuple[int, int]:
 @compiled
 def rasterise(
     points: Array, inverse_depth: Array, faces: NDArray[np.int32], two_sided: NDArray[np.uint8], nearest: Array,
-    triangle: NDArray[np.int32], weights: Array,
+    triangle: NDArray[np.int32] | None = None, weights: Array | None = None,
 ) -> None:  # fmt: skip
-    """Fill `nearest` (H, W), `triangle` (H, W) and `weights` (H, W, 2) in place.
+    """Fill `nearest` (H, W), `triangle` (H, W) and `weights` (H, W, 2) in place; the last two on demand.
 
     `points` (v, 2) pixels, x right and y down; `inverse_depth` (v,) 1/metres, positive ahead; `faces` (t, 3)
     counter-clockwise when seen from the front; `two_sided` (t,) 1 where the back shows too.
     """
     height, width = nearest.shape
     nearest[:] = f32(0.0)
-    triangle[:] = -1
+    if triangle is not None:
+        triangle[:] = -1
     for t in range(faces.shape[0]):
         a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
         ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
@@ -46,7 +47,7 @@ def rasterise(
         x0, x1 = _samples(min(ax, bx, cx), max(ax, bx, cx), width)
         y0, y1 = _samples(min(ay, by, cy), max(ay, by, cy), height)
         if x0 > x1 or y0 > y1:
-            continue  # most triangles are smaller than a sample
+            continue  # between samples, or outside
         # The weights of the second and third corner are planes over the picture: a value and two slopes each.
         inverse = f32(1.0) / area
         b_right, b_down = (cy - ay) * inverse, (ax - cx) * inverse
@@ -62,42 +63,12 @@ def rasterise(
                     depth = wa * za + wb * zb + wc * zc
                     if depth > nearest[y, x]:
                         nearest[y, x] = depth
-                        triangle[y, x] = t
-                        metres = f32(1.0) / depth
-                        weights[y, x, 0] = wb * zb * metres
-                        weights[y, x, 1] = wc * zc * metres
-                wb += b_right
-                wc += c_right
-
-
-@compiled
-def depth_map(
-    points: Array, depth: Array, faces: NDArray[np.int32], two_sided: NDArray[np.uint8], nearest: Array
-) -> None:
-    """Only `nearest` (H, W) of `rasterise`; `depth` (v,) larger is nearer, positive."""
-    height, width = nearest.shape
-    nearest[:] = f32(0.0)
-    for t in range(faces.shape[0]):
-        a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
-        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area > f32(-1e-9) and (two_sided[t] == 0 or area < f32(1e-9)):
-            continue
-        x0, x1 = _samples(min(ax, bx, cx), max(ax, bx, cx), width)
-        y0, y1 = _samples(min(ay, by, cy), max(ay, by, cy), height)
-        if x0 > x1 or y0 > y1:
-            continue
-        inverse = f32(1.0) / area
-        b_right, b_down = (cy - ay) * inverse, (ax - cx) * inverse
-        c_right, c_down = (ay - by) * inverse, (bx - ax) * inverse
-        left, top = f32(x0) + f32(0.5) - ax, f32(y0) + f32(0.5) - ay
-        za, zb, zc = depth[a], depth[b] - depth[a], depth[c] - depth[a]
-        for y in range(y0, y1 + 1):
-            down = top + f32(y - y0)
-            wb, wc = left * b_right + down * b_down, left * c_right + down * c_down
-            for x in range(x0, x1 + 1):
-                if min(f32(1.0) - wb - wc, wb, wc) >= f32(0.0):
-                    nearest[y, x] = max(nearest[y, x], za + wb * zb + wc * zc)
+                        if triangle is not None:
+                            triangle[y, x] = t
+                        if weights is not None:
+                            metres = f32(1.0) / depth
+                            weights[y, x, 0] = wb * zb * metres
+                            weights[y, x, 1] = wc * zc * metres
                 wb += b_right
                 wc += c_right
 
