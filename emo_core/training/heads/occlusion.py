@@ -50,8 +50,8 @@ def _visible(vertices: Array, faces: NDArray[np.int32], two_sided: NDArray[np.ui
     seen = np.empty((len(ways), len(vertices)), np.float32)
     nearest = np.empty((_SIZE, _SIZE), np.float32)
     centred = vertices - np.array([0.0, 0.07, -0.03], np.float32)
-    up = np.where(np.abs(ways[:, 2:]) < 0.9, f32([0, 0, 1]), f32([0, 1, 0]))
-    right = np.cross(ways, up)
+    aside, upright = np.eye(3, dtype=np.float32)[1:]
+    right = np.cross(ways, np.where(np.abs(ways[:, 2:]) < 0.9, upright, aside))
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     down = np.cross(right, ways)
     for k, way in enumerate(ways):

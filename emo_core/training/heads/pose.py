@@ -39,12 +39,11 @@ def pose(
 @compiled
 def project(vertices: Array, camera: Array, focal: float, middle: float, points: Array, inverse_depth: Array) -> None:
     """`points` (v, 2) in pixels, y down, and `inverse_depth` (v,) 1/metres, seen from `camera` (3,) along y."""
-    focal, middle = f32(focal), f32(middle)
     for i in range(len(vertices)):
         near = f32(1.0) / (vertices[i, 1] - camera[1])
         inverse_depth[i] = near
-        points[i, 0] = middle + focal * (vertices[i, 0] - camera[0]) * near
-        points[i, 1] = middle - focal * (vertices[i, 2] - camera[2]) * near
+        points[i, 0] = f32(middle) + f32(focal) * (vertices[i, 0] - camera[0]) * near
+        points[i, 1] = f32(middle) - f32(focal) * (vertices[i, 2] - camera[2]) * near
 
 
 @compiled

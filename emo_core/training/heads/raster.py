@@ -2,7 +2,7 @@
 
 In: vertices in pixels with their inverse depth. Out: per sample the triangle's number (-1: none) and the
 perspective-correct weights of its second and third corner. Not parallel inside: the data set is drawn by one
-process per core. Constants are float32, for a bare Python number would make numba compute in float64.
+process per core.
 """
 
 from __future__ import annotations

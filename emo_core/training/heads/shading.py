@@ -3,8 +3,7 @@ numba.
 
 In: what `raster.rasterise` found, vertex normals and attributes, the identity's palette and lights. Out: linear
 light per sample, tone-mapped; and how many samples show the inside of the mouth. Colours pass between the functions
-as tuples, which stay in registers; constants are float32, for a bare Python number would make numba compute in
-float64 (together 2.5 times as fast).
+as tuples, which stay in registers.
 """
 
 from __future__ import annotations
@@ -154,7 +153,7 @@ def shade(
             m = material[t]
             if m == HAIR and _dot(n, view) < _ZERO:
                 n = _scaled(n, -_ONE)
-            if m == MOUTH or m == TEETH or m == TONGUE:
+            if m in (MOUTH, TEETH, TONGUE):
                 inside += 1
             colour = _lit(m, n, view, corners, share, attributes, texture, palette, ways)
             picture[y, x, 0], picture[y, x, 1], picture[y, x, 2] = _tone(colour[0]), _tone(colour[1]), _tone(colour[2])
@@ -176,7 +175,7 @@ def _lit(
     shine, leak = _ZERO, _ZERO
     wrap = f32(0.15), f32(0.15), f32(0.15)
     tint = _ONE, _ONE, _ONE
-    if material == SKIN or material == SOCKET or material == CLOTH:
+    if material in (SKIN, SOCKET, CLOTH):
         lips = _step(_at(attributes, LIPS, corners, share), f32(0.25), f32(0.75))
         lash = _step(_at(attributes, LASH, corners, share), f32(0.10), f32(0.60)) * f32(0.94)
         if material == SOCKET:
@@ -187,8 +186,9 @@ def _lit(
             shine = (f32(0.05) * h**14 + f32(0.05) * h**40 + f32(0.16) * lips * h**36) * shadow
             leak = f32(0.14) * (_ONE - shadow) * ao
             wrap = f32(0.42), f32(0.24), f32(0.18)  # red light travels farther under the skin
-    elif material == HAIR:  # a band across strands that run down the head: bright where the normal halves light and view
+    elif material == HAIR:
         albedo = _hair_colour(x, z, palette)
+        # A band across strands that run down the head: bright where the normal halves light and view.
         off = n[2] * f32(0.92) - half[2]
         band = max(_ONE - off * off * f32(7.0), _ZERO)
         shine = f32(0.42) * band**3 * max(key + f32(0.25), _ZERO) * shadow
