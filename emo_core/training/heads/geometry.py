@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class HeadGeometry:
     scalp_weights: Array  # (columns, rows, 3): where in it
     skull_centre: Array  # (3,)
 
-    @property
+    @cached_property
     def template(self) -> Array:
         """The average adult, (v, 3)."""
         blend = np.einsum("gawrvc,w,r->vc", self.corners, np.array([0, 1, 0]), np.full(3, 1 / 3)) / 4

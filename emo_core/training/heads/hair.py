@@ -8,7 +8,7 @@ mesh is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from .identity import Hair
 
 Array = NDArray[np.float32]
 _ROWS = 30
+_CROWN_ROWS = 6
 _EDGE_AZIMUTH = np.array([0, 16, 32, 46, 56, 64, 72, 79, 85, 92, 104, 116, 130, 150, 180.0])  # degrees from the front
 # Elevation, seen from the skull's centre, at which the cap ends: forehead, temple, sideburn, above the ear, nape.
 _EDGE_SHORT = np.array([28, 29.5, 31, 26, 20, 13, 6, -9, -15, 0, 2, -6, -26, -38, -40.0])
@@ -29,12 +30,15 @@ _EDGE_DRAPE = np.array([36, 34, 29, 22, 12, 0, -14, -26, -38, -40.0])
 
 @dataclass(frozen=True)
 class HairMesh:
-    """`vertices` (v, 3) metres, `faces` (t, 3), `neck` (v,) share of the rotation, `strand` (v, 2): across, along."""
+    """`vertices` (v, 3) metres, `faces` (t, 3), `neck` (v,) share of the rotation, `strand` (v, 2): across, along;
+    `two_sided` (t,) 1 where the inside shows: a cap closes with the scalp, a curtain hangs free.
+    """
 
     vertices: Array
     faces: NDArray[np.int32]
     neck: Array
     strand: Array
+    two_sided: NDArray[np.uint8]
 
 
 def grow_hair(geometry: HeadGeometry, vertices: Array, hair: Hair) -> HairMesh | None:
@@ -138,7 +142,10 @@ def _cap(scalp: _Scalp, hair: Hair) -> HairMesh:
     shell = np.concatenate([shell, tucked], axis=1)
     strand = np.stack([azimuth / 180 * 0.25, along * 0.2], axis=-1)
     strand = np.concatenate([strand, strand[:, -1:]], axis=1)
-    return _sheet(shell, strand)
+    mesh = _sheet(shell, strand)
+    crown = np.zeros((2, len(azimuth) - 1, _ROWS), np.uint8)
+    crown[:, :, :_CROWN_ROWS] = 1  # a parting leaves a gap at the very top, through which the inside shows
+    return replace(mesh, two_sided=crown.reshape(-1))
 
 
 def _curtain(scalp: _Scalp, hair: Hair) -> HairMesh:
@@ -164,7 +171,7 @@ def _curtain(scalp: _Scalp, hair: Hair) -> HairMesh:
     strand = np.stack([signed / 180 * 0.25, 0.13 + along * 0.3], axis=-1)
     mesh = _sheet(shell, strand)
     below = np.clip((-0.1 - mesh.vertices[:, 2]) / 0.1, 0, 1)  # the ends lie on the shoulders
-    return HairMesh(mesh.vertices, mesh.faces, (1 - 0.7 * below).astype(np.float32), mesh.strand)
+    return replace(mesh, neck=(1 - 0.7 * below).astype(np.float32), two_sided=np.ones_like(mesh.two_sided))
 
 
 def _bun(scalp: _Scalp, hair: Hair) -> HairMesh:
@@ -186,7 +193,11 @@ def _sheet(grid: Array, strand: Array) -> HairMesh:
     faces = np.concatenate([np.stack([a, d, c], -1).reshape(-1, 3), np.stack([a, c, b], -1).reshape(-1, 3)])
     vertices = grid.reshape(-1, 3).astype(np.float32)
     return HairMesh(
-        vertices, faces.astype(np.int32), np.ones(len(vertices), np.float32), strand.reshape(-1, 2).astype(np.float32)
+        vertices,
+        faces.astype(np.int32),
+        neck=np.ones(len(vertices), np.float32),
+        strand=strand.reshape(-1, 2).astype(np.float32),
+        two_sided=np.zeros(len(faces), np.uint8),
     )
 
 
@@ -197,4 +208,5 @@ def _joined(parts: list[HairMesh]) -> HairMesh:
         faces=np.concatenate([p.faces + o for p, o in zip(parts, offsets, strict=True)]).astype(np.int32),
         neck=np.concatenate([p.neck for p in parts]),
         strand=np.concatenate([p.strand for p in parts]),
+        two_sided=np.concatenate([p.two_sided for p in parts]),
     )

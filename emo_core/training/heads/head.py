@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import EYE, HAIR, MOUTH, SKIN, SOCKET, TEETH, TONGUE, HeadGeometry
+from .geometry import CLOTH, EYE, HAIR, MOUTH, SKIN, SOCKET, TEETH, TONGUE, HeadGeometry
 from .hair import grow_hair
 from .identity import Identity, Light
 from .occlusion import occlusion
@@ -57,15 +57,18 @@ def build_head(geometry: HeadGeometry, identity: Identity) -> HeadModel:
     )
     neck = np.ones(len(rest), np.float32)
     neck[: len(body)] = geometry.neck
+    two_sided = (material == TEETH).astype(np.uint8)
     if hair:
         neck[offsets[3] :] = hair.neck
+        two_sided[len(faces) - len(hair.faces) :] = hair.two_sided
     ways = _ways(identity.light)
     attributes = np.zeros((len(rest), N_ATTRIBUTES), np.float32)
     _place(attributes, geometry, identity, body)
     if hair:
         attributes[offsets[3] :, [PLACE_X, PLACE_Z]] = hair.strand
     attributes[len(body) :, COLLAR] = 1.0
-    sky, key = occlusion(rest, faces, ways[0])
+    # The body is cut open below: seen from there, the inside of the clothes must hide what is above.
+    sky, key = occlusion(rest, faces, two_sided | (material == CLOTH), ways[0])
     attributes[:, AO], attributes[:, KEY] = sky, key
     _interior(attributes, rest, faces, material, geometry)
     return HeadModel(
@@ -73,7 +76,7 @@ def build_head(geometry: HeadGeometry, identity: Identity) -> HeadModel:
         actions=_all_actions(geometry, offsets),
         faces=faces,
         material=material,
-        two_sided=np.isin(material, (HAIR, TEETH)).astype(np.uint8),
+        two_sided=two_sided,
         neck=neck,
         attributes=attributes,
         texture=paint_skin(identity.face, identity.seed),

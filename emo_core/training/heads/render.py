@@ -17,6 +17,7 @@ from .geometry import load_geometry
 from .head import HeadModel, build_head
 from .identity import Identity
 from .performance import Performance, rotation_matrices, rotation_speed
+from .pose import bounds, pose, project
 from .raster import rasterise, vertex_normals
 from .shading import develop, shade
 from .texture import linear
@@ -67,13 +68,18 @@ class HeadRenderer:
         mouth_open = np.empty(f, np.float32)
         weights = self._action_weights(performance)
         turns = rotation_matrices(performance.rotation_deg).astype(np.float32)
+        used = np.flatnonzero(weights.max(axis=0, initial=0) > 1e-4)
+        # All frames at once, and only the actions that occur: one matrix product of (f, used) by (used, m * 3).
+        shifts = weights[:, used] @ model.actions[used].reshape(len(used), -1)
+        vertices = np.empty_like(model.rest)
         for i in range(f):
-            vertices = _posed(model, weights[i], turns[i], performance.translation[i])
+            shift = shifts[i].reshape(-1, 3)
+            pose(model.rest, shift, model.neck, model.pivot, turns[i], performance.translation[i], vertices)
             points, inside = self._draw(model, vertices, background)
             mouth_open[i] = inside * 1000.0 / (size * self.supersample) ** 2
             develop(self._picture, self.supersample, _SRGB, frames[i])
             for name, part in model.parts.items():
-                boxes[name][i] = _box(points[part] / np.float32(self.supersample), name, size)
+                boxes[name][i] = _box(points, part, name, size, self.supersample)
         jaw = performance.actions.get("jawOpen", np.zeros(f, np.float32))
         speed = rotation_speed(performance.rotation_deg)
         return RenderedClip(
@@ -99,15 +105,14 @@ class HeadRenderer:
     def _draw(self, model: HeadModel, vertices: Array, background: Array) -> tuple[Array, int]:
         side = self.size * self.supersample
         focal = side * _DISTANCE / _FRAME
-        inverse = (1.0 / (vertices[:, 1] + _DISTANCE)).astype(np.float32)
         points = np.empty((len(vertices), 2), np.float32)
-        points[:, 0] = side / 2 + focal * vertices[:, 0] * inverse
-        points[:, 1] = side / 2 - focal * (vertices[:, 2] - _CENTRE) * inverse
+        inverse = np.empty(len(vertices), np.float32)
+        camera = np.array([0.0, -_DISTANCE, _CENTRE], np.float32)
+        project(vertices, camera, focal, side / 2, points, inverse)
         normals = np.empty_like(vertices)
         vertex_normals(vertices, model.faces, normals)
         rasterise(points, inverse, model.faces, model.two_sided, self._nearest, self._triangle, self._weights)
         self._picture[:] = background
-        camera = np.array([0.0, -_DISTANCE, _CENTRE], np.float32)
         inside = shade(
             self._triangle, self._weights, model.faces, model.material, vertices, normals, model.attributes,
             model.texture, model.palette, model.ways, camera, self._picture,
@@ -115,30 +120,19 @@ class HeadRenderer:
         return points, int(inside)
 
 
-def _posed(model: HeadModel, weights: Array, turn: Array, translation: Array) -> Array:
-    """(v, 3) vertices with the face's actions, then turned about the neck, each by its share."""
-    vertices = model.rest.copy()
-    moving = model.actions.shape[1]
-    used = np.flatnonzero(weights > 1e-4)
-    if len(used):
-        vertices[:moving] += np.tensordot(weights[used], model.actions[used], axes=1)
-    offset = vertices - model.pivot
-    turned = offset @ turn.T + translation
-    return np.ascontiguousarray(vertices + model.neck[:, None] * (turned - offset))
-
-
-def _box(points: Array, name: str, size: int) -> Array:
+def _box(points: Array, part: NDArray[np.int32], name: str, size: int, supersample: int) -> Array:
     """Bounds with the part's margin: generous around mouth and eyes, which losses weight by these boxes."""
     margin = {"face": 0.0, "mouth": 0.02, "eyes": 0.015}[name] * size
-    low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
-    return np.clip(np.array([low[0], low[1], high[0], high[1]], np.float32), 0, size)
+    left, top, right, bottom = (edge / supersample for edge in bounds(points, part))
+    return np.clip(np.array([left - margin, top - margin, right + margin, bottom + margin], np.float32), 0, size)
 
 
 def _background(identity: Identity, side: int) -> Array:
     """(side, side, 3) linear light: brighter behind the head, falling off softly to the corners."""
-    y, x = np.mgrid[0:side, 0:side] / side - 0.5
-    shift = 0.12 * np.sign(identity.light.azimuth)
-    distance = np.clip(np.hypot(x + shift, y + 0.08) / 0.75, 0, 1)[..., None]
+    x = np.arange(side, dtype=np.float32) / side - 0.5
+    y = x[:, None]
+    shift = 0.12 * float(np.sign(identity.light.azimuth))
+    distance = np.minimum(np.sqrt((x + shift) ** 2 + (y + 0.08) ** 2) / 0.75, 1)[..., None]
     fall = distance * distance * (3 - 2 * distance)
     centre, corner = linear(identity.background[0]), linear(identity.background[1])
     return np.asarray(centre * (1 - fall) + corner * fall, dtype=np.float32)
