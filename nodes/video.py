@@ -115,6 +115,7 @@ def write(sampling: Sampling, job: Job, metadata: dict[str, str], paster: Paster
             frames=audio.frames,
             metadata=metadata,
             finish=paster,
+            overlap=True,
         )
     except BaseException:
         if not job.finished_clips:

@@ -121,7 +121,7 @@ def _library_job(folder: Path) -> Iterator[None]:
     settings = GenerateSettings()
     for turn in itertools.count():
         clips = generate(model, reference, audio, settings=replace(settings, seed=FIRST_SEED + turn))
-        write_video(folder / f"{turn}.mp4", clips, audio.fps, audio.waveform)
+        write_video(folder / f"{turn}.mp4", clips, audio.fps, audio.waveform, overlap=True)
         yield
 
 

@@ -111,7 +111,8 @@ def animate(
             resume=job.state,
         )
         sound = waveform if features.waveform is None else features.waveform
-        return write_video(output, clips, fps, sound, job=job, frames=features.frames, finish=paster)
+        frames = features.frames
+        return write_video(output, clips, fps, sound, job=job, frames=frames, finish=paster, overlap=True)
     except BaseException:
         if not job.finished_clips:
             job.remove()  # nothing to go on with

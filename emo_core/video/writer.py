@@ -1,6 +1,9 @@
 """Clips to a video file, streaming. In: `Clip`s in order, the sound. Out: mp4/mov/mkv, webm, gif or a folder of PNG.
 
 A clip is on the disk before the next one is asked for: memory does not grow, and a killed run loses one clip at most.
+With `overlap` it is on the disk before the one after the next is asked for: a killed run then loses the clip that was
+being written as well, if it was killed within the moment that this takes; one that is stopped or fails still loses none
+but the clip in work.
 """
 
 from __future__ import annotations
@@ -8,10 +11,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..data import Clip, Waveform
@@ -52,6 +57,7 @@ def write_video(
     frames: int | None = None,
     metadata: Mapping[str, str] | None = None,
     finish: Callable[[Tensor], Tensor] | None = None,
+    overlap: bool = False,
 ) -> WrittenVideo:
     """Write `clips` (in the order of their index) and `audio` to `path`; the extension chooses the format.
 
@@ -59,19 +65,16 @@ def write_video(
     and the work folder outlives an error; without one every run begins anew. `frames` is how many there will be in all:
     UnfinishedVideo is raised if fewer come. `metadata` is written into the file by name (not into gif and png).
     `finish` makes of each frame (H, W, 3) the picture (H', W', 3) that is written, such as a `Paster`; only one such
-    picture is in memory at a time.
+    picture is in memory at a time. It is called in the thread that encodes; `clips` are always asked for in the
+    caller's. With `overlap` a clip is encoded and written while the next one is being made: the same file, but an error
+    of writing is raised one clip later.
     EmoInputError: an unknown extension, a place that cannot be written to, a full disk, no clips.
     """
     path, fmt, rate = Path(path), video_format(path), exact_fps(fps)
     own = job is None
     job = open_job(path, {}, resume="never") if job is None else job
     try:
-        for clip in clips:
-            if clip.index != job.finished_clips:
-                raise ValueError(f"clip {clip.index} came where clip {job.finished_clips} was due")
-            with explain_disk_errors(path, job.finished_clips):
-                data = encode_segment(clip.frames, fmt, rate, finish)
-            job.add(data=data, frames=clip.frames.shape[0], state=clip.state)
+        _keep_clips(job, clips, lambda clip: encode_segment(clip.frames, fmt, rate, finish), overlap=overlap)
         if frames is not None and job.finished_frames < frames:
             raise UnfinishedVideo(f"{job.finished_frames} of {frames} frames of {path} are finished")
         _finish(job, audio, rate, metadata)
@@ -83,6 +86,43 @@ def write_video(
         job.release()
     job.remove()
     return WrittenVideo(path, job.finished_frames, float(rate))
+
+
+def _keep_clips(job: Job, clips: Iterable[Clip], encode: Callable[[Clip], bytes], *, overlap: bool) -> None:
+    """Encode every clip and enter it into the job, in one thread beside the caller's; nothing runs in it afterwards.
+
+    With `overlap` the caller's thread goes on to the next clip, and waits for this one before it hands that over.
+    """
+
+    @torch.inference_mode()  # per thread; a host may have made the frames under it
+    def keep(clip: Clip) -> None:
+        with explain_disk_errors(job.path, job.finished_clips):
+            data = encode(clip)
+        job.add(data=data, frames=clip.frames.shape[0], state=clip.state)
+
+    writing: Future[None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="emo-writer") as thread:
+        try:
+            for clip in clips:
+                _wait(writing)
+                if clip.index != job.finished_clips:
+                    raise ValueError(f"clip {clip.index} came where clip {job.finished_clips} was due")
+                writing = thread.submit(keep, clip)
+                if not overlap:
+                    _wait(writing)
+            _wait(writing)
+        except BaseException as error:
+            # Somebody stopped the clips: what is finished is kept, and if it cannot be, that is not what stopped them.
+            failed = None if writing is None else writing.exception()
+            if failed is not None and failed is not error:
+                log.warning("clip %d could not be kept: %s", job.finished_clips, failed)
+            raise
+
+
+def _wait(writing: Future[None] | None) -> None:
+    """Until the clip before is on the disk; raises what kept it from getting there."""
+    if writing is not None:
+        writing.result()
 
 
 def _finish(job: Job, audio: Waveform | None, fps: Fraction, metadata: Mapping[str, str] | None) -> None:
