@@ -113,6 +113,12 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--device", help="cpu, cuda, cuda:1, mps (cuda where there is one)")
     add("--dtype", choices=DTYPES, help="precision (float32 on a CPU, elsewhere that of the weights)")
+    add(
+        "--compile",
+        action="store_true",
+        help="build the network's blocks with torch.compile first, which takes minutes: for long videos. The same "
+        "pictures but for rounding; goes on without where there is no C++ compiler or Triton",
+    )
     add("-v", "--verbose", action="store_true", help="say more")
     add_control_options(parser)
     parser.set_defaults(run=_animate)
@@ -215,6 +221,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
         paste_back=options.paste_back,
         feather=DEFAULT_FEATHER if options.feather is None else options.feather,
         control=control_options(options),
+        compile=options.compile,
         resume="same" if options.resume is None else "must" if options.resume else "never",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from ..config import EMO_MINI, EMO_SD15, EmoConfig
 from ..data import AudioFeatures, Controls, GenerateSettings, Portrait, Waveform
 from ..models.audio_projection import window_frames
+from ..models.compiled import compile_regions
 from ..models.emo import EmoModel
 
 
@@ -79,3 +81,10 @@ def case_of(name: str, model: EmoModel, *, clips: int, settings: GenerateSetting
         controls=Controls(),
         settings=settings,
     )
+
+
+def compiled_case(case: Case) -> Case | None:
+    """The case with a compiled twin of its model, which shares the weights; None where there is no compiler."""
+    tensors = [*case.model.parameters(), *case.model.buffers()]
+    twin = copy.deepcopy(case.model, {id(tensor): tensor for tensor in tensors})
+    return dataclasses.replace(case, model=twin) if compile_regions(twin) else None

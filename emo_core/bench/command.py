@@ -11,14 +11,14 @@ import logging
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from .approximate import Saving, savings, savings_table
-from .cases import Case, middle_case, mini_case
+from .cases import Case, compiled_case, middle_case, mini_case
 from .measure import matrix_rate, operations, peak_rss, timed, versus, watched
 from .memory import Footprint, footprint
 from .plain import plain_backbone, plain_generate
@@ -31,6 +31,18 @@ log = logging.getLogger(__name__)
 CASES: dict[str, Callable[..., Case]] = {"emo-mini": mini_case, "middle": middle_case}
 TARGETS = {"emo-mini": 1.05, "middle": 1.2}  # times faster than the plain algorithm, on a CPU (issue "The engine")
 EQUAL = 1e-4  # largest difference of any pixel (0..1) over the whole run, in float32
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The product with compiled blocks, in turns with the product as it is; `first_s`: the run in which they are built.
+    `difference` is from the plain algorithm's pictures."""
+
+    difference: float
+    first_s: float
+    seconds: float
+    spread_s: tuple[float, float]
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -52,10 +64,11 @@ class Line:
     matrix_rate: float
     outside_network: float  # share of the product's time
     peak_rss_mib: float
+    compiled: Compiled | None = None
 
     @property
     def is_exact(self) -> bool:
-        return self.difference <= EQUAL
+        return self.difference <= EQUAL and (self.compiled is None or self.compiled.difference <= EQUAL)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--cases", default="emo-mini", help=f"of {','.join(CASES)} (emo-mini)")
     add("--turns", type=int, default=7, help="runs of each, in turns (7)")
+    add("--compile", action="store_true", help="also the product with its blocks compiled by torch.compile (B')")
     add("--approximate", action="store_true", help="also what each approximation saves, against the product as it is")
     add("--memory", action="store_true", help="also the memory of a long sound against a short one")
     add("--short-s", type=float, default=10.0, help="seconds of the short sound (10)")
@@ -93,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{machine(device)}\n{watched_run.as_text()}\n")
         return 0
     cases = [CASES[name.strip()](device=device) for name in options.cases.split(",")]
-    lines = [compare(case, options.turns) for case in cases]
+    lines = [compare(case, options.turns, compiled=options.compile) for case in cases]
     sys.stdout.write(f"{machine(device)}\n{table(lines)}\n")
     saved = [row for case in cases for row in savings(case, _product_run, options.turns)] if options.approximate else []
     if saved:
@@ -121,8 +135,8 @@ def _released(options: argparse.Namespace) -> int:
     return 0
 
 
-def compare(case: Case, turns: int) -> Line:
-    """Plain against product on one case."""
+def compare(case: Case, turns: int, *, compiled: bool = False) -> Line:
+    """Plain against product on one case, and product against compiled product where that is asked for and works."""
     plain, product = _plain_run(case), _product_run(case)
     first, second = plain(), product()
     difference = float((first - second).abs().max())
@@ -133,7 +147,7 @@ def compare(case: Case, turns: int) -> Line:
         whole = timed(product)
     flop = operations(product)
     weights = next(model.backbone.parameters())
-    return Line(
+    line = Line(
         case=case.name,
         frames=len(second),
         steps=case.settings.steps or model.config.clip.steps,
@@ -150,6 +164,19 @@ def compare(case: Case, turns: int) -> Line:
         outside_network=1 - inside.seconds / whole,
         peak_rss_mib=peak_rss() / 2**20,
     )
+    twin = compiled_case(case) if compiled else None
+    return (
+        line if twin is None else replace(line, compiled=_compare_compiled(product, _product_run(twin), first, turns))
+    )
+
+
+def _compare_compiled(
+    product: Callable[[], torch.Tensor], compiled: Callable[[], torch.Tensor], plain: torch.Tensor, turns: int
+) -> Compiled:
+    first_s = timed(compiled)
+    difference = float((plain - compiled()).abs().max())
+    times = versus(product, compiled, turns)
+    return Compiled(difference, first_s, times.b.median, times.b.spread, times.ratio)
 
 
 def _plain_run(case: Case) -> Callable[[], torch.Tensor]:
@@ -188,8 +215,17 @@ def table(lines: Sequence[Line]) -> str:
             f"  {'' if target is None else f'{target:.2f}x':>6}  {line.difference:.0e}"
             f"  {line.plain_gflop:.0f} -> {line.product_gflop:.0f}  {line.rate / line.matrix_rate:.0%}"
         )
+        if line.compiled is not None:
+            rows.append(_compiled_row(line.compiled))
         rows.append(f"{'':<12} outside the network {line.outside_network:.0%}, peak RSS {line.peak_rss_mib:.0f} MiB")
     return "\n".join(rows)
+
+
+def _compiled_row(compiled: Compiled) -> str:
+    return (
+        f"{'':<12} B' compiled: {_spread(compiled.seconds, compiled.spread_s)} s, {compiled.ratio:.2f}x as fast as the"
+        f" product, same {compiled.difference:.0e}, first run {compiled.first_s:.0f} s"
+    )
 
 
 def _spread(median: float, spread: tuple[float, float]) -> str:

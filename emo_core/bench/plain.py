@@ -22,7 +22,7 @@ from ..diffusion.noise import clip_noise
 from ..diffusion.space import from_diffused
 from ..face.region import face_region_mask
 from ..models.attention import attend
-from ..models.context import CallContext
+from ..models.context import SiteContext
 from ..models.emo import EmoModel
 from ..models.transformer import BackboneBlock, SpatialTransformer
 from ..models.unet import Backbone
@@ -32,11 +32,12 @@ from ..pipeline.plan import ClipPlan, clip_count, plan_clip
 
 
 class PlainBlock(BackboneBlock):
-    """The block with reference attention as the released code runs it. `reference.keys[site]` (b, k, c) here holds
-    ReferenceNet's raw features, `reference.values[site]` (b, 1, 1) 1 for rows that keep them and 0 for the others."""
+    """The block with reference attention as the released code runs it. `given.keys` (b, k, c) here are ReferenceNet's
+    raw features, `given.values` (b, 1, 1) 1 for rows that keep them and 0 for the others."""
 
-    def _reference(self, tokens: Tensor, context: CallContext) -> Tensor:
-        features, keep = context.reference.keys[self.site], context.reference.values[self.site]
+    def _reference(self, tokens: Tensor, given: SiteContext) -> Tensor:
+        features, keep = given.keys, given.values
+        assert features is not None and keep is not None
         per_frame = tokens.shape[0] // features.shape[0]
         key, value = self.attn1_5.project(features.repeat_interleave(per_frame, dim=0))
         query = self.attn1_5.to_q(self.norm1_5(tokens))

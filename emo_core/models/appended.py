@@ -7,13 +7,15 @@ it as further keys and values beside its own. Then comes cross-attention to the 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
 from ..config import UNetConfig
 from .attention import Attention, attend
-from .context import CallContext
+from .context import CallContext, SiteContext
 from .transformer import FeatureSink
 
 
@@ -32,34 +34,36 @@ class AppendedBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.ff = FeedForward(width, activation_fn="geglu")
 
-    def forward(self, tokens: Tensor, context: CallContext) -> Tensor:
-        tokens = tokens + self._attend_with_portrait(self.norm1(tokens), context)
-        if self.reads_identity and context.reference.identity is not None:
-            face = self.attn2.project(context.reference.identity)
+    def at_site(self, tokens: Tensor, context: CallContext) -> Tensor:
+        return cast(Tensor, self(tokens, context.at(self.site, tokens.shape[1])))
+
+    def forward(self, tokens: Tensor, given: SiteContext) -> Tensor:
+        tokens = tokens + self._attend_with_portrait(self.norm1(tokens), given)
+        if self.reads_identity and given.identity is not None:
+            face = self.attn2.project(given.identity)
             tokens = tokens + self.attn2.over_shared(self.norm2(tokens), *face)
-        elif not self.reads_identity and context.audio is not None:
-            silent = context.rows_silent
-            heard = self.attn2.hear(self.norm2(tokens[silent:]), context.audio, silent)
-            tokens = tokens + context.emphasise(heard * self.audio_weight)
+        elif not self.reads_identity and given.audio is not None:
+            silent = given.rows_silent
+            heard = self.attn2.hear(self.norm2(tokens[silent:]), given.audio, silent)
+            tokens = tokens + given.emphasise(heard * self.audio_weight)
         return tokens + self.ff(self.norm3(tokens))
 
     def project_reference(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (b, k, c) of ReferenceNet's features (b, k, c) at this site."""
         return self.attn1.project(features)
 
-    def _attend_with_portrait(self, normed: Tensor, context: CallContext) -> Tensor:
-        """The first `context.rows_without_reference` rows attend to themselves alone, and all where nothing is kept."""
+    def _attend_with_portrait(self, normed: Tensor, given: SiteContext) -> Tensor:
+        """The first `given.rows_without` rows attend to themselves alone, and all where nothing is kept."""
         query, (key, value) = self.attn1.to_q(normed), self.attn1.project(normed)
-        reference, rows = context.reference, len(normed)
-        without = context.rows_without_reference if self.site in reference.keys else rows
+        rows = len(normed)
+        without = rows if given.keys is None else given.rows_without
         parts = []
         if without > 0:
             parts.append(attend(query[:without], key[:without], value[:without], self.attn1.heads))
-        if without < rows:
-            keys, values = reference.keys[self.site], reference.values[self.site]
-            index = _rows_of_keys(len(keys), without, rows, in_turn=reference.in_turn)
-            key = torch.cat([key[without:], keys[index]], dim=1)
-            value = torch.cat([value[without:], values[index]], dim=1)
+        if given.keys is not None and given.values is not None and without < rows:
+            index = _rows_of_keys(len(given.keys), without, rows, in_turn=given.in_turn)
+            key = torch.cat([key[without:], given.keys[index]], dim=1)
+            value = torch.cat([value[without:], given.values[index]], dim=1)
             parts.append(attend(query[without:], key, value, self.attn1.heads))
         return self.attn1.to_out[0](torch.cat(parts) if len(parts) > 1 else parts[0])
 
@@ -86,16 +90,21 @@ class AppendedReferenceBlock(nn.Module):
         self.norm3: nn.Module = nn.LayerNorm(width)
         self.ff: nn.Module = FeedForward(width, activation_fn="geglu")
 
-    def forward(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
-        """tokens (r, s, c); `sink.identity` (r, k, d)."""
+    def at_site(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
+        tokens, features = self(tokens, sink.identity, sink.wants_more_after(self.site))
+        sink.take_attention(self.site, features)
+        return tokens
+
+    def forward(self, tokens: Tensor, identity: Tensor | None, more: bool) -> tuple[Tensor, Tensor]:
+        """tokens (r, s, c), identity (r, k, d) -> what goes on, which nothing reads unless there is `more`, and the
+        features."""
         normed = self.norm1(tokens)
-        sink.take_attention(self.site, normed)
-        if not sink.wants_more_after(self.site):
-            return tokens
+        if not more:
+            return tokens, normed
         tokens = tokens + self.attn1(normed)
-        if self.has_cross_attention and sink.identity is not None:
-            tokens = tokens + self.attn2(self.norm2(tokens), sink.identity)
-        return tokens + self.ff(self.norm3(tokens))
+        if self.has_cross_attention and identity is not None:
+            tokens = tokens + self.attn2(self.norm2(tokens), identity)
+        return tokens + self.ff(self.norm3(tokens)), normed
 
     def drop_tail(self) -> None:
         """Remove what stands after the features, for the site whose output nothing reads."""

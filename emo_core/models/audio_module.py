@@ -7,6 +7,8 @@ through a 1x1 convolution that starts at zero, and weighed. Parameter names are 
 
 from __future__ import annotations
 
+from typing import cast
+
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from ..config import AudioModuleConfig, UNetConfig
 from ..errors import EmoInputError
 from .attention import Attention
 from .blocks import site_level
-from .context import CallContext
+from .context import CallContext, SiteContext
 from .transformer import SpatialTransformer, pointwise
 
 REGIONS = ("full", "face", "lip")  # attn2_0, attn2_1, attn2_2
@@ -38,28 +40,30 @@ class RegionBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.ff = FeedForward(width, activation_fn="geglu")
 
-    def forward(self, tokens: Tensor, context: CallContext) -> Tensor:
+    def at_site(self, tokens: Tensor, context: CallContext) -> Tensor:
+        masks = None if context.audio is None else self._masks(tokens, context)
+        return cast(Tensor, self(tokens, context.at(None, tokens.shape[1]), masks, context.reference.region_weights))
+
+    def forward(self, tokens: Tensor, given: SiteContext, masks: Tensor | None, weights: tuple[float, ...]) -> Tensor:
+        """tokens (b * f, s, c); masks (r, 3, s), r a divisor of the rows; a weight for each of the three regions."""
         tokens = tokens + self.attn1(self.norm1(tokens))
-        if context.audio is not None:
-            normed = self.norm2(tokens[context.rows_silent :])
-            tokens = tokens + self._hear(normed, context.audio, context)
+        if given.audio is not None and masks is not None:
+            normed = self.norm2(tokens[given.rows_silent :])
+            heard = normed.new_zeros(())
+            for number, (region, weight) in enumerate(zip(REGIONS, weights, strict=True)):
+                attention = cast(Attention, self.get_submodule(f"attn2_{number}"))
+                gate = cast(nn.Conv2d, self.get_submodule(f"zero_conv_{region}"))
+                attended = attention.hear(normed, given.audio, given.rows_silent).unflatten(0, (-1, len(masks)))
+                masked = (attended * masks[:, number].unsqueeze(-1)).flatten(0, 1)
+                heard = heard + weight * pointwise(gate, masked)
+            tokens = tokens + given.emphasise(heard)
         return tokens + self.ff(self.norm3(tokens))
 
-    def _hear(self, normed: Tensor, audio: Tensor, context: CallContext) -> Tensor:
-        masks = self._masks(normed, context)
-        heard = normed.new_zeros(())
-        for number, (region, weight) in enumerate(zip(REGIONS, context.reference.region_weights, strict=True)):
-            attention, gate = self.get_submodule(f"attn2_{number}"), self.get_submodule(f"zero_conv_{region}")
-            attended = attention.hear(normed, audio, context.rows_silent).unflatten(0, (-1, len(masks)))
-            masked = (attended * masks[:, number].unsqueeze(-1)).flatten(0, 1)
-            heard = heard + weight * pointwise(gate, masked)  # type: ignore[arg-type]
-        return context.emphasise(heard)
-
-    def _masks(self, normed: Tensor, context: CallContext) -> Tensor:
-        """(r, 3, s), r a divisor of the rows."""
-        pixels, regions = normed.shape[1], context.reference.audio_regions
+    def _masks(self, tokens: Tensor, context: CallContext) -> Tensor:
+        """The regions of its level, (r, 3, s)."""
+        pixels, regions = tokens.shape[1], context.reference.audio_regions
         if self.level < len(regions) and regions[self.level].shape[1:] == (3, pixels):
-            return regions[self.level].to(normed.dtype)
+            return regions[self.level].to(tokens.dtype)
         shapes = [tuple(region.shape) for region in regions]
         allowed = f"(r, 3, {pixels}) at level {self.level}"
         raise EmoInputError("audio regions", f"masks of shapes {shapes}", allowed, "Encode the portrait again.")

@@ -1,4 +1,7 @@
-"""What every module of the backbone is told about the call it is part of, besides its hidden states."""
+"""What the backbone's modules are told about the call they are part of, besides their hidden states.
+
+Modules get the call; the blocks at attention sites, which may be compiled, get what their site reads of it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,30 @@ from torch import Tensor
 
 from ..data import ReferenceCache
 from ..errors import EmoInputError
+
+
+@dataclass(frozen=True)
+class SiteContext:
+    """What the block at one site reads: tensors, numbers, no name and no dictionary, so that blocks of one shape are
+    one compiled graph.
+
+    `keys` and `values` (b, k, c) of the portrait, each row for a run of frames, or for one frame after the other
+    (`in_turn`); None where a site has none. `identity` (r, k, d), `audio` (b * f, k, d), `gain` (r, s, 1): see
+    `ReferenceCache`. The first rows see no portrait (`rows_without`), hear nothing (`rows_silent`).
+    """
+
+    keys: Tensor | None
+    values: Tensor | None
+    in_turn: bool
+    identity: Tensor | None
+    audio: Tensor | None
+    gain: Tensor | None
+    rows_without: int
+    rows_silent: int
+
+    def emphasise(self, heard: Tensor) -> Tensor:
+        """What audio attention adds, (r, s, c), weighted pixel by pixel where a user asked for it."""
+        return heard if self.gain is None else heard * self.gain.to(heard.dtype)
 
 
 @dataclass(frozen=True)
@@ -25,15 +52,29 @@ class CallContext:
     temporal: bool
     rows_silent: int = 0
 
-    def emphasise(self, heard: Tensor) -> Tensor:
-        """What audio attention adds, (r, s, c), weighted pixel by pixel where a user asked for it."""
-        if not self.reference.audio_gain:
-            return heard
-        for gain in self.reference.audio_gain:
-            if gain.shape[1] == heard.shape[1]:
-                return heard * gain.to(heard.dtype)
-        found = f"weights for maps of {[gain.shape[1] for gain in self.reference.audio_gain]} pixels"
-        raise EmoInputError("emphasis", found, f"{heard.shape[1]}", "Encode the portrait again.")
+    def at(self, site: str | None, pixels: int) -> SiteContext:
+        """For the block at `site`, or for one that sees no portrait (None), on maps of `pixels`."""
+        reference = self.reference
+        return SiteContext(
+            keys=None if site is None else reference.keys.get(site),
+            values=None if site is None else reference.values.get(site),
+            in_turn=reference.in_turn,
+            identity=reference.identity,
+            audio=self.audio,
+            gain=self._gain(pixels),
+            rows_without=self.rows_without_reference,
+            rows_silent=self.rows_silent,
+        )
+
+    def _gain(self, pixels: int) -> Tensor | None:
+        gains = self.reference.audio_gain
+        if not gains:
+            return None
+        for gain in gains:
+            if gain.shape[1] == pixels:
+                return gain
+        found = f"weights for maps of {[gain.shape[1] for gain in gains]} pixels"
+        raise EmoInputError("emphasis", found, f"{pixels}", "Encode the portrait again.")
 
     @property
     def rows_without_reference(self) -> int:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..config import UNetConfig
 from .attention import Attention
-from .context import CallContext
+from .context import CallContext, SiteContext
 
 
 class FeatureSink(Protocol):
@@ -28,6 +28,13 @@ class FeatureSink(Protocol):
 
     @property
     def identity(self) -> Tensor | None: ...
+
+
+class SiteBlock(Protocol):
+    """A block inside the shell. `at_site` looks up what its site reads and leaves what it hands on; `forward`, which is
+    what may be compiled (see `compiled`), knows tensors and numbers alone."""
+
+    def at_site(self, tokens: Tensor, context: Any) -> Tensor: ...
 
 
 class BackboneBlock(nn.Module):
@@ -47,23 +54,25 @@ class BackboneBlock(nn.Module):
         self.ff = FeedForward(width, activation_fn="geglu")
         self.attn2.silence()
 
-    def forward(self, tokens: Tensor, context: CallContext) -> Tensor:
+    def at_site(self, tokens: Tensor, context: CallContext) -> Tensor:
+        return cast(Tensor, self(tokens, context.at(self.site, tokens.shape[1])))
+
+    def forward(self, tokens: Tensor, given: SiteContext) -> Tensor:
         tokens = tokens + self.attn1(self.norm1(tokens))
-        tokens = tokens + self._reference(tokens, context) * self.reference_weight
-        if context.audio is not None:
-            silent = context.rows_silent
-            heard = self.attn2.hear(self.norm2(tokens[silent:]), context.audio, silent)
-            tokens = tokens + context.emphasise(heard * self.audio_weight)
+        tokens = tokens + self._reference(tokens, given) * self.reference_weight
+        if given.audio is not None:
+            silent = given.rows_silent
+            heard = self.attn2.hear(self.norm2(tokens[silent:]), given.audio, silent)
+            tokens = tokens + given.emphasise(heard * self.audio_weight)
         return tokens + self.ff(self.norm3(tokens))
 
-    def _reference(self, tokens: Tensor, context: CallContext) -> Tensor:
+    def _reference(self, tokens: Tensor, given: SiteContext) -> Tensor:
         """Features of zero have keys and values of zero, so that what is left is to_out.bias: that is unconditional."""
-        keys = context.reference.keys
-        if self.site not in keys:
+        if given.keys is None or given.values is None:
             return self.attn1_5.out_bias
-        without = context.rows_without_reference
+        without = given.rows_without
         seen = self.norm1_5(tokens[without:])
-        attended = self.attn1_5.over_shared(seen, keys[self.site], context.reference.values[self.site])
+        attended = self.attn1_5.over_shared(seen, given.keys, given.values)
         if without == 0:
             return attended
         return torch.cat([self.attn1_5.out_bias.expand_as(tokens[:without]), attended])
@@ -105,14 +114,20 @@ class ReferenceBlock(nn.Module):
         self.norm3: nn.Module = nn.LayerNorm(width)
         self.ff: nn.Module = FeedForward(width, activation_fn="geglu")
 
-    def forward(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
+    def at_site(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
+        tokens, features = self(tokens, sink.wants_more_after(self.site))
+        sink.take_attention(self.site, features)
+        return tokens
+
+    def forward(self, tokens: Tensor, more: bool) -> tuple[Tensor, Tensor]:
+        """tokens (r, s, c) -> what goes on, which nothing reads unless there is `more`, and the features."""
         tokens = tokens + self.attn1(self.norm1(tokens))
-        sink.take_attention(self.site, self.norm2(tokens))
-        if not sink.wants_more_after(self.site):
-            return tokens
+        features = self.norm2(tokens)
+        if not more:
+            return tokens, features
         if self.attn2 is not None:
             tokens = tokens + self.attn2()
-        return tokens + self.ff(self.norm3(tokens))
+        return tokens + self.ff(self.norm3(tokens)), features
 
     def drop_tail(self) -> None:
         """Remove what stands after the features, for the site whose output nothing reads."""
@@ -134,10 +149,11 @@ class SpatialTransformer(nn.Module):
         self.proj_out: nn.Conv2d | None = nn.Conv2d(inner or width, width, 1)
 
     def forward(self, hidden: Tensor, context: Any) -> Tensor:
-        """hidden (r, c, h, w) -> the same shape. `context` goes to the block as it is."""
+        """hidden (r, c, h, w) -> the same shape. `context` goes to the block's `at_site` as it is."""
         rows, width, height, breadth = hidden.shape
         tokens = self.norm(hidden).permute(0, 2, 3, 1).reshape(rows, height * breadth, width)
-        tokens = self.transformer_blocks[0](pointwise(self.proj_in, tokens), context)
+        block = cast(SiteBlock, self.transformer_blocks[0])
+        tokens = block.at_site(pointwise(self.proj_in, tokens), context)
         if self.proj_out is None:
             return hidden
         tokens = pointwise(self.proj_out, tokens)

@@ -37,7 +37,8 @@ class AnimateOptions:
 
     `fps` None means the model's own; `max_seconds` cuts the sound; `control` is what steers the performance.
     `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
-    writes the whole picture with the face in it, over a border of `feather` of the square's side.
+    writes the whole picture with the face in it, over a border of `feather` of the square's side. `compile` builds the
+    networks' blocks with torch.compile, where that works (`models.compiled`): the same pictures but for rounding.
     """
 
     model: str = "emo-mini"
@@ -56,6 +57,7 @@ class AnimateOptions:
     resume: Resume = "same"
     paste_back: bool = False
     feather: float = DEFAULT_FEATHER
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is not None:
@@ -79,6 +81,7 @@ def animate(
     Raises EmoInputError for every input that cannot be used, all of them before the first step of sampling, and
     UnfinishedVideo if `should_stop` ended it: what is finished is kept, and the same call goes on from there.
     """
+    from ..models.compiled import compile_regions
     from ..weights.file import load_model
     from .audio import encode_audio
     from .generate import generate
@@ -88,6 +91,7 @@ def animate(
     video_format(output)
     image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
     model = load_model(options.model, options.family, device=options.device, dtype=options.dtype)
+    compiled = options.compile and compile_regions(model)
     prepared = _prepared(image, model, options)
     prepared = _identified(prepared, model, options.model)
     paster = Paster(prepared, feather=options.feather) if options.paste_back else None
@@ -98,7 +102,17 @@ def animate(
     features = encode_audio(model, waveform, fps, voice=voice, lead_in_s=lead_in_s, lead_out_s=lead_out_s)
     controls = replace(controls, speed=stretch_speed(controls.speed, features.frames))
     reference = encode_reference(model, prepared)
-    job = _open_job(output, prepared, waveform, model=model, controls=controls, fps=fps, options=options, voice=voice)
+    job = _open_job(
+        output,
+        prepared,
+        waveform,
+        model=model,
+        compiled=compiled,
+        controls=controls,
+        fps=fps,
+        options=options,
+        voice=voice,
+    )
     try:
         clips = generate(
             model,
@@ -127,6 +141,7 @@ def _open_job(
     waveform: Waveform,
     *,
     model: EmoModel,
+    compiled: bool,
     controls: Controls,
     fps: float,
     options: AnimateOptions,
@@ -148,6 +163,8 @@ def _open_job(
         "fps": fps,
         "settings": options.settings,
     }
+    if compiled:
+        inputs["compiled blocks"] = True
     if voice is not waveform:
         inputs["voice"] = voice
     if options.paste_back:

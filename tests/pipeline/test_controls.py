@@ -117,7 +117,7 @@ def test_emphasis_acts_where_the_mouth_is(model: EmoModel, reference: ReferenceC
     )
     side = reference.latents.shape[-1]  # type: ignore[union-attr]
     heard = torch.ones(3, side * side, 5)
-    gain = context.emphasise(heard)[0, :, 0].view(side, side)
+    gain = context.at(None, side * side).emphasise(heard)[0, :, 0].view(side, side)
     rows = torch.arange(side).view(-1, 1)
     assert 1.2 < float(gain.max()) <= 2 and float(gain[: side // 4].max()) < 1.01
     assert float(((gain - 1) * rows).sum() / (gain - 1).sum()) > side / 2

@@ -1,0 +1,75 @@
+"""The repeated blocks of a model, compiled by torch.compile. In: a model on its device. Out: whether they are.
+
+Regional compilation: each residual, transformer, audio and temporal block of backbone and ReferenceNet is a graph of
+its own, and blocks of one shape share one, so that the compiler works for tens of blocks, not for a network. Shapes are
+static: every clip has the model's length, the last one is padded. Module.compile leaves names and weights as they are,
+and a copy of the model is not compiled.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+
+from .appended import AppendedBlock, AppendedReferenceBlock
+from .audio_module import RegionBlock
+from .emo import EmoModel
+from .temporal import TemporalBlock
+from .transformer import BackboneBlock, ReferenceBlock
+
+log = logging.getLogger(__name__)
+
+REGIONS = (
+    ResnetBlock2D,
+    BackboneBlock,
+    ReferenceBlock,
+    AppendedBlock,
+    AppendedReferenceBlock,
+    RegionBlock,
+    TemporalBlock,
+)
+# Graphs of one kind of block, all shapes together. torch's own limit is 8: SD1.5's residual blocks have 14 shapes in
+# the backbone, with guidance and perhaps without, and as many in ReferenceNet, for the portrait and for motion frames.
+GRAPHS = 128
+Backend = str | Callable[..., Any]
+
+
+def compile_regions(model: EmoModel, *, backend: Backend = "inductor") -> bool:
+    """Compile the blocks in place; they are built on their first call, which takes long. False, with a line in the
+    log, where there is no working compiler: the model then runs as it is."""
+    obstacle = _obstacle(next(model.parameters()).device, backend)
+    if obstacle is not None:
+        log.warning("Not compiled, going on without: %s", obstacle)
+        return False
+    for block in regions(model):
+        block.compile(fullgraph=True, dynamic=False, backend=backend, recompile_limit=GRAPHS)
+    return True
+
+
+def regions(model: EmoModel) -> list[nn.Module]:
+    """The blocks that are compiled, each by itself; none lies within another."""
+    return [m for net in (model.backbone, model.reference_net) for m in net.modules() if isinstance(m, REGIONS)]
+
+
+def _obstacle(device: torch.device, backend: Backend) -> str | None:
+    """Why nothing can be compiled for `device`, found out on a small function; None if it can."""
+    if "recompile_limit" not in inspect.signature(torch.compile).parameters:
+        return f"torch {torch.__version__} knows no limit of its own for a region (2.13 does)"
+
+    def small(x: Tensor) -> Tensor:
+        return torch.nn.functional.silu(x) * 2
+
+    try:
+        # RuntimeError: all of torch's own, such as a C++ compiler or Triton that is missing or fails.
+        torch.compile(small, fullgraph=True, dynamic=False, backend=backend)(torch.ones(64, device=device))
+    except (RuntimeError, ImportError, OSError) as error:
+        cause = getattr(error, "inner_exception", error)  # what dynamo wraps in a page of advice
+        said = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        return f"torch.compile does not work here ({said})"
+    return None

@@ -1,0 +1,159 @@
+"""Compiled blocks give the pictures of the same blocks as they are, in every family, from graphs that are built once.
+
+The real compiler (inductor) takes minutes here; aot_eager traces, guards and lowers the same graphs and runs them with
+torch's own kernels.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from awake_model import awake
+from test_families import face, frames_of, hallo
+
+from emo_core.bench import cases
+from emo_core.bench.command import compare, table
+from emo_core.cli import DEMO_PORTRAIT, DEMO_VOICE
+from emo_core.config import ECHOMIMIC, TINY, EmoConfig
+from emo_core.data import GenerateSettings, Portrait
+from emo_core.models import compiled
+from emo_core.models.compiled import compile_regions, regions
+from emo_core.pipeline.animate import AnimateOptions, animate
+from emo_core.video import UnfinishedVideo
+from emo_core.weights.file import save_model
+
+__all__ = ["face"]
+
+
+class Counting:
+    """A backend that compiles nothing and counts the graphs it is given."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        self.graphs += 1
+        return graph.forward
+
+
+def no_compiler(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+    raise RuntimeError("no C++ compiler found\nand a page of advice")
+
+
+def is_compiled(block: torch.nn.Module) -> bool:
+    return block._compiled_call_impl is not None
+
+
+@pytest.fixture(autouse=True)
+def _forget_graphs() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def test_a_compiled_video_is_the_same(portrait: Portrait) -> None:
+    """Three clips, the last one cut, with guidance, motion frames and ReferenceNet."""
+    model = awake(TINY)
+    plain, names = frames_of(model, portrait, total=10), list(model.state_dict())
+    assert compile_regions(model, backend="aot_eager")
+    assert float((frames_of(model, portrait, total=10) - plain).abs().max()) < 1e-4
+    assert list(model.state_dict()) == names and all(is_compiled(block) for block in regions(model))
+    assert not any(is_compiled(block) for block in regions(copy.deepcopy(model)))
+
+
+def echomimic() -> EmoConfig:
+    unet = dataclasses.replace(TINY.unet, reference_attention="appended", audio_weight=3.0, speed=None)
+    return dataclasses.replace(TINY, unet=unet, guidance=ECHOMIMIC.guidance)
+
+
+def with_layers(count: int) -> EmoConfig:
+    return dataclasses.replace(TINY, unet=dataclasses.replace(TINY.unet, layers_per_block=count))
+
+
+@pytest.mark.parametrize("config", [TINY, hallo(), echomimic()], ids=["emo", "hallo", "echomimic"])
+def test_blocks_are_whole_graphs_built_once(config: EmoConfig, face: Portrait) -> None:
+    """fullgraph raises where a block breaks into pieces; no clip after the second brings a new shape, nor the cut one
+    at the end, nor another video."""
+    model, backend, settings = awake(config), Counting(), GenerateSettings(steps=1, guidance=2.0)
+    plain = frames_of(model, face, settings, total=8)
+    assert compile_regions(model, backend=backend)
+    assert float((frames_of(model, face, settings, total=8) - plain).abs().max()) < 1e-4
+    built = backend.graphs
+    frames_of(model, face, settings, total=10)
+    assert backend.graphs == built
+
+
+def test_blocks_of_one_shape_share_a_graph(portrait: Portrait) -> None:
+    """A network with more layers to a level has more blocks, but no new shapes."""
+    made = []
+    for layers in (2, 3):
+        model, backend = awake(with_layers(layers)), Counting()
+        torch._dynamo.reset()
+        assert compile_regions(model, backend=backend)
+        frames_of(model, portrait, GenerateSettings(steps=1), total=4)
+        made.append((len(regions(model)), backend.graphs))
+    assert made[1][0] > made[0][0] and made[1][1] == made[0][1]
+
+
+def test_without_a_compiler_it_says_so_in_a_line_and_goes_on(
+    portrait: Portrait, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = awake(TINY)
+    plain = frames_of(model, portrait)
+    caplog.clear()
+    assert not compile_regions(model, backend=no_compiler)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("emo_core")] == [
+        "Not compiled, going on without: torch.compile does not work here (no C++ compiler found)"
+    ]
+    assert not any(is_compiled(block) for block in regions(model))
+    assert torch.equal(frames_of(model, portrait), plain)
+
+
+def test_an_older_torch_goes_on_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(torch, "compile", lambda model, *, fullgraph=False, dynamic=None, backend="inductor": model)
+    assert not compile_regions(awake(TINY)) and "knows no limit of its own" in caplog.text
+
+
+@pytest.mark.parametrize("backend", [Counting(), no_compiler], ids=["compiler", "none"])
+def test_a_job_goes_on_only_with_what_it_was_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Callable[..., Any]
+) -> None:
+    """Rounding differs: clips of both kinds in one video would not be the frames of an uninterrupted run."""
+    monkeypatch.setattr(compiled, "compile_regions", partial(compile_regions, backend=backend))
+    save_model(awake(TINY), tmp_path / "tiny.safetensors", dtype=None)
+    settings = GenerateSettings(steps=1)
+    options = AnimateOptions(model=str(tmp_path / "tiny.safetensors"), settings=settings, max_seconds=0.5, compile=True)
+    begun: list[int] = []
+    with pytest.raises(UnfinishedVideo):
+        animate(
+            DEMO_PORTRAIT,
+            DEMO_VOICE,
+            tmp_path / "a.mp4",
+            options=options,
+            on_progress=lambda progress: begun.append(progress.clip),
+            should_stop=lambda: 1 in begun,
+        )
+    journal = json.loads((tmp_path / "a.mp4.part" / "journal.json").read_text())
+    assert ("compiled blocks" in journal["inputs"]) == (backend is not no_compiler)
+    assert len(journal["segments"]) == 1
+
+
+def test_bench_measures_the_compiled_twin_beside_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "compile_regions", partial(compile_regions, backend=Counting()))
+    cpu, settings = torch.device("cpu"), GenerateSettings(steps=1, guidance=2.0)
+    case = cases.case_of("tiny", cases.random_model(TINY, device=cpu), clips=2, settings=settings)
+    line = compare(case, turns=1, compiled=True)
+    assert line.compiled is not None and line.compiled.difference < 1e-5 and line.is_exact
+    assert "B' compiled" in table([line]) and not any(is_compiled(block) for block in regions(case.model))
+    wrong = dataclasses.replace(line, compiled=dataclasses.replace(line.compiled, difference=2e-4))
+    assert not wrong.is_exact
+    monkeypatch.setattr(cases, "compile_regions", partial(compile_regions, backend=no_compiler))
+    assert compare(case, turns=1, compiled=True).compiled is None
