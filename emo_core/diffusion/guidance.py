@@ -75,12 +75,21 @@ def predict_guided(
 
     `deep`: features that steps share (models.blocks), one for each pass.
     """
+    return combine(predict_rows(network, latents, timestep, rows, deep=deep), rows)
+
+
+def predict_rows(
+    network: Network, latents: Tensor, timestep: Tensor, rows: GuidedRows, *, deep: Sequence[DeepFeatures] | None = None
+) -> Tensor:
+    """What the network says in each row, the conditional one last: (r, f, c, h, w). Inputs as `predict_guided`."""
     batch = latents.expand(rows.rows_per_pass, *latents.shape[1:])
     timesteps = timestep.to(latents.device).expand(rows.rows_per_pass)
     shared = [{} if deep is None else {"deep": deep[i]} for i in range(len(rows.passes))]
-    predictions = torch.cat(
-        [network(batch, timesteps, *seen, **more) for seen, more in zip(rows.passes, shared, strict=True)]
-    )
+    return torch.cat([network(batch, timesteps, *seen, **more) for seen, more in zip(rows.passes, shared, strict=True)])
+
+
+def combine(predictions: Tensor, rows: GuidedRows) -> Tensor:
+    """The guided prediction (1, f, c, h, w) of all rows' (r, f, c, h, w)."""
     if len(predictions) == 1:
         return predictions
     scale = rows.scale if rows.gain is None else rows.scale * rows.gain.float()
