@@ -7,6 +7,8 @@ through a 1x1 convolution that starts at zero, and weighed. Parameter names are 
 
 from __future__ import annotations
 
+from typing import cast
+
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
@@ -49,7 +51,8 @@ class RegionBlock(nn.Module):
         masks = self._masks(normed, context)
         heard = normed.new_zeros(())
         for number, (region, weight) in enumerate(zip(REGIONS, context.reference.region_weights, strict=True)):
-            attention, gate = self.get_submodule(f"attn2_{number}"), self.get_submodule(f"zero_conv_{region}")
+            attention = cast(Attention, self.get_submodule(f"attn2_{number}"))
+            gate = self.get_submodule(f"zero_conv_{region}")
             attended = attention.hear(normed, audio, context.rows_silent).unflatten(0, (-1, len(masks)))
             masked = (attended * masks[:, number].unsqueeze(-1)).flatten(0, 1)
             heard = heard + weight * pointwise(gate, masked)  # type: ignore[arg-type]
