@@ -94,6 +94,7 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar=("LOW", "HIGH"),
         help="guide only at these noise levels, 0 to 1: approximate",
     )
+    add("--guidance-reuse", type=int, default=1, metavar="N", help="guidance anew in every N-th step: approximate (1)")
     add("--step-cache", type=int, default=1, metavar="N", help="deep blocks in every N-th step only: approximate (1)")
     add("--seed", type=int, default=0, help="the same seed gives the same video (0)")
     add("--face-box", type=box, metavar="X,Y,W,H", help="where the face is, instead of looking for it")
@@ -207,6 +208,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
             scheduler=options.scheduler,
             guidance_interval=options.guidance_interval and tuple(options.guidance_interval),
             step_cache=options.step_cache,
+            guidance_reuse=options.guidance_reuse,
             portrait_guidance=options.portrait_guidance,
             motion_drop=options.motion_drop,
             colour_anchor=options.colour_anchor,

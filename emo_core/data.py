@@ -234,8 +234,9 @@ SCHEDULERS = ("ddim", "euler", "dpm++", "lcm", "tcd")
 class GenerateSettings:
     """How to sample. None means the model's own default (its configuration).
 
-    Two approximations, both off by default (diffusion/shortcuts.py): `guidance_interval` (low, high) guides only at
-    noise levels low <= timestep / 1000 <= high; `step_cache` n runs the deep half of the network in every n-th step.
+    Three approximations, all off by default (diffusion/shortcuts.py): `guidance_interval` (low, high) guides only at
+    noise levels low <= timestep / 1000 <= high; `guidance_reuse` n asks the unconditional row in every n-th step;
+    `step_cache` n runs the deep half of the network in every n-th step.
     `portrait_guidance` None: one scale for everything that the model's table names. Otherwise a scale of its own for
     the portrait, and `guidance` is that of the voice: a third row, half as slow again.
     `motion_drop` 0..1 and `colour_anchor` 0..1 hold long videos back from drifting (`control.drift`); 0: off, exact.
@@ -248,6 +249,7 @@ class GenerateSettings:
     decode_chunk: int = 8  # frames decoded at a time
     guidance_interval: tuple[float, float] | None = None
     step_cache: int = 1
+    guidance_reuse: int = 1
     portrait_guidance: float | None = None
     motion_drop: float = 0.0
     colour_anchor: float = 0.0
@@ -270,8 +272,9 @@ class GenerateSettings:
             low, high = self.guidance_interval
             remedy = "0.2, 0.8 guides in the middle; 0, 1 everywhere."
             raise EmoInputError("guidance_interval", f"{low:g} to {high:g}", "0 <= low <= high <= 1", remedy)
-        if not 1 <= self.step_cache <= 10:
-            raise EmoInputError("step_cache", f"{self.step_cache}", "1 (off) to 10 steps")
+        for name, steps in (("step_cache", self.step_cache), ("guidance_reuse", self.guidance_reuse)):
+            if not 1 <= steps <= 10:
+                raise EmoInputError(name, f"{steps}", "1 (off) to 10 steps")
         if self.decode_chunk < 1:
             raise EmoInputError("decode_chunk", f"{self.decode_chunk}", "1 or more frames")
 

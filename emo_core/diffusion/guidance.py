@@ -75,12 +75,21 @@ def predict_guided(
 
     `deep`: features that steps share (models.blocks), one for each pass.
     """
+    return combine(predict_rows(network, latents, timestep, rows, deep=deep), rows)
+
+
+def predict_rows(
+    network: Network, latents: Tensor, timestep: Tensor, rows: GuidedRows, *, deep: Sequence[DeepFeatures] | None = None
+) -> Tensor:
+    """What the network says in each row, the conditional one last: (r, f, c, h, w). Inputs as `predict_guided`."""
     batch = latents.expand(rows.rows_per_pass, *latents.shape[1:])
     timesteps = timestep.to(latents.device).expand(rows.rows_per_pass)
     shared = [{} if deep is None else {"deep": deep[i]} for i in range(len(rows.passes))]
-    predictions = torch.cat(
-        [network(batch, timesteps, *seen, **more) for seen, more in zip(rows.passes, shared, strict=True)]
-    )
+    return torch.cat([network(batch, timesteps, *seen, **more) for seen, more in zip(rows.passes, shared, strict=True)])
+
+
+def combine(predictions: Tensor, rows: GuidedRows) -> Tensor:
+    """The guided prediction (1, f, c, h, w) of all rows' (r, f, c, h, w)."""
     if len(predictions) == 1:
         return predictions
     scale = rows.scale if rows.gain is None else rows.scale * rows.gain.float()
@@ -118,9 +127,7 @@ def _three_rows(
     ]
     if one_row_per_pass:
         return GuidedRows(tuple(rows), 1, scale, portrait_scale, gain)
-    stacked = rows[-1]
-    for row in reversed(rows[:-1]):
-        stacked = (_stack_reference(row[0], stacked[0]), _stack_conditions(row[1], stacked[1]))
+    stacked = (_stack_reference(*(row[0] for row in rows)), _stack_conditions(*(row[1] for row in rows)))
     return GuidedRows((stacked,), 3, scale, portrait_scale, gain)
 
 
@@ -184,35 +191,38 @@ def _zeros(sites: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {site: torch.zeros_like(value) for site, value in sites.items()}
 
 
-def _stack(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    return None if first is None or second is None else torch.cat([first, second])
+def _stack(*rows: Tensor | None) -> Tensor | None:
+    """One row after the other; what all of them share stays one row, which serves all."""
+    if all(row is rows[0] for row in rows):
+        return rows[0]
+    given = [row for row in rows if row is not None]
+    return torch.cat(given) if len(given) == len(rows) else None
 
 
-def _stack_sites(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {site: torch.cat([first[site], second[site]]) for site in first}
+def _stack_sites(*rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The same for each site. Rows that see nothing, the first ones, are left out."""
+    if all(row is rows[0] for row in rows):
+        return rows[0]
+    seeing = [row for row in rows if row]
+    return {site: torch.cat([row[site] for row in seeing]) for site in rows[-1]}
 
 
-def _stack_seen(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As _stack_sites, where the first row may see nothing."""
-    return _stack_sites(first, second) if first else dict(second)
-
-
-def _stack_reference(first: ReferenceCache, second: ReferenceCache) -> ReferenceCache:
+def _stack_reference(*rows: ReferenceCache) -> ReferenceCache:
     return dataclasses.replace(
-        second,
-        keys=_stack_seen(first.keys, second.keys),
-        values=_stack_seen(first.values, second.values),
-        motion=_stack_sites(first.motion, second.motion),
-        latents=_stack(first.latents, second.latents),
-        identity=_stack(first.identity, second.identity),
-        clips_without=0 if first.keys else 1,
+        rows[-1],
+        keys=_stack_sites(*(row.keys for row in rows)),
+        values=_stack_sites(*(row.values for row in rows)),
+        motion=_stack_sites(*(row.motion for row in rows)),
+        latents=_stack(*(row.latents for row in rows)),
+        identity=_stack(*(row.identity for row in rows)),
+        clips_without=sum(not row.keys for row in rows),
     )
 
 
-def _stack_conditions(first: Conditions, second: Conditions) -> Conditions:
+def _stack_conditions(*rows: Conditions) -> Conditions:
     return Conditions(
-        audio_tokens=_stack(first.audio_tokens, second.audio_tokens),
-        face_feature=_stack(first.face_feature, second.face_feature),
-        speed_tokens=_stack(first.speed_tokens, second.speed_tokens),
-        clips_silent=first.clips_silent + second.clips_silent,  # silent rows come first: see guided_rows
+        audio_tokens=_stack(*(row.audio_tokens for row in rows)),
+        face_feature=_stack(*(row.face_feature for row in rows)),
+        speed_tokens=_stack(*(row.speed_tokens for row in rows)),
+        clips_silent=sum(row.clips_silent for row in rows),  # silent rows come first: see guided_rows
     )

@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--steps", type=int, help="sampling steps per clip (the model's own)")
     add("--scheduler", default="ddim", help="ddim, euler, dpm++, lcm or tcd (ddim)")
     add("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only at these noise levels")
+    add("--guidance-reuse", type=int, default=1, metavar="N", help="guidance anew in every N-th step only (1)")
     add("--step-cache", type=int, default=1, metavar="N", help="deep blocks in every N-th step only (1)")
     add("--seed", type=int, default=0, help="of the test set and of the noise (0)")
     add(
@@ -124,6 +125,7 @@ def _open_studio(options: argparse.Namespace) -> Studio:
         scheduler=options.scheduler,
         guidance_interval=options.guidance_interval and tuple(options.guidance_interval),
         step_cache=options.step_cache,
+        guidance_reuse=options.guidance_reuse,
     )
     model = load_model(options.model, device=options.device)
     spec, budget = _amount(options, model.config.clip.size)

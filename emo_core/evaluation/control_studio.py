@@ -28,7 +28,7 @@ from .faces import Boxes, FaceTrack, follow, share_inside
 from .identity import distances
 from .pictures import frame_differences
 from .readers import embed_faces
-from .takes import Budget, Pictures, Studio, Take
+from .takes import Budget, Pictures, Sound, Studio, Take
 from .testset import FPS, SAMPLE_RATE, Case, TruthSet
 from .tracks import Track
 
@@ -87,15 +87,16 @@ class ControlStudio(Studio):
         *,
         settings: GenerateSettings | None = None,
         lead_s: tuple[float, float] = (0.0, 0.0),
-        frames: int | None = None,
+        sound: Sound | None = None,
     ) -> Take:
-        """One video of a person; sound longer than the case's own are the long sentences, again and again."""
-        samples = round((frames or self.tried.frames) / FPS * SAMPLE_RATE)
+        """One video of a person, with the case's own sound if no other is given, or the long sentences if that is too
+        short."""
+        samples = round(self.tried.frames / FPS * SAMPLE_RATE)
         own = case.samples if samples <= len(case.samples) else self.tests.long_samples
         region = controls.face_region if controls.face_region is not None else self._everywhere
         controls = replace(controls, face_region=region)
-        sound = np.resize(own, samples)
-        return self._generate(case, sound, controls, case, settings=settings, lead_s=lead_s)
+        heard = np.resize(own, samples) if sound is None else sound
+        return self._generate(case, heard, controls, case, settings=settings, lead_s=lead_s)
 
     @property
     def _everywhere(self) -> tuple[float, float, float, float]:
@@ -195,11 +196,15 @@ def ends(studio: ControlStudio) -> Found:
 
 
 def drift(studio: ControlStudio) -> Found:
-    """A long video without and with the guards."""
+    """A long video without and with the guards, whose last second says what the first said: another mouth is another
+    distance to the portrait, and no drift."""
     case, videos = studio.tests.cases[0], {}
+    wanted, own = round(studio.tried.drift_s * FPS), round(len(case.samples) / SAMPLE_RATE * FPS)
+    frames = max(1, round(wanted / own)) * own + round(FPS)
+    sound = np.resize(case.samples[: round(own / FPS * SAMPLE_RATE)], round(frames / FPS * SAMPLE_RATE))
     for name, guards in (("off", {}), ("on", GUARDS)):
         settings = replace(studio.settings, **guards)  # type: ignore[arg-type]
-        take = studio.take(case, Controls(), settings=settings, frames=round(studio.tried.drift_s * FPS))
+        take = studio.take(case, Controls(), settings=settings, sound=sound)
         distance = 1 - _likeness(take.frames, follow(take.frames), case)
         videos[name] = (distance, take.frames.reshape(len(take.frames), -1, 3).mean(axis=1, dtype=np.float64))
     return drift_found(videos, fps=FPS)

@@ -259,9 +259,10 @@ def _check(
         raise EmoInputError("audio", "no frames", "at least one frame of sound")
     if not bool(torch.isfinite(audio.windows[:1]).all()):
         raise EmoInputError("audio", "features that are not numbers (NaN)", "finite features")
-    if config.clip.windows is not None and settings.step_cache > 1:
-        remedy = "Its windows move from step to step, so that steps have nothing to share."
-        raise EmoInputError("step_cache", f"{settings.step_cache}", f"1 (off) for {config.name}", remedy)
+    for name, shared in (("step_cache", settings.step_cache), ("guidance_reuse", settings.guidance_reuse)):
+        if config.clip.windows is not None and shared > 1:
+            remedy = "Its windows move from step to step, so that steps have nothing to share."
+            raise EmoInputError(name, f"{shared}", f"1 (off) for {config.name}", remedy)
     if controls.speed is not None and model.speed_layers is None:
         raise EmoInputError("speed", "a speed for a model without speed layers", "no speed")
     if abs(audio.fps - model.config.clip.fps) > 0.01:

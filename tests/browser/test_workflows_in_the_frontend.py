@@ -157,3 +157,29 @@ def test_locales_are_served(page: ComfyPage) -> None:
     shown = page.browser.evaluate(f"fetch({json.dumps(address)}).then(answer => answer.json())")
     for language in ("en", "zh"):
         assert "EMO_Sampler" in shown[language]["nodeDefs"]
+
+
+SHORT = """(() => {
+  const node = type => window.app.graph.nodes.find(node => node.type === type)
+  const set = (type, name, value) => { node(type).widgets.find(widget => widget.name === name).value = value }
+  set('EMO_EncodeAudio', 'trim_start', 0.6)
+  set('EMO_EncodeAudio', 'trim_duration', 0.4)
+  set('EMO_Sampler', 'steps', 2)
+})()"""
+VIDEO = "[...document.querySelectorAll('video')].find(video => video.videoWidth > 0)"
+
+
+def test_run_in_the_frontend_ends_in_a_video_on_the_node(page: ComfyPage) -> None:
+    """The first workflow as a person has it: opened, Run, and the video plays in Save Video."""
+    page.open()
+    page.browser.errors.clear()
+    page.load_workflow(read(REPOSITORY / "workflows" / "talking_portrait.json"))
+    page.browser.evaluate(SHORT)
+    page.fit_view()
+    page.run("Comfy.QueuePrompt")
+    page.browser.wait_for(VIDEO, 180)
+    page.fit_view()
+    page.browser.screenshot(SCREENSHOTS / "run.png")
+    assert page.browser.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.videoHeight]") == [128, 128]
+    assert page.browser.evaluate(f"{VIDEO}.duration") == pytest.approx(0.4, abs=0.05)
+    assert page.errors() == [] and not page.browser.evaluate(DIALOG)

@@ -9,6 +9,8 @@ import torch
 from small_clips import counted, small_run
 
 from emo_core.data import DeepFeatures, GenerateSettings
+from emo_core.diffusion.guidance import GuidedRows
+from emo_core.diffusion.shortcuts import Shortcuts
 from emo_core.errors import EmoInputError
 
 
@@ -21,7 +23,7 @@ def exact() -> torch.Tensor:
     return frames()
 
 
-@pytest.mark.parametrize("settings", [{"guidance_interval": (0.0, 1.0)}, {"step_cache": 1}])
+@pytest.mark.parametrize("settings", [{"guidance_interval": (0.0, 1.0)}, {"step_cache": 1}, {"guidance_reuse": 1}])
 def test_an_approximation_that_approximates_nothing_changes_nothing(exact, settings):
     assert torch.equal(frames(**settings), exact)
 
@@ -35,6 +37,32 @@ def test_only_steps_within_the_interval_have_an_unconditional_row():
     with counted() as calls:  # TINY's steps at 4: timesteps 999, 749, 499, 249
         frames(guidance_interval=(0.4, 0.8))
     assert [call.rows for call in calls] == [1, 2, 2, 1]
+
+
+def test_guidance_is_asked_for_in_every_nth_guided_step(exact):
+    with counted() as calls:
+        reused = frames(guidance_reuse=2)
+    assert [call.rows for call in calls] == [2, 1, 2, 1]
+    assert torch.isfinite(reused).all() and not torch.equal(reused, exact)
+    with counted() as calls:
+        frames(guidance_reuse=3, guidance_interval=(0.0, 0.8))
+    assert [call.rows for call in calls] == [1, 2, 1, 1]
+
+
+def test_reused_guidance_is_exact_where_it_does_not_change():
+    """A network whose conditional row is off the unconditional one by the same in every step."""
+    rows, settings = GuidedRows(((None, None),), 2, 3.0), GenerateSettings(guidance_reuse=4)  # type: ignore[arg-type]
+    alone = GuidedRows(((None, None),), 1, 1.0)  # type: ignore[arg-type]
+
+    def network(latents, timesteps, reference, conditions):
+        offset = torch.tensor([0.0, 0.5] if len(latents) == 2 else [0.5]).view(-1, 1, 1, 1, 1)
+        return latents * 0.1 + offset
+
+    shortcuts, exact = Shortcuts(rows, alone, settings), Shortcuts(rows, alone, GenerateSettings())
+    for timestep in (900, 600, 300, 0):
+        latents = torch.randn(1, 2, 3, 4, 4)
+        got, wanted = (s.predict(network, latents, torch.tensor(timestep)) for s in (shortcuts, exact))
+        torch.testing.assert_close(got, wanted)
 
 
 def test_deep_blocks_run_in_every_nth_step():
@@ -61,7 +89,7 @@ def test_features_used_at_the_step_that_made_them_change_nothing(shallow):
     assert made.hidden is not None
 
 
-@pytest.mark.parametrize("settings", [{"guidance_interval": (0.8, 0.2)}, {"step_cache": 0}])
+@pytest.mark.parametrize("settings", [{"guidance_interval": (0.8, 0.2)}, {"step_cache": 0}, {"guidance_reuse": 0}])
 def test_what_cannot_be_meant_is_refused(settings):
     with pytest.raises(EmoInputError, match=next(iter(settings))):
         dataclasses.replace(GenerateSettings(), **settings)

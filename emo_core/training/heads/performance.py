@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Style = Literal["still", "talking", "singing"]
 LIMITS_DEG = np.array([12.0, 20.0, 8.0])  # pitch, yaw, roll
+_CALM_SHARE = 0.5  # of the limits for a head that hardly moves: a small network's faces break up far from the portrait
 _TYPICAL_SPEED: dict[Style, tuple[float, float]] = {"still": (0.0, 0.0), "talking": (0.1, 1.0), "singing": (1.0, 1.3)}
 
 
@@ -95,11 +96,13 @@ def _smoothed(x: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
 def _turns(rng: np.random.Generator, f: int, fps: float, speed: float) -> NDArray[np.float64]:
     """(f, 3) band-limited movement inside the limits, with `speed` degrees per frame on average.
 
-    Faster movement comes from larger swings until they reach the limits, then from quicker ones.
+    Faster movement comes from larger swings until they reach the limits, then from quicker ones; a slow head has
+    narrower limits.
     """
     if speed <= 0 or f < 2:
         return np.zeros((f, 3))
     base = 0.22 + 0.16 * min(speed, 2.5)  # hertz
+    limits = LIMITS_DEG * (_CALM_SHARE + (1 - _CALM_SHARE) * min(speed / 2, 1))
     hertz = base * rng.uniform(0.85, 1.15)
     luck = rng.random((3, 3, 2))
     seconds = np.arange(f) / fps
@@ -112,10 +115,10 @@ def _turns(rng: np.random.Generator, f: int, fps: float, speed: float) -> NDArra
                 curve[:, axis] += share * weight * np.sin(2 * np.pi * (wave * seconds + phase))
         measured = float(rotation_speed((curve * 1e-2).astype(np.float64))[1:].mean()) * 1e2
         curve *= speed / max(measured, 1e-9)
-        if np.all(np.abs(curve).max(axis=0) <= LIMITS_DEG * 0.98):
+        if np.all(np.abs(curve).max(axis=0) <= limits * 0.98):
             return curve
         hertz *= 1.2  # too wide a swing: quicker instead
-    return np.clip(curve, -LIMITS_DEG, LIMITS_DEG)
+    return np.clip(curve, -limits, limits)
 
 
 def _blinks(rng: np.random.Generator, f: int, fps: float) -> dict[str, Array]:
