@@ -4,6 +4,7 @@ what the user steers. Out: an iterator of finished clips. Memory depends on the 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from ..diffusion.space import from_diffused, to_diffused
 from ..errors import EmoInputError
 from .conditions import clip_conditions, clip_settle, encode_region, face_region, region_of_frames, resolved
 from .decode import decode_frames
+from .memory import KNOBS, first_thrift
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
-from .placement import device_of, dtype_of, reference_to_network
+from .placement import device_of, dtype_of, reference_to_network, to_network
 from .plan import ClipPlan, clip_count, plan_clip
 from .recovery import Thrift, finite_or_repeated, with_less_memory
 from .windows import denoise_video
@@ -38,7 +40,6 @@ log = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
 ShouldStop = Callable[[], bool]
-KNOBS = "Use a smaller portrait size, guidance 1, or a model in float16."
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def generate(
 
 def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
     clip = run.model.config.clip
-    thrift = Thrift(one_row_per_pass=False, decode_chunk=run.settings.decode_chunk)
+    thrift = _first_thrift(run)
     if clip.windows is not None:
         yield from _clips_of_windows(run, state, thrift)
         return
@@ -123,6 +124,30 @@ def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
         # Nothing follows the last clip, whose end is padding: its state holds no motion frames.
         state = ClipState(index + 1) if plan.is_last else next_state_of(run.model, state, latents, frames)
         yield Clip(index, frames, state)
+
+
+def _first_thrift(run: Run) -> Thrift:
+    """How much of a clip to compute at a time: what fits into the memory that is free."""
+    clip, latents = run.model.config.clip, run.reference.latents
+    assert latents is not None
+    part = run.audio
+    if clip.windows is not None:  # the network sees one window at a time
+        part = dataclasses.replace(part, windows=part.windows[: clip.frames], tail=None, lead_in=0, lead_out=0)
+    once = dataclasses.replace(run, audio=part, steps=1, on_progress=None, should_stop=None)
+    plan = plan_clip(0, part.frames, clip.frames)
+    state = ClipState(motion_latents=latents.new_zeros((clip.motion_frames, *latents.shape[1:])))
+
+    def step(model: EmoModel, thrift: Thrift) -> object:
+        seen = dataclasses.replace(once, model=model)
+        if clip.windows is not None:
+            return denoise_video(seen, model, thrift)
+        return _denoise_clip(seen, model, plan, state if clip.motion_frames else ClipState(), thrift)
+
+    def decode(model: EmoModel, frames: int) -> object:
+        return model.vae.decode(to_network(latents.expand(frames, -1, -1, -1), model.vae))
+
+    chunk = min(run.settings.decode_chunk, clip.frames)
+    return first_thrift(run.model, step, decode, guided=run.guided, decode_chunk=chunk)
 
 
 def _clips_of_windows(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Clip]:

@@ -1,0 +1,94 @@
+"""Memory that is told before it is taken: what lives is counted, once, and as long as it lives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from awake_model import awake
+from torch.nn import functional
+
+from emo_core.config import TINY
+from emo_core.data import Portrait
+from emo_core.models.emo import EmoModel
+from emo_core.pipeline import memory
+from emo_core.pipeline.memory import Thrift, first_thrift, peak_bytes, weight_bytes, without_weights
+
+KB = 1024
+
+
+def empty(kilobytes: int) -> torch.Tensor:
+    return torch.empty(kilobytes * KB // 4, device="meta")
+
+
+def test_what_lives_at_the_same_time_is_added_up() -> None:
+    def together() -> None:
+        first, second = empty(8), empty(4)
+        third = first[:KB].add(second)
+        del first, second, third
+
+    def one_after_the_other() -> None:
+        for _ in range(5):
+            empty(8)
+
+    assert peak_bytes(together) == 16 * KB
+    assert peak_bytes(one_after_the_other) == 8 * KB
+
+
+def test_views_and_work_in_place_take_nothing() -> None:
+    def views() -> None:
+        whole = empty(8)
+        parts = whole.view(2, -1).unbind()
+        parts[0].add_(1)
+        del whole
+        assert len(parts) == 2  # which hold it still
+        empty(8)
+
+    assert peak_bytes(views) == 16 * KB
+
+
+def test_attention_never_holds_queries_times_keys() -> None:
+    query = torch.empty(1, 1, 1000, 8, device="meta")
+    assert peak_bytes(lambda: functional.scaled_dot_product_attention(query, query, query)) == 1000 * 8 * 4
+
+
+def test_a_model_without_weights_keeps_shapes_and_types(portrait: Portrait) -> None:
+    model = awake(TINY)
+    model.backbone.half()
+    twin = without_weights(model)
+    own = {name: (value.shape, value.dtype) for name, value in model.named_parameters()}
+    assert {name: (value.shape, value.dtype) for name, value in twin.named_parameters()} == own
+    assert all(value.is_meta for value in twin.parameters())
+    assert weight_bytes(twin.backbone) == weight_bytes(model.backbone) > 0
+
+
+def planned(free: int | None, monkeypatch: pytest.MonkeyPatch, *, guided: bool = True) -> Thrift:
+    """On a device with `free` kB: a step takes 64 kB, one row of it 40 kB; a frame 8 kB to decode."""
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None if free is None else free * KB)
+    monkeypatch.setattr(memory, "MARGIN", 1.0)
+    monkeypatch.setattr(memory, "PLENTY", 10**6)
+
+    def step(model: EmoModel, thrift: Thrift) -> object:
+        return empty(40 if thrift.one_row_per_pass else 64)
+
+    def decode(model: EmoModel, frames: int) -> object:
+        return empty(8 * frames)
+
+    return first_thrift(awake(TINY), step, decode, guided=guided, decode_chunk=8)
+
+
+@pytest.mark.parametrize(
+    ("free", "one_row", "chunk"), [(None, False, 8), (64, False, 8), (63, True, 4), (40, True, 4), (1000, False, 8)]
+)
+def test_as_much_at_a_time_as_fits(
+    free: int | None, one_row: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert planned(free, monkeypatch) == Thrift(one_row, chunk)
+
+
+def test_what_never_fits_is_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        memory.EmoInputError, match=r"memory: found 0\.00 GB free on cpu, where a clip needs about 0\.00 GB"
+    ):
+        planned(39, monkeypatch)
+    with pytest.raises(memory.EmoInputError, match="memory"):
+        planned(63, monkeypatch, guided=False)
