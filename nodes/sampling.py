@@ -260,8 +260,8 @@ def fitted(controls: Controls, frames: int) -> Controls:
 def sampling_bytes(model: EmoModel, vae: ChosenVAE, *, side: int, settings: GenerateSettings) -> float:
     """About what one step, or the decoding after it, takes beside the weights.
 
-    64 maps of the first level's width per frame and row: what core reckons for Stable Diffusion 1.5 (164 MB for one
-    picture of 64x64 latents, 320 channels, two bytes).
+    32 maps of the first level's width per frame and row: 24 is what `bench --needs` counts at every size, the rest is
+    for what the device's libraries keep.
     """
     config = model.config
     guidance = config.guidance.scale if settings.guidance is None else settings.guidance
@@ -269,7 +269,7 @@ def sampling_bytes(model: EmoModel, vae: ChosenVAE, *, side: int, settings: Gene
     frames = config.clip.frames + config.clip.motion_frames
     places = (side / config.vae.downscale) ** 2
     size = torch.finfo(dtype_of(model.backbone)).bits / 8
-    step = rows * frames * places * config.unet.block_out_channels[0] * 64 * size
+    step = rows * frames * places * config.unet.block_out_channels[0] * 32 * size
     return max(step, vae.bytes_for(side=side, frames=settings.decode_chunk))
 
 

@@ -21,6 +21,7 @@ from .approximate import Saving, savings, savings_table
 from .cases import Case, compiled_case, middle_case, mini_case
 from .measure import matrix_rate, operations, peak_rss, timed, versus, watched
 from .memory import Footprint, footprint
+from .needs import all_needs, needs_table
 from .plain import plain_backbone, plain_generate
 from .released import measure_released, write_hallo
 from .server import overhead
@@ -82,13 +83,19 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="also the product with its blocks compiled by torch.compile (B')")
     add("--approximate", action="store_true", help="also what each approximation saves, against the product as it is")
     add("--memory", action="store_true", help="also the memory of a long sound against a short one")
+    add("--needs", action="store_true", help="only this: what a clip takes on a device, counted, at several sizes")
     add("--short-s", type=float, default=10.0, help="seconds of the short sound (10)")
     add("--long-s", type=float, default=300.0, help="seconds of the long sound (300)")
     add("--server", metavar="URL", help="also what the graph costs on top, in a running ComfyUI that has this pack")
     add("--soak", type=float, metavar="HOURS", help="only this: so much sound to a file, memory sampled and plotted")
     add("--write-released", metavar="FOLDER", type=Path, help="only write random files of Hallo's size and names there")
     add("--released", metavar="PATH", type=Path, help="only load released files and make one clip, and tell the memory")
-    add("--dtype", choices=("float16", "bfloat16", "float32"), default="float16", help="of the two above (float16)")
+    add(
+        "--dtype",
+        choices=("float16", "bfloat16", "float32"),
+        default="float16",
+        help="of the two above and --needs (float16)",
+    )
     add("--steps", type=int, default=2, help="of the clip with --released; 0: only load (2)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
     add("--output", type=Path, help="also write the figures to this JSON file")
@@ -101,6 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.write_released or options.released:
         return _released(options)
+    if options.needs:
+        dtype: torch.dtype = getattr(torch, options.dtype)
+        sys.stdout.write(f"{needs_table(all_needs(dtype), dtype)}\n")
+        return 0
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if options.soak:
         watched_run = soak((options.output or Path("output/bench")).parent, sound_s=options.soak * 3600, device=device)

@@ -25,7 +25,7 @@ from ..diffusion.space import from_diffused, to_diffused
 from ..errors import EmoInputError
 from .conditions import clip_conditions, clip_settle, encode_region, face_region, region_of_frames, resolved
 from .decode import decode_frames
-from .memory import KNOBS, first_thrift
+from .memory import KNOBS, Decode, Step, first_thrift
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
 from .placement import device_of, dtype_of, reference_to_network, to_network
 from .plan import ClipPlan, clip_count, plan_clip
@@ -128,6 +128,13 @@ def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
 
 def _first_thrift(run: Run) -> Thrift:
     """How much of a clip to compute at a time: what fits into the memory that is free."""
+    step, decode = work_of(run)
+    chunk = min(run.settings.decode_chunk, run.model.config.clip.frames)
+    return first_thrift(run.model, step, decode, guided=run.guided, decode_chunk=chunk)
+
+
+def work_of(run: Run) -> tuple[Step, Decode]:
+    """One step of a clip, and the decoding of some frames, as functions of a model: what is counted before it is done."""
     clip, latents = run.model.config.clip, run.reference.latents
     assert latents is not None
     part = run.audio
@@ -146,8 +153,7 @@ def _first_thrift(run: Run) -> Thrift:
     def decode(model: EmoModel, frames: int) -> object:
         return model.vae.decode(to_network(latents.expand(frames, -1, -1, -1), model.vae))
 
-    chunk = min(run.settings.decode_chunk, clip.frames)
-    return first_thrift(run.model, step, decode, guided=run.guided, decode_chunk=chunk)
+    return step, decode
 
 
 def _clips_of_windows(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Clip]:

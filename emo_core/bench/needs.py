@@ -1,0 +1,80 @@
+"""What a clip takes on a device, counted without one: weights, a step, the decoding, at several sizes of picture.
+
+Counted by `pipeline.memory` on the meta device, so it takes seconds and no memory, also for the full-size network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..config import EMO_MINI, EMO_SD15, EmoConfig
+from ..data import AudioFeatures, Controls, GenerateSettings
+from ..models.audio_projection import window_frames
+from ..pipeline.generate import Run, work_of
+from ..pipeline.memory import needed_for, weight_bytes
+from ..pipeline.recovery import Thrift
+from ..weights.file import build_without_memory
+
+SIZES: dict[str, tuple[EmoConfig, tuple[int, ...]]] = {
+    "emo-mini": (EMO_MINI, (128,)),
+    "emo-sd15": (EMO_SD15, (384, 512, 768)),
+}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """GB (2^30 bytes) beside each other in time: weights all the while, then a step or the decoding."""
+
+    model: str
+    size: int  # pixels
+    weights: float  # backbone, ReferenceNet, VAE
+    step: float  # both rows of guidance
+    step_one_row: float
+    decode_8: float  # frames at once
+    decode_1: float
+
+
+@torch.no_grad()
+def needs(config: EmoConfig, size: int, dtype: torch.dtype) -> Needs:
+    """Of one clip of the model's length at `size` pixels."""
+    model = build_without_memory(config).eval().requires_grad_(False).to("meta", dtype)
+    frames, side = config.clip.frames, size // config.vae.downscale
+    latents = torch.empty(1, config.unet.in_channels, side, side, device="meta", dtype=dtype)
+    region = torch.ones(size, size)
+    reference = replace(model.backbone.project_reference(model.reference_net(latents)), face_region=region)
+    windows = (frames, window_frames(config.audio_projection), config.audio_encoder.states)
+    run = Run(
+        model=model,
+        reference=reference,
+        audio=AudioFeatures(torch.empty(*windows, config.audio_encoder.hidden_size), config.clip.fps),
+        controls=Controls(),
+        settings=GenerateSettings(),
+        steps=1,
+        guidance=config.guidance.scale,
+        region=region,
+        on_progress=None,
+        should_stop=None,
+    )
+    step, decode = work_of(run)
+    whole, least = (needed_for(model, step, decode, Thrift(one, chunk)) for one, chunk in ((False, 8), (True, 1)))
+    weights = weight_bytes(model.backbone, model.reference_net, model.vae)
+    counted = (weights, whole.step, least.step, whole.decode, least.decode)
+    return Needs(config.name, size, *(count / 2**30 for count in counted))
+
+
+def all_needs(dtype: torch.dtype) -> list[Needs]:
+    return [needs(config, size, dtype) for config, sizes in SIZES.values() for size in sizes]
+
+
+def needs_table(rows: Sequence[Needs], dtype: torch.dtype) -> str:
+    """One line each."""
+    lines = [f"{str(dtype).removeprefix('torch.')}, GB    size  weights   step  one row  decode 8  decode 1"]
+    for row in rows:
+        lines.append(
+            f"{row.model:<16} {row.size:>5} {row.weights:>8.2f} {row.step:>6.2f} {row.step_one_row:>8.2f}"
+            f" {row.decode_8:>9.2f} {row.decode_1:>9.2f}"
+        )
+    return "\n".join(lines)
