@@ -134,7 +134,7 @@ def _first_thrift(run: Run) -> Thrift:
 
 
 def work_of(run: Run) -> tuple[Step, Decode]:
-    """One step of a clip and the decoding of some frames, as functions of a model, to be counted before they are done."""
+    """One step of a clip and the decoding of some frames, as functions of a model: counted before they are done."""
     clip, latents = run.model.config.clip, run.reference.latents
     assert latents is not None
     part = run.audio
