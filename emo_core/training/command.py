@@ -146,7 +146,6 @@ def make_latents(options: Options) -> None:
 def train_stage(options: Options, stage: int) -> None:
     """Stages 1 to 3; starts from `start_from` (another stage's folder) when it has no checkpoint of its own."""
     from .batches import Sampling, StageBatches
-    from .checkpoint import find_checkpoint, load_shards
     from .growth import load_grown
     from .heads.dataset import HeadDataset
     from .latents import LatentDataset, load_audio
@@ -160,12 +159,8 @@ def train_stage(options: Options, stage: int) -> None:
         settings = replace(settings, speed=True)
     model = EmoModel(options.config)
     if options.start_from:
-        checkpoint = find_checkpoint(options.start_from / "checkpoint")
-        if checkpoint is None:
-            raise FileNotFoundError(f"no checkpoint in {options.start_from}")
-        averaged = {k.removeprefix("model."): v for k, v in load_shards(checkpoint, "average").items()}
-        new = [name for name in load_grown(model, averaged) if not name.startswith(("vae.", "audio_encoder."))]
-        log.info("starting from %s; new: %s", checkpoint, new)
+        grown = load_grown(model, _stage_weights(options.start_from))
+        log.info("new: %s", [name for name in grown if not name.startswith(("vae.", "audio_encoder."))])
     select_trainable(model, settings)
     step = StageStep(model, settings)
     heads = HeadDataset(options.root / "heads")
@@ -195,17 +190,11 @@ def train_stage(options: Options, stage: int) -> None:
 def export(options: Options) -> None:
     """Put the trained parts together and write them in float16, as they ship: stage weights from `start_from`."""
     from ..weights.file import save_model
-    from .checkpoint import find_checkpoint, load_shards
 
     model = EmoModel(options.config)
     model.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
     model.audio_encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
-    checkpoint = find_checkpoint((options.start_from or options.root / "stage3") / "checkpoint")
-    if checkpoint is None:
-        raise FileNotFoundError("no checkpoint of a stage: give --start-from")
-    averaged = {k.removeprefix("model."): v for k, v in load_shards(checkpoint, "average").items()}
-    model.load_state_dict(averaged, strict=False)
-    log.info("%d tensors from %s", len(averaged), checkpoint)
+    model.load_state_dict(_stage_weights(options.start_from or options.root / "stage3"), strict=False)
     for path in save_model(model, options.root / "export"):
         log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
 
@@ -234,6 +223,18 @@ def restore(options: Options) -> None:
 
 def _stage_folder(options: Options, stage: int) -> str:
     return f"stage{stage}" + ("-frames" if options.single_frames else "")
+
+
+def _stage_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The moving average that a stage left in `folder`, by the model's names."""
+    from .checkpoint import find_checkpoint, load_shards
+
+    checkpoint = find_checkpoint(folder / "checkpoint")
+    if checkpoint is None:
+        raise FileNotFoundError(f"no checkpoint of a stage in {folder}: give --start-from")
+    averaged = {name.removeprefix("model."): value for name, value in load_shards(checkpoint, "average").items()}
+    log.info("%d tensors from %s", len(averaged), checkpoint)
+    return averaged
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
