@@ -88,7 +88,7 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + kept)
-    if device.type == "mps":
+    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     if device.type == "cpu" and _MEMINFO.exists():
         lines = _MEMINFO.read_text().splitlines()
@@ -160,12 +160,12 @@ def weight_bytes(*networks: nn.Module) -> int:
 
 
 def without_weights(model: EmoModel) -> EmoModel:
-    """The same model on the meta device, each part in its own type."""
+    """The same model on the meta device, each part in its own type. A host's model may lack the audio encoder, and have
+    a VAE of the host's own, for which the configuration's stands."""
     from ..weights.file import build_without_memory
 
     twin = build_without_memory(model.config).eval().requires_grad_(False)
-    for name, part in twin.named_children():
-        own = getattr(model, name)
+    for name, own in model.named_children():
         if any(True for _ in own.parameters()):
-            part.to("meta", dtype_of(own))
+            getattr(twin, name).to("meta", dtype_of(own))
     return twin

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from awake_model import awake
+from awake_model import awake, sound
 from torch.nn import functional
 
 from emo_core.config import TINY
 from emo_core.data import Portrait
 from emo_core.models.emo import EmoModel
+from emo_core.models.parts import join_parts, split_model
 from emo_core.pipeline import memory
+from emo_core.pipeline.generate import generate
 from emo_core.pipeline.memory import Thrift, first_thrift, peak_bytes, weight_bytes, without_weights
+from emo_core.pipeline.reference import encode_reference
 
 KB = 1024
 
@@ -59,6 +62,21 @@ def test_a_model_without_weights_keeps_shapes_and_types(portrait: Portrait) -> N
     assert {name: (value.shape, value.dtype) for name, value in twin.named_parameters()} == own
     assert all(value.is_meta for value in twin.parameters())
     assert weight_bytes(twin.backbone) == weight_bytes(model.backbone) > 0
+
+
+def test_a_model_joined_from_a_hosts_parts_is_told_too(portrait: Portrait, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the nodes sample: without the audio encoder, which has done its work, and perhaps with another VAE."""
+    parts = split_model(awake(TINY))
+    model = join_parts(parts["backbone"], parts["reference_net"], parts["vae"].main)
+    assert not hasattr(model, "audio_encoder")
+    reference = encode_reference(model, portrait)
+    whole = torch.cat([clip.frames for clip in generate(model, reference, sound(6))])
+    monkeypatch.setattr(memory, "PLENTY", 10**6)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**40)
+    assert torch.equal(torch.cat([clip.frames for clip in generate(model, reference, sound(6))]), whole)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    with pytest.raises(memory.EmoInputError, match="memory: found"):
+        list(generate(model, reference, sound(6)))
 
 
 def planned(free: int | None, monkeypatch: pytest.MonkeyPatch, *, guided: bool = True) -> Thrift:
