@@ -14,6 +14,8 @@ from .latents import LatentClip, LatentDataset, audio_windows, latent_weight
 from .loop import Batch
 from .stages import StageSettings, training_noise
 
+AT_REST_DEG = 2.0  # a portrait is somebody at rest: the head swings about it, not from one end of its swing
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -62,10 +64,12 @@ class StageBatches:
             frames = np.arange(start, start + self.config.clip.frames)
         else:  # frames that know nothing of each other share one ReferenceNet pass
             frames = rng.choice(np.arange(n, len(clip.latents)), self.settings.frames_per_portrait, replace=False)
-        portrait = rng.integers(len(clip.latents), size=1)
+        portrait = rng.choice(at_rest(clip), 1)
         keep_motion = _flag(rng, self.settings.drop_motion)
         if self.settings.temporal and not keep_motion:  # a video starts in its portrait's pose
-            portrait = frames[:1] - 1
+            rest = at_rest(clip)
+            portrait = rng.choice(rest[rest < len(clip.latents) - self.config.clip.frames], 1)
+            frames = portrait + 1 + np.arange(self.config.clip.frames)
         m = self.config.audio_projection.window
         settings = self.settings
         speed = clip.speed[frames]
@@ -74,7 +78,7 @@ class StageBatches:
         return {
             "portrait": _latents(clip, portrait)[0],
             "target": _latents(clip, frames),
-            "motion": _latents(clip, np.arange(frames[0] - n, frames[0])),
+            "motion": _latents(clip, np.arange(frames[0] - n, frames[0]).clip(0)),
             "audio": audio_windows(clip, frames, m),
             "face_region": self._face_region(clip, frames, rng),
             "speed": torch.from_numpy(speed),
@@ -101,6 +105,12 @@ class StageBatches:
         columns = slice(max(0, int(left - across)), max(1, int(np.ceil(right + across))))
         mask[..., rows, columns] = 1
         return mask
+
+
+def at_rest(clip: LatentClip) -> np.ndarray:
+    """Numbers of the frames that may be a portrait: the head held as at the clip's start, which is never empty."""
+    away = np.linalg.norm(clip.rotation_deg - clip.rotation_deg[0], axis=1)
+    return np.flatnonzero(away <= AT_REST_DEG)
 
 
 def _latents(clip: LatentClip, frames: np.ndarray) -> Tensor:

@@ -129,7 +129,8 @@ def make_latents(options: Options) -> None:
     folder, heads = options.root / "latents", HeadDataset(options.root / "heads")
     vae = VAE(options.config.vae)
     vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
-    encode_heads(vae, heads, folder)
+    with torch.autocast("cpu", torch.bfloat16, enabled=options.bf16):
+        encode_heads(vae, heads, folder)
     encoder = AudioEncoder(options.config.audio_encoder).eval()
     encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
     corpus, features = VoiceCorpus(options.root / "voices"), {}

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class LatentClip:
     """One clip: `latents` (f, c, h, w), `audio` (f + 2m, l, d) with m frames of context on each side,
-    boxes (f, 4) in pixels, `speed` (f,) degrees per frame."""
+    boxes (f, 4) in pixels, `speed` (f,) degrees per frame, `rotation_deg` (f, 3); the first frame is at rest."""
 
     latents: np.ndarray
     audio: np.ndarray
@@ -36,13 +36,14 @@ class LatentClip:
     mouth_box: np.ndarray
     eye_box: np.ndarray
     speed: np.ndarray
+    rotation_deg: np.ndarray
     style: str
     size: int  # pixels, of the frames
 
 
 @torch.no_grad()
 def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64) -> None:
-    """Encode every frame of every clip; the order of frames is the clips' order."""
+    """Encode every frame of every clip; the order of frames is the clips' order. The caller chooses the precision."""
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(int(clip["frames"]) for clip in heads.clips)
     size = heads[0].frames.shape[1] // vae.config.downscale
@@ -100,6 +101,7 @@ class LatentDataset:
             mouth_box=np.asarray(rendered.mouth_box, np.float32),
             eye_box=np.asarray(rendered.eye_box, np.float32),
             speed=np.asarray(rendered.speed_deg, np.float32),
+            rotation_deg=np.asarray(rendered.rotation_deg, np.float32),
             style=str(clip["style"]),
             size=int(rendered.frames.shape[1]),
         )

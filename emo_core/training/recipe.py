@@ -6,7 +6,7 @@ never trained on, half of them in a voice that was never trained on, half still 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,8 @@ class HeadsRecipe:
     frames: int = 44
     test_clips: int = 40
     test_frames: int = 75
-    still_share: float = 0.5
+    still_share: float = 0.35
+    rest_deg: tuple[float, float, float] = (2.0, 3.5, 1.5)  # spread of how training heads are held: pitch, yaw, roll
     singing_share: float = 0.15
     seed: int = 0
 
@@ -38,7 +39,9 @@ def head_jobs(corpus: VoiceCorpus, recipe: HeadsRecipe) -> list[HeadJob]:
         style: Style = "still" if rng.random() < recipe.still_share else "talking"
         if style == "talking" and rng.random() < recipe.singing_share / (1 - recipe.still_share):
             style = "singing"
-        jobs.append(_job(rng, corpus, "train", identity=identity, style=style, frames=recipe.frames))
+        job = _job(rng, corpus, "train", identity=identity, style=style, frames=recipe.frames)
+        pitch, yaw, roll = np.clip(rng.standard_normal(3), -2, 2) * recipe.rest_deg
+        jobs.append(replace(job, rest_deg=(float(pitch), float(yaw), float(roll))))
     for index in range(recipe.test_clips):
         voices: Split = "test_sentences" if index % 2 == 0 else "test_voice"
         style = "still" if index % 4 < 2 else "talking"

@@ -77,7 +77,25 @@ def test_head_turns_at_the_speed_asked_for(speed: float) -> None:
     measured = rotation_speed(done.rotation_deg)
     assert measured.mean() == pytest.approx(speed, rel=0.1, abs=0.02)
     assert np.all(np.abs(done.rotation_deg).max(0) <= LIMITS_DEG + 1)
-    assert np.abs(np.diff(measured)).max() < 0.5 * speed + 0.1  # smooth
+    power = np.abs(np.fft.rfft(done.rotation_deg * np.hanning(250)[:, None], axis=0)) ** 2
+    hertz = np.fft.rfftfreq(250, 1 / 25)
+    assert power[hertz > 7].sum() < 0.01 * power[hertz > 0.2].sum()  # smooth
+
+
+@pytest.mark.parametrize("speed", [0.1, 0.7, 2.0])
+def test_head_sets_off_from_how_it_is_held(speed: float) -> None:
+    held = (1.0, -4.0, 2.0)
+    done = perform({}, np.zeros(50), fps=25, seed=4, style="talking", speed=speed, rest_deg=held)
+    assert done.rotation_deg[0] == pytest.approx(held, abs=0.3)  # breath moves it a little
+    assert np.all(np.abs(done.rotation_deg - held).max(0) <= LIMITS_DEG + 0.3)
+
+
+def test_at_one_speed_some_heads_swing_wider_than_others() -> None:
+    turned = [
+        np.ptp(perform({}, np.zeros(200), fps=25, seed=seed, style="talking", speed=0.7).rotation_deg[:, 1])
+        for seed in range(12)
+    ]
+    assert max(turned) > 1.5 * min(turned)
 
 
 def test_still_heads_hardly_turn() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from emo_core.config import TINY
 from emo_core.models.emo import EmoModel
-from emo_core.training.batches import Sampling, StageBatches
+from emo_core.training.batches import Sampling, StageBatches, at_rest
 from emo_core.training.latents import LatentClip, latent_weight
 from emo_core.training.stages import (
     STAGES,
@@ -37,6 +37,7 @@ def clip(seed: int, style: str, frames: int = 12) -> LatentClip:
         mouth_box=box + np.array([4, 16, -4, 0], np.float32),
         eye_box=box + np.array([0, 4, 0, -20], np.float32),
         speed=rng.uniform(0, 2, frames).astype(np.float32),
+        rotation_deg=np.outer(np.arange(frames) % 6, (0, 1, 0)).astype(np.float32),  # leaves rest, comes back
         style=style,
         size=TINY.clip.size,
     )
@@ -120,6 +121,15 @@ def test_rows_without_motion_frames_start_at_their_portrait() -> None:
     starts = batch["keep_motion"] == 0
     assert bool(starts.any())
     assert torch.equal(batch["portrait"][starts], batch["motion"][starts, -1])
+
+
+def test_portraits_are_at_rest() -> None:
+    assert at_rest(Clips.clips[0]).tolist() == [0, 1, 2, 6, 7, 8]
+    batch = batches(2, rows=64)(0, 0)
+    resting = torch.cat([torch.from_numpy(c.latents[at_rest(c)].astype(np.float32)) for c in Clips.clips])
+    drawn = (batch["portrait"][:, None] == resting[None]).flatten(2).all(2).any(0)
+    assert int(drawn.sum()) > len(resting) / 2
+    assert bool((batch["portrait"][:, None] == resting[None]).flatten(2).all(2).any(1).all())
 
 
 def test_motion_frames_lose_patches_outside_the_face_alone() -> None:

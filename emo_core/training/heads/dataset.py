@@ -48,6 +48,7 @@ class HeadJob:
     utterance: str
     split: str
     seed: int = 0
+    rest_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)  # pitch, yaw, roll: how the head is held
 
 
 def render_dataset(
@@ -112,6 +113,7 @@ def _draw_shard(task: tuple[Path, str, list[HeadJob], int, float, Path | str | N
             seed=job.identity * 1009 + job.seed,
             style=job.style,
             speed=job.speed,
+            rest_deg=job.rest_deg,
         )
         clip = renderer.render(sample_identity(job.identity), performance)
         stop = start + len(job.loudness)

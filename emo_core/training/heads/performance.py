@@ -16,8 +16,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Style = Literal["still", "talking", "singing"]
-LIMITS_DEG = np.array([12.0, 20.0, 8.0])  # pitch, yaw, roll
-_CALM_SHARE = 0.5  # of the limits for a head that hardly moves: a small network's faces break up far from the portrait
+# Pitch, yaw, roll away from rest. Up to here a feature moves by less than a latent's cell (8 of 128 pixels); farther out
+# emo-mini's network, which has no attention at that level, paints a face in pieces (emo_core/weights/emo-mini/README.md).
+LIMITS_DEG = np.array([5.5, 9.0, 3.5])
+_CALM_SHARE = 0.55  # of the limits for a head that hardly moves
+_SWING_HERTZ = (0.08, 2.6)  # of the main wave; slower than this the swing is narrower instead
+_WAVES = ((0.6, 0.6), (1.0, 1.0), (1.5, 0.25))  # overtone, weight
+_SETTING_OFF = 0.5  # periods of the main wave, from rest into the swing
 _TYPICAL_SPEED: dict[Style, tuple[float, float]] = {"still": (0.0, 0.0), "talking": (0.1, 1.0), "singing": (1.0, 1.3)}
 
 
@@ -36,9 +41,18 @@ class Performance:
 
 
 def perform(
-    mouth: Mapping[str, Array], loudness: Array, *, fps: float, seed: int, style: Style, speed: float | None = None
+    mouth: Mapping[str, Array],
+    loudness: Array,
+    *,
+    fps: float,
+    seed: int,
+    style: Style,
+    speed: float | None = None,
+    rest_deg: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Performance:
-    """A whole performance of len(loudness) frames; `speed`: mean degrees per frame (None: the style's)."""
+    """A whole performance of len(loudness) frames; `speed`: mean degrees per frame (None: the style's).
+
+    `rest_deg` (pitch, yaw, roll): how the head is held; movement starts there and swings about it."""
     f = len(loudness)
     rng = np.random.default_rng([seed, 0xAC7])
     if speed is None:
@@ -50,7 +64,7 @@ def perform(
     _express(actions, rng, loud, fps, style)
     rotation = _turns(rng, f, fps, speed) if style != "still" or speed > 0 else np.zeros((f, 3))
     breath = 2 * np.pi * (np.arange(f) / fps * rng.uniform(0.22, 0.3) + rng.random())
-    rotation = rotation + np.stack([0.18 * np.sin(breath), 0.05 * np.sin(breath * 0.5), 0.04 * np.sin(breath * 0.7)], 1)
+    rotation = rotation + np.asarray(rest_deg) + np.stack([0.18 * np.sin(breath), 0.05 * np.sin(breath * 0.5), 0.04 * np.sin(breath * 0.7)], 1)
     translation = np.stack([rotation[:, 1] * 1.5e-4, np.zeros(f), 4e-4 * np.sin(breath + 0.4)], axis=1)
     frozen = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in actions.items()}
     return Performance(frozen, rotation.astype(np.float32), translation.astype(np.float32))
@@ -94,31 +108,35 @@ def _smoothed(x: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
 
 
 def _turns(rng: np.random.Generator, f: int, fps: float, speed: float) -> NDArray[np.float64]:
-    """(f, 3) band-limited movement inside the limits, with `speed` degrees per frame on average.
+    """(f, 3) band-limited swings that start at rest and stay inside the limits, `speed` degrees per frame on average.
 
-    Faster movement comes from larger swings until they reach the limits, then from quicker ones; a slow head has
-    narrower limits.
+    How wide is drawn for each axis by itself, so that at one speed some heads swing widely and slowly, others nod
+    quickly; how fast follows from it.
     """
     if speed <= 0 or f < 2:
         return np.zeros((f, 3))
-    base = 0.22 + 0.16 * min(speed, 2.5)  # hertz
-    limits = LIMITS_DEG * (_CALM_SHARE + (1 - _CALM_SHARE) * min(speed / 2, 1))
-    hertz = base * rng.uniform(0.85, 1.15)
-    luck = rng.random((3, 3, 2))
-    seconds = np.arange(f) / fps
-    for _ in range(12):
+    share = rng.uniform((0.3, 0.4, 0.3), 1.0) * (_CALM_SHARE + (1 - _CALM_SHARE) * min(speed / 1.5, 1))
+    luck = rng.random((2, 3, len(_WAVES)))
+    seconds, total = np.arange(f) / fps, sum(weight for _, weight in _WAVES)
+
+    def swing(hertz: float) -> NDArray[np.float64]:
+        begun = np.clip(seconds * hertz / _SETTING_OFF, 0, 1)
+        begun = begun * begun * (3 - 2 * begun)
         curve = np.zeros((f, 3))
-        for axis, share in enumerate((0.5, 1.0, 0.38)):
-            for k, (overtone, weight) in enumerate(((0.55, 0.7), (1.0, 1.0), (1.7, 0.35))):
-                detune, phase = luck[axis, k]
-                wave = hertz * overtone * (0.9 + 0.2 * detune) * (1 + 0.17 * axis)
-                curve[:, axis] += share * weight * np.sin(2 * np.pi * (wave * seconds + phase))
-        measured = float(rotation_speed((curve * 1e-2).astype(np.float64))[1:].mean()) * 1e2
-        curve *= speed / max(measured, 1e-9)
-        if np.all(np.abs(curve).max(axis=0) <= limits * 0.98):
-            return curve
-        hertz *= 1.2  # too wide a swing: quicker instead
-    return np.clip(curve, -limits, limits)
+        for axis in range(3):
+            for k, (overtone, weight) in enumerate(_WAVES):
+                wave = hertz * overtone * (0.8 + 0.4 * luck[0, axis, k]) * (1 + 0.17 * axis)
+                curve[:, axis] += weight * np.sin(2 * np.pi * (wave * seconds + luck[1, axis, k]))
+        return begun[:, None] * curve / total * LIMITS_DEG * share
+
+    def mean_speed(curve: NDArray[np.float64]) -> float:
+        return float(rotation_speed(curve.astype(np.float64))[1:].mean())
+
+    hertz, (slowest, quickest) = 0.6, _SWING_HERTZ
+    for _ in range(12):
+        hertz = float(np.clip(hertz * speed / max(mean_speed(swing(hertz)), 1e-9), slowest, quickest))
+    curve = swing(hertz)
+    return curve * min(1.0, speed / max(mean_speed(curve), 1e-9))
 
 
 def _blinks(rng: np.random.Generator, f: int, fps: float) -> dict[str, Array]:
