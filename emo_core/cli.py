@@ -120,6 +120,11 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="build the network's blocks with torch.compile first, which takes minutes: for long videos. The same "
         "pictures but for rounding; goes on without where there is no C++ compiler or Triton",
     )
+    add(
+        "--float8",
+        action="store_true",
+        help="keep the networks' linear layers in 8 bits: less memory for a full-size model, slightly other pictures",
+    )
     add("-v", "--verbose", action="store_true", help="say more")
     add_control_options(parser)
     parser.set_defaults(run=_animate)
@@ -224,6 +229,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
         feather=DEFAULT_FEATHER if options.feather is None else options.feather,
         control=control_options(options),
         compile=options.compile,
+        float8=options.float8,
         resume="same" if options.resume is None else "must" if options.resume else "never",
     )
 

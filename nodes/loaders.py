@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..emo_core.models.float8 import store_in_float8
 from ..emo_core.models.parts import split_model
 from ..emo_core.weights.file import load_model
 from ..emo_core.weights.folder import file_identity, find_model, missing_model, model_names
@@ -17,7 +18,7 @@ from . import host
 from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, check_choice, make_input, make_schema
 
 FAMILIES = ["auto", "emo", "v_express", "hallo", "echomimic"]
-PRECISIONS = ["auto", *host.DTYPES]
+PRECISIONS = ["auto", *host.DTYPES, "float8"]
 
 
 def loader_inputs() -> list[Any]:
@@ -47,7 +48,9 @@ def loader_inputs() -> list[Any]:
             default="auto",
             advanced=True,
             tooltip="The number format of the weights. auto: float16 where the graphics card is good at it, else "
-            "float32. float32 is the safest, and what to try when pictures come out black or noisy.",
+            "float32. float32 is the safest, and what to try when pictures come out black or noisy. float8: as auto, "
+            "but linear layers are kept in 8 bits: a full-size model takes a fifth less memory, its pictures change a "
+            "little.",
         ),
     ]
 
@@ -59,10 +62,11 @@ class Asked:
     path: Path
     family: str | None
     dtype: torch.dtype
+    float8: bool
 
     @property
     def identity(self) -> str:
-        return f"{file_identity(self.path)} {self.dtype}"
+        return f"{file_identity(self.path)} {self.dtype}{' float8' if self.float8 else ''}"
 
 
 def look_up(model: str, family: str, precision: str) -> Asked:
@@ -73,7 +77,7 @@ def look_up(model: str, family: str, precision: str) -> Asked:
     path = find_model(model, folders)
     if path is None:
         raise missing_model(model, folders)
-    return Asked(path, None if family == "auto" else family, host.working_dtype(precision))
+    return Asked(path, None if family == "auto" else family, host.working_dtype(precision), precision == "float8")
 
 
 class Loader(io.ComfyNode):
@@ -96,6 +100,8 @@ def load_one(model: str, part: str, *, family: str, precision: str) -> host.Load
     """One part from its file, in main memory, in the host's care."""
     asked = look_up(model, family, precision)
     loaded = load_part(asked.path, part, asked.family, dtype=asked.dtype)
+    if asked.float8:
+        store_in_float8(loaded)
     return host.manage(loaded, f"{part} {asked.identity}")
 
 
@@ -127,7 +133,10 @@ class LoadModel(Loader):
     @classmethod
     def execute(cls, model: str, family: str, precision: str) -> Any:
         asked = look_up(model, family, precision)
-        parts = split_model(load_model(asked.path, asked.family, device="cpu", dtype=asked.dtype))
+        loaded = load_model(asked.path, asked.family, device="cpu", dtype=asked.dtype)
+        if asked.float8:
+            store_in_float8(loaded)
+        parts = split_model(loaded)
         kinds = ("backbone", "reference_net", "audio_encoder", "vae")
         return io.NodeOutput(*(host.manage(parts[kind], f"{kind} {asked.identity}") for kind in kinds))
 

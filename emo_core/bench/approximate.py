@@ -6,22 +6,25 @@ with the same options.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ..data import GenerateSettings
+from ..models.float8 import store_in_float8
 from .cases import Case
 from .measure import Versus, versus
 
-APPROXIMATIONS: dict[str, Callable[[GenerateSettings], GenerateSettings]] = {
+SETTINGS: dict[str, Callable[[GenerateSettings], GenerateSettings]] = {
     "guidance interval 0.3-1": lambda settings: replace(settings, guidance_interval=(0.3, 1.0)),
     "guidance interval 0.2-0.8": lambda settings: replace(settings, guidance_interval=(0.2, 0.8)),
     "guidance reuse 2": lambda settings: replace(settings, guidance_reuse=2),
     "step cache 2": lambda settings: replace(settings, step_cache=2),
     "step cache 3": lambda settings: replace(settings, step_cache=3),
 }
+FLOAT8 = "float8 storage"
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,20 @@ def savings(case: Case, run: Callable[[Case], Callable[[], Tensor]], turns: int)
     """Every approximation on one case, in 10 steps; `run` makes what generates it."""
     case = replace(case, settings=replace(case.settings, steps=10))
     made = []
-    for name, change in APPROXIMATIONS.items():
-        exact, short = run(case), run(replace(case, settings=change(case.settings)))
+    twins = {name: replace(case, settings=change(case.settings)) for name, change in SETTINGS.items()}
+    for name, twin in (twins | {FLOAT8: _in_float8(case)}).items():
+        exact, short = run(case), run(twin)
         difference = float((exact() - short()).abs().mean())
         times: Versus = versus(exact, short, turns)
         saving = Saving(case.name, name, times.ratio, times.a.median, times.b.median, difference)
         made.append(saving)
     return made
+
+
+def _in_float8(case: Case) -> Case:
+    model = copy.deepcopy(case.model)
+    store_in_float8(model)
+    return replace(case, model=model)
 
 
 def savings_table(rows: Sequence[Saving]) -> str:

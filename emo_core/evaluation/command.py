@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only at these noise levels")
     add("--guidance-reuse", type=int, default=1, metavar="N", help="guidance anew in every N-th step only (1)")
     add("--step-cache", type=int, default=1, metavar="N", help="deep blocks in every N-th step only (1)")
+    add("--float8", action="store_true", help="keep the networks' linear layers in 8 bits")
     add("--seed", type=int, default=0, help="of the test set and of the noise (0)")
     add(
         "--only",
@@ -115,6 +116,7 @@ def _evaluate_controls(options: argparse.Namespace, sections: Sequence[str]) -> 
 def _open_studio(options: argparse.Namespace) -> Studio:
     """Load the model, make or read the test set."""
     from .. import load_model
+    from ..models.float8 import store_in_float8
     from .takes import Studio
     from .testset import load_testset
 
@@ -128,6 +130,8 @@ def _open_studio(options: argparse.Namespace) -> Studio:
         guidance_reuse=options.guidance_reuse,
     )
     model = load_model(options.model, device=options.device)
+    if options.float8:
+        store_in_float8(model)
     spec, budget = _amount(options, model.config.clip.size)
     tests = load_testset(options.testset or options.output / "testset", spec, options.voices)
     return Studio(model, tests, settings, budget)

@@ -39,6 +39,7 @@ class AnimateOptions:
     `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
     writes the whole picture with the face in it, over a border of `feather` of the square's side. `compile` builds the
     networks' blocks with torch.compile, where that works (`models.compiled`): the same pictures but for rounding.
+    `float8` keeps their linear layers in 8 bits (`models.float8`): approximate.
     """
 
     model: str = "emo-mini"
@@ -58,6 +59,7 @@ class AnimateOptions:
     paste_back: bool = False
     feather: float = DEFAULT_FEATHER
     compile: bool = False
+    float8: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is not None:
@@ -82,6 +84,7 @@ def animate(
     UnfinishedVideo if `should_stop` ended it: what is finished is kept, and the same call goes on from there.
     """
     from ..models.compiled import compile_regions
+    from ..models.float8 import store_in_float8
     from ..weights.file import load_model
     from .audio import encode_audio
     from .generate import generate
@@ -91,6 +94,8 @@ def animate(
     video_format(output)
     image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
     model = load_model(options.model, options.family, device=options.device, dtype=options.dtype)
+    if options.float8:
+        store_in_float8(model)
     compiled = options.compile and compile_regions(model)
     prepared = _prepared(image, model, options)
     prepared = _identified(prepared, model, options.model)
@@ -165,6 +170,8 @@ def _open_job(
     }
     if compiled:
         inputs["compiled blocks"] = True
+    if options.float8:
+        inputs["float8"] = True
     if voice is not waveform:
         inputs["voice"] = voice
     if options.paste_back:

@@ -225,6 +225,10 @@ def save_tensors(tensors: dict[str, Tensor], config: EmoConfig, path: Path, *, d
 
 
 def _to_store(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if value.dtype == torch.float8_e4m3fn:  # worth nothing without its scales (models/float8.py)
+        raise EmoInputError(
+            "model", f"{name} in float8", "a model as it was loaded", "Save it before it is made small."
+        )
     stored = value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
     if not bool(torch.isfinite(stored).all()):
         raise EmoInputError("model", f"{name} with values that {dtype} cannot hold", "finite weights")

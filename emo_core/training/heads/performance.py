@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Style = Literal["still", "talking", "singing"]
-# Pitch, yaw, roll away from rest. Up to here a feature moves by less than a latent's cell (8 of 128 pixels); farther out
-# emo-mini's network, which has no attention at that level, paints a face in pieces (emo_core/weights/emo-mini/README.md).
+# Pitch, yaw, roll away from rest. Up to here a feature moves by less than a latent's cell (8 of 128 pixels); farther
+# out emo-mini's network, which has no attention at that level, paints a face in pieces.
 LIMITS_DEG = np.array([5.5, 9.0, 3.5])
 _CALM_SHARE = 0.55  # of the limits for a head that hardly moves
 _SWING_HERTZ = (0.08, 2.6)  # of the main wave; slower than this the swing is narrower instead
@@ -64,7 +64,11 @@ def perform(
     _express(actions, rng, loud, fps, style)
     rotation = _turns(rng, f, fps, speed) if style != "still" or speed > 0 else np.zeros((f, 3))
     breath = 2 * np.pi * (np.arange(f) / fps * rng.uniform(0.22, 0.3) + rng.random())
-    rotation = rotation + np.asarray(rest_deg) + np.stack([0.18 * np.sin(breath), 0.05 * np.sin(breath * 0.5), 0.04 * np.sin(breath * 0.7)], 1)
+    rotation = (
+        rotation
+        + np.asarray(rest_deg)
+        + np.stack([0.18 * np.sin(breath), 0.05 * np.sin(breath * 0.5), 0.04 * np.sin(breath * 0.7)], 1)
+    )
     translation = np.stack([rotation[:, 1] * 1.5e-4, np.zeros(f), 4e-4 * np.sin(breath + 0.4)], axis=1)
     frozen = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in actions.items()}
     return Performance(frozen, rotation.astype(np.float32), translation.astype(np.float32))
