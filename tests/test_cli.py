@@ -79,7 +79,8 @@ def test_the_options_of_the_portrait_reach_the_job():
     assert plain == AnimateOptions() and not plain.paste_back and not plain.compile and not plain.float8
     line = "animate --paste-back --compile --float8 --face-index 1 --face-order left-to-right --face-angle 20"
     chosen = cli._animate_options(parser.parse_args(line.split()))
-    assert chosen.paste_back and chosen.compile and chosen.float8 and (chosen.face_index, chosen.face_order) == (1, "left to right")
+    assert chosen.paste_back and chosen.compile and chosen.float8
+    assert (chosen.face_index, chosen.face_order) == (1, "left to right")
     assert chosen.face_angle_deg == 20.0 and chosen.feather == AnimateOptions().feather
 
 

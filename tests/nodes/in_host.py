@@ -59,7 +59,16 @@ def check_a_missing_model_is_named_with_its_place_and_source() -> None:
     with refuses("no file 'gone.safetensors'"):
         run("EMO_LoadModel", "gone.safetensors", "auto", "auto")
     with refuses("one of auto, float32"):
-        run("EMO_LoadModel", "emo-mini", "auto", "float8")
+        run("EMO_LoadModel", "emo-mini", "auto", "int4")
+
+
+def check_float8_makes_both_networks_smaller_and_nothing_else() -> None:
+    plain = run("EMO_LoadModel", "emo-mini", "auto", "float32")
+    small = run("EMO_LoadModel", "emo-mini", "auto", "float8")
+    sizes = [[part.patcher.model_size() for part in parts] for parts in (plain, small)]
+    smaller = [a > 1.2 * b for a, b in zip(*sizes, strict=True)]
+    assert smaller == [True, True, False, False], sizes
+    assert len({part.identity for part in (*plain, *small)}) == 8
 
 
 def check_further_networks_are_noticed_wherever_they_are_kept() -> None:
