@@ -240,6 +240,16 @@ class ClipConfig:
 
 
 @dataclass(frozen=True)
+class PosedPortraitConfig:
+    """The portrait's latent turned to a pose (models/posed_portrait.py), which is not in the paper: `width` channels,
+    `blocks` residual blocks, a polynomial of this `degree`."""
+
+    width: int = 80
+    blocks: int = 5
+    degree: int = 3
+
+
+@dataclass(frozen=True)
 class EmoConfig:
     """A whole model."""
 
@@ -253,6 +263,7 @@ class EmoConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
+    posed_portrait: PosedPortraitConfig | None = None  # then control/sway.py draws the head's movement
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -348,7 +359,7 @@ EMO_MINI = EmoConfig(
         norm_groups=16,
         audio_dim=128,
         motion=MotionModuleConfig(heads=4, attention_blocks=1),
-        speed=SpeedConfig(hidden=64, width=64, default=0.0),
+        speed=SpeedConfig(hidden=64, width=64, default=0.25),
         concat_reference=True,
         audio_in_time=True,
     ),
@@ -379,6 +390,7 @@ EMO_MINI = EmoConfig(
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10, seam_easing=0.5),
+    posed_portrait=PosedPortraitConfig(),
 )
 
 TINY = dataclasses.replace(
@@ -407,6 +419,7 @@ TINY = dataclasses.replace(
         kind="tiny", scaling_factor=1.0, width=8, decoder_width=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1)
     ),
     clip=ClipConfig(frames=4, motion_frames=2, fps=25.0, size=64, motion_from="latents", steps=2),
+    posed_portrait=PosedPortraitConfig(width=16, blocks=1, degree=2),
 )
 
 PRESETS: dict[str, EmoConfig] = {c.name: c for c in (EMO_SD15, EMO_MINI, V_EXPRESS, HALLO, ECHOMIMIC, TINY)}

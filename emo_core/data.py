@@ -128,13 +128,15 @@ class Conditions:
     """All that the backbone is told about a clip besides the reference. Absent (None) means "no such condition".
 
     `audio_tokens` (b, f, k, d) after the audio projection; `face_feature` (b, 1 or f, c, h, w) after the face locator;
-    `speed_tokens` (b, f, d) after the speed MLP. The audio tokens of the first `clips_silent` clips are zeros, as
-    guidance makes them: what attention would make of those is a constant, and is not computed.
+    `speed_tokens` (b, f, d) after the speed MLP; `posed_portrait` (b, f, c, h, w): the portrait's latent with its head
+    turned as in each frame, for models that have such a network. The audio tokens of the first `clips_silent` clips are
+    zeros, as guidance makes them: what attention would make of those is a constant, and is not computed.
     """
 
     audio_tokens: Tensor | None = None
     face_feature: Tensor | None = None
     speed_tokens: Tensor | None = None
+    posed_portrait: Tensor | None = None
     clips_silent: int = 0
 
 

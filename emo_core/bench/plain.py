@@ -26,7 +26,7 @@ from ..models.context import SiteContext
 from ..models.emo import EmoModel
 from ..models.transformer import BackboneBlock, SpatialTransformer
 from ..models.unet import Backbone
-from ..pipeline.conditions import clip_conditions, encode_region
+from ..pipeline.conditions import clip_conditions, encode_region, resolved, video_sway
 from ..pipeline.motion import ease_seam, next_state
 from ..pipeline.plan import ClipPlan, clip_count, plan_clip
 
@@ -78,12 +78,15 @@ def plain_generate(
 ) -> Iterator[Tensor]:
     """Frames (f, H, W, 3) of clip after clip: the same as `generate` gives for the same inputs."""
     latent = model.vae.encode(portrait.crop.permute(2, 0, 1)[None] * 2 - 1)
-    region = face_region_mask(controls.face_region, portrait.crop.shape[0], portrait)
+    controls = resolved(controls, audio, model.config, seed=settings.seed)
+    size = portrait.crop.shape[0]
+    region, own = (face_region_mask(asked, size, portrait) for asked in (controls.face_region, None))
+    sway = video_sway(model.config, audio, controls, seed=settings.seed, region=region, own=own)
     state = ClipState()
     for index in range(clip_count(audio.frames, model.config.clip.frames)):
         plan = plan_clip(index, audio.frames, model.config.clip.frames)
         feature = encode_region(model, region, controls.face_strength)
-        conditions = clip_conditions(model, audio, controls, plan, face_feature=feature)
+        conditions = clip_conditions(model, audio, controls, plan, face_feature=feature, portrait=latent, sway=sway)
         latents = _denoise(model, backbone, latent, conditions, plan=plan, state=state, settings=settings)
         latents = ease_seam(latents, state, model.config.clip.seam_easing)
         frames = torch.cat([model.vae.decode(one[None]) for one in latents[: plan.kept]])
@@ -113,6 +116,7 @@ def _denoise(
             audio_tokens=_stack(unconditional.audio_tokens, conditions.audio_tokens),
             face_feature=_stack(unconditional.face_feature, conditions.face_feature),
             speed_tokens=_stack(unconditional.speed_tokens, conditions.speed_tokens),
+            posed_portrait=_stack(unconditional.posed_portrait, conditions.posed_portrait),
         )
         rows: Tensor = backbone(
             noisy.expand(2, -1, -1, -1, -1), timestep.to(noisy.device).expand(2), reference, stacked
@@ -128,7 +132,8 @@ def _denoise(
         steps=config.clip.steps if settings.steps is None else settings.steps,
     )
     assert clean is not None
-    return from_diffused(clean, latent, config.schedule)[0]
+    posed = latent if conditions.posed_portrait is None else conditions.posed_portrait
+    return from_diffused(clean, posed, config.schedule)[0]
 
 
 def _reference_rows(model: EmoModel, latent: Tensor, state: ClipState) -> ReferenceCache:

@@ -121,7 +121,7 @@ def _three_rows(
     reference = dataclasses.replace(reference, in_turn=False)
     reference, gain = _voice_gain(reference)
     rows = [
-        (unconditional_reference(reference, without), silent),
+        (unconditional_reference(reference, without), unconditional_conditions(conditions, without)),
         (reference, silent),
         (reference, conditions),
     ]
@@ -165,6 +165,7 @@ def unconditional_conditions(conditions: Conditions, table: GuidanceConfig) -> C
         audio_tokens=_keep_or_zero(conditions.audio_tokens, table.audio),
         face_feature=_keep_or_zero(conditions.face_feature, table.face_region),
         speed_tokens=_keep_or_zero(conditions.speed_tokens, table.speed),
+        posed_portrait=_keep_or_zero(conditions.posed_portrait, table.reference),
         clips_silent=0 if conditions.audio_tokens is None or table.audio == "keep" else len(conditions.audio_tokens),
     )
 
@@ -224,5 +225,6 @@ def _stack_conditions(*rows: Conditions) -> Conditions:
         audio_tokens=_stack(*(row.audio_tokens for row in rows)),
         face_feature=_stack(*(row.face_feature for row in rows)),
         speed_tokens=_stack(*(row.speed_tokens for row in rows)),
+        posed_portrait=_stack(*(row.posed_portrait for row in rows)),
         clips_silent=sum(row.clips_silent for row in rows),  # silent rows come first: see guided_rows
     )

@@ -12,14 +12,19 @@ from ..config import ScheduleConfig
 
 
 def to_diffused(latents: Tensor, portrait: Tensor, config: ScheduleConfig) -> Tensor:
-    """Latents (b, f, c, h, w) and the portrait's (b, c, h, w) -> what noise is added to, of the latents' shape."""
+    """Latents (b, f, c, h, w) and the portrait's (b, c, h, w), or (b, f, c, h, w) turned to each frame's pose -> what
+    noise is added to, of the latents' shape."""
     if config.residual_scale == 0.0:
         return latents
-    return (latents - portrait.unsqueeze(1)) * config.residual_scale
+    return (latents - _per_frame(portrait)) * config.residual_scale
 
 
 def from_diffused(diffused: Tensor, portrait: Tensor, config: ScheduleConfig) -> Tensor:
     """The inverse of `to_diffused`."""
     if config.residual_scale == 0.0:
         return diffused
-    return diffused / config.residual_scale + portrait.unsqueeze(1).to(diffused.dtype)
+    return diffused / config.residual_scale + _per_frame(portrait).to(diffused.dtype)
+
+
+def _per_frame(portrait: Tensor) -> Tensor:
+    return portrait if portrait.ndim == 5 else portrait.unsqueeze(1)

@@ -1,7 +1,8 @@
 """A whole model: the networks that one `EmoConfig` describes, under the names that weights files use.
 
 backbone and reference_net denoise; audio_encoder and audio_projection turn sound into tokens; vae turns pictures into
-latents and back; face_locator and speed_layers encode what a user steers (paper 3.2).
+latents and back; face_locator and speed_layers encode what a user steers (paper 3.2); posed_portrait, which only small
+models have, turns the portrait's head.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from torch import nn
 from ..config import EmoConfig
 from .audio_projection import AudioProjection, window_frames
 from .face_locator import FaceLocator
+from .posed_portrait import PosedPortrait
 from .reference_net import ReferenceNet
 from .speed_layers import SpeedLayers
 from .unet import Backbone
@@ -33,6 +35,8 @@ class EmoModel(nn.Module):
         self.vae = VAE(config.vae)
         self.face_locator = FaceLocator(config.face_locator, config.unet.block_out_channels[0])
         self.speed_layers = None if config.unet.speed is None else SpeedLayers(config.unet.speed)
+        posed = config.posed_portrait
+        self.posed_portrait = None if posed is None else PosedPortrait(posed, config.vae.latent_channels)
 
 
 def audio_projection(config: EmoConfig) -> AudioProjection:

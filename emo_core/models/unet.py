@@ -87,7 +87,7 @@ class Backbone(UNet):
         temb = self.embed_time(timesteps).repeat_interleave(frames, dim=0)
         if self.audio_time is not None and context.audio is not None:
             temb = temb + self.audio_time(context.audio)
-        hidden = self.conv_in(self._with_portrait(latents, reference).flatten(0, 1))
+        hidden = self.conv_in(self._with_portrait(latents, reference, conditions).flatten(0, 1))
         if conditions.face_feature is not None:
             hidden = (hidden.unflatten(0, (batch, frames)) + conditions.face_feature).flatten(0, 1)
         hidden = self.run_blocks(hidden, temb, context, deep)
@@ -116,10 +116,12 @@ class Backbone(UNet):
         place, _, rest = key.partition(".motion_modules.")
         return bool(rest) and place in self._without_motion
 
-    def _with_portrait(self, latents: Tensor, reference: ReferenceCache) -> Tensor:
-        """The portrait's latent beside each frame's, for networks that were trained so."""
+    def _with_portrait(self, latents: Tensor, reference: ReferenceCache, conditions: Conditions) -> Tensor:
+        """The portrait's latent, turned if it is given so, beside each frame's, for networks that were trained so."""
         if not self.config.concat_reference:
             return latents
+        if conditions.posed_portrait is not None:
+            return torch.cat([latents, conditions.posed_portrait.expand_as(latents).to(latents.dtype)], dim=2)
         if reference.latents is None:
             raise EmoInputError("reference", "no portrait latent", "one: this model concatenates it to the noise")
         portrait = reference.latents.unsqueeze(1).expand(latents.shape[0], latents.shape[1], -1, -1, -1)

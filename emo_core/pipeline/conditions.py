@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..control.settle import calm_speed, settle_weights
 from ..control.speed import check_speed, clip_speed, speed_per_frame
+from ..control.sway import head_sway, own_pace, room_in
 from ..data import AudioFeatures, Conditions, Controls, ReferenceCache
 from ..errors import EmoInputError
 from ..face.key_points import key_point_picture
@@ -20,14 +21,18 @@ from .placement import to_network
 from .plan import ClipPlan, take
 
 if TYPE_CHECKING:
+    from ..config import EmoConfig, UNetConfig
     from ..models.emo import EmoModel
 
 
-def resolved(controls: Controls, audio: AudioFeatures) -> Controls:
-    """The controls with a speed for every frame where they name keyframes or the voice. Raises EmoInputError for a
-    curve of another length."""
+def resolved(controls: Controls, audio: AudioFeatures, config: EmoConfig, *, seed: int) -> Controls:
+    """The controls with a speed for every frame where they name keyframes or the voice, or none and the head has a pace
+    of its own. Raises EmoInputError for a curve of another length."""
     speed = speed_per_frame(controls.speed, audio.frames, audio.fps, audio.waveform)
     check_speed(speed, audio.frames)
+    default = None if config.unet.speed is None else config.unet.speed.default
+    if speed is None and default and config.posed_portrait is not None:
+        speed = own_pace(audio.frames, fps=audio.fps, mean=default, seed=seed).tolist()
     return dataclasses.replace(controls, speed=speed)
 
 
@@ -69,18 +74,46 @@ def encode_region(model: EmoModel, region: Tensor, strength: float) -> Tensor:
     return feature * strength
 
 
+def video_sway(
+    config: EmoConfig, audio: AudioFeatures, controls: Controls, *, seed: int, region: Tensor, own: Tensor | None
+) -> Tensor | None:
+    """The head's pose (f, 3) in every frame of the video, for a model that turns the portrait; `controls` as `resolved`
+    gives them, `region` as `face_region` does, `own` (H, W) the portrait's own."""
+    if config.posed_portrait is None:
+        return None
+    speed = clip_speed(_speed_or_default(config.unet, controls), 0, audio.frames, total=audio.frames)
+    settle = settle_weights(audio.frames, audio.lead_in, audio.lead_out)
+    if speed is None:
+        return torch.zeros(audio.frames, 3)
+    room = (1.0, 1.0) if own is None else room_in(region, own)
+    sway = head_sway(calm_speed(speed, settle), seed=seed, room=room)
+    return sway if settle is None else sway * (1 - settle[:, None])
+
+
+def _speed_or_default(unet: UNetConfig, controls: Controls) -> float | Sequence[float] | None:
+    asked = controls.speed
+    if asked is None and unet.speed is not None:
+        asked = unet.speed.default
+    assert asked is None or isinstance(asked, int | float | Sequence), "controls are resolved first"
+    return asked
+
+
 @torch.no_grad()
 def clip_conditions(
-    model: EmoModel, audio: AudioFeatures, controls: Controls, plan: ClipPlan, *, face_feature: Tensor
+    model: EmoModel,
+    audio: AudioFeatures,
+    controls: Controls,
+    plan: ClipPlan,
+    *,
+    face_feature: Tensor,
+    portrait: Tensor,
+    sway: Tensor | None,
 ) -> Conditions:
-    """The conditions of one clip (b = 1), where the backbone is; `controls` as `resolved` gives them."""
+    """The conditions of one clip (b = 1), where the backbone is; `controls` as `resolved` gives them, `sway` as
+    `video_sway` does; `portrait` (1, c, h, w) is the portrait's latent."""
     windows = take(audio.windows, plan, audio.tail)[None]
     tokens = model.audio_projection(to_network(windows, model.audio_projection))
-    layers, asked = model.config.unet.speed, controls.speed
-    if asked is None and layers is not None:
-        asked = layers.default
-    assert asked is None or isinstance(asked, int | float | Sequence), "controls are resolved first"
-    speed = clip_speed(asked, plan.start, plan.frames, total=audio.frames)
+    speed = clip_speed(_speed_or_default(model.config.unet, controls), plan.start, plan.frames, total=audio.frames)
     speed_tokens = None
     if speed is not None:
         speed = calm_speed(speed, clip_settle(audio, plan))
@@ -90,7 +123,15 @@ def clip_conditions(
         audio_tokens=to_network(tokens, model.backbone),
         face_feature=to_network(face_feature, model.backbone),
         speed_tokens=speed_tokens,
+        posed_portrait=None if sway is None else _posed(model, portrait, take(sway, plan)),
     )
+
+
+def _posed(model: EmoModel, portrait: Tensor, pose: Tensor) -> Tensor:
+    """The portrait's latent (1, f, c, h, w) turned to a pose (f, 3), where the backbone is."""
+    network = model.posed_portrait
+    assert network is not None
+    return to_network(network(to_network(portrait, network), to_network(pose[None], network)), model.backbone)
 
 
 def clip_settle(audio: AudioFeatures, plan: ClipPlan) -> Tensor | None:

@@ -23,7 +23,15 @@ from ..diffusion.noise import clip_noise, named_generator
 from ..diffusion.shortcuts import Shortcuts
 from ..diffusion.space import from_diffused, to_diffused
 from ..errors import EmoInputError
-from .conditions import clip_conditions, clip_settle, encode_region, face_region, region_of_frames, resolved
+from .conditions import (
+    clip_conditions,
+    clip_settle,
+    encode_region,
+    face_region,
+    region_of_frames,
+    resolved,
+    video_sway,
+)
 from .decode import decode_frames
 from .memory import KNOBS, Decode, Step, first_thrift
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
@@ -54,6 +62,7 @@ class Run:
     steps: int
     guidance: float
     region: Tensor
+    sway: Tensor | None  # (f, 3), see `video_sway`
     on_progress: OnProgress | None
     should_stop: ShouldStop | None
 
@@ -86,7 +95,9 @@ def generate(
     """
     controls, settings = controls or Controls(), settings or GenerateSettings()
     _check(model, reference, audio, controls=controls, settings=settings)
-    controls, config = resolved(controls, audio), model.config
+    config = model.config
+    controls = resolved(controls, audio, config, seed=settings.seed)
+    region = face_region(model, reference, controls)
     run = Run(
         model=model,
         reference=with_emphasis(reference, controls),
@@ -95,7 +106,8 @@ def generate(
         settings=settings,
         steps=config.clip.steps if settings.steps is None else settings.steps,
         guidance=config.guidance.scale if settings.guidance is None else settings.guidance,
-        region=face_region(model, reference, controls),
+        region=region,
+        sway=video_sway(config, audio, controls, seed=settings.seed, region=region, own=reference.face_region),
         on_progress=on_progress,
         should_stop=should_stop,
     )
@@ -200,7 +212,16 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
     backbone, config, seed = model.backbone, model.config, run.settings.seed
     region = run.region_at(plan)
     feature = encode_region(model, region, run.controls.face_strength)
-    conditions = clip_conditions(model, run.audio, run.controls, plan, face_feature=feature)
+    assert run.reference.latents is not None
+    conditions = clip_conditions(
+        model,
+        run.audio,
+        run.controls,
+        plan,
+        face_feature=feature,
+        portrait=run.reference.latents[:1],
+        sway=run.sway,
+    )
     state = guarded(state, run.reference, region, rate=run.settings.motion_drop, seed=seed)
     reference = with_motion_frames(model, run.reference, state, guided=run.guided)
     reference = reference_to_network(reference, backbone)
@@ -218,6 +239,7 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
     shortcuts = Shortcuts(rows, alone, run.settings)
     assert reference.latents is not None
     portrait = reference.latents[:1]
+    posed = portrait if conditions.posed_portrait is None else conditions.posed_portrait
     settle = clip_settle(run.audio, plan)
     shape = (plan.frames, *reference.latents.shape[1:])
     noise = clip_noise(seed, plan.index, shape, config.schedule)[None].to(device_of(backbone))
@@ -225,7 +247,7 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
 
     def report(step: int, clean: Tensor) -> None:
         if run.on_progress is not None:
-            estimate = from_diffused(clean, portrait, config.schedule)[0]
+            estimate = from_diffused(clean, posed, config.schedule)[0]
             run.on_progress(Progress(plan.index, plan.clips, step, run.steps, estimate))
 
     latents = denoise(
@@ -235,16 +257,16 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
         scheduler=run.settings.scheduler,
         steps=run.steps,
         generator=named_generator(seed, f"steps of clip {plan.index}"),
-        anchor=None if settle is None else portrait_anchor(portrait, settle, config.schedule),
+        anchor=None if settle is None else portrait_anchor(portrait, posed, settle, config.schedule),
         on_step=report,
         should_stop=run.should_stop,
     )
-    return None if latents is None else from_diffused(latents, portrait, config.schedule)[0]
+    return None if latents is None else from_diffused(latents, posed, config.schedule)[0]
 
 
-def portrait_anchor(portrait: Tensor, settle: Tensor, schedule: ScheduleConfig) -> Anchor:
-    """What draws frames to the portrait's latent (1, c, h, w), with weights (f,)."""
-    return Anchor(to_diffused(portrait.unsqueeze(1), portrait, schedule).float(), settle)
+def portrait_anchor(portrait: Tensor, posed: Tensor, settle: Tensor, schedule: ScheduleConfig) -> Anchor:
+    """What draws frames to the portrait's latent (1, c, h, w), with weights (f,); they are diffused beside `posed`."""
+    return Anchor(to_diffused(portrait.unsqueeze(1), posed, schedule).float(), settle)
 
 
 def _anchored(run: Run, latents: Tensor) -> Tensor:

@@ -82,6 +82,7 @@ class StageBatches:
             "audio": audio_windows(clip, frames, m),
             "face_region": self._face_region(clip, frames, rng),
             "speed": torch.from_numpy(speed),
+            "pose": torch.from_numpy(clip.rotation_deg[frames] - clip.rotation_deg[portrait]),
             "weight": latent_weight(clip, frames, mouth=settings.mouth_weight, eyes=settings.eye_weight),
             "keep_audio": _flag(rng, settings.drop_audio),
             "keep_reference": _flag(rng, settings.drop_reference),
@@ -99,7 +100,7 @@ class StageBatches:
         boxes = clip.face_box[frames]
         left, top = boxes[:, :2].min(0)
         right, bottom = boxes[:, 2:].max(0)
-        across, down = rng.random(2) ** 2 * 0.08 * clip.size
+        across, down = rng.random(2) ** 4 * 0.1 * clip.size
         mask.zero_()
         rows = slice(max(0, int(top - down)), max(1, int(np.ceil(bottom + down))))
         columns = slice(max(0, int(left - across)), max(1, int(np.ceil(right + across))))

@@ -1,6 +1,6 @@
 """`python -m emo_core train ...`: emo-mini from nothing, one step at a time; every step continues where it was stopped.
 
-voices -> heads -> vae -> audio -> latents -> stage1 -> stage2 -> stage3 -> export
+voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from ..models.vae import VAE
 from .launch import launch
 from .loop import LoopSettings, train
 from .recipe import HeadsRecipe, head_jobs, utterance_id
-from .stages import STAGES, StageStep, audio_gap, optimizer_groups, select_trainable
+from .stages import STAGES, TRAINED_BEFORE, StageStep, audio_gap, optimizer_groups, select_trainable
 
 log = logging.getLogger(__name__)
+
+POSED = "posed_portrait.safetensors"
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def train_stage(options: Options, stage: int) -> None:
     model = EmoModel(options.config)
     if options.start_from:
         grown = load_grown(model, _stage_weights(options.start_from))
-        log.info("new: %s", [name for name in grown if not name.startswith(("vae.", "audio_encoder."))])
+        log.info("new: %s", [name for name in grown if not name.startswith(TRAINED_BEFORE)])
+    if model.posed_portrait is not None:
+        model.posed_portrait.load_state_dict(_load(options.root / "pose" / POSED))
     select_trainable(model, settings)
     step = StageStep(model, settings)
     heads = HeadDataset(options.root / "heads")
@@ -183,9 +187,36 @@ def train_stage(options: Options, stage: int) -> None:
         options.loop(_stage_folder(options, stage)),
         find_unused=not settings.temporal,
         channels_last=options.bf16 and settings.everything,  # torch 2.13 crashes where few parameters need gradients
-        leave_out=("model.vae.", "model.audio_encoder."),
+        leave_out=tuple(f"model.{part}" for part in TRAINED_BEFORE),
     )
     train(step, batches, loop, groups=optimizer_groups(step, fast_lr_scale=3.0), probe=probe)
+
+
+def train_pose(options: Options) -> None:
+    """The portrait turned to a pose: a regression on latents, by itself; the stages build on it."""
+    from safetensors.torch import save_file
+
+    from ..models.posed_portrait import PosedPortrait
+    from .heads.dataset import HeadDataset
+    from .latents import LatentDataset, load_audio
+    from .posed_portrait import PosedBatches, PosedStep, left_over
+
+    torch.manual_seed(options.seed)
+    assert options.config.posed_portrait is not None
+    posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
+    make = partial(
+        LatentDataset,
+        options.root / "latents",
+        HeadDataset(options.root / "heads"),
+        load_audio(options.root / "latents"),
+        m=options.config.audio_projection.window,
+    )
+    test = PosedBatches(make(split="test"), 64, seed=options.seed)(0, 0)
+    batches = PosedBatches(make(split="train"), options.batch, seed=options.seed)
+    train(PosedStep(posed), batches, options.loop("pose"), probe=lambda _: left_over(posed, test))
+    tensors = {name: value.detach().contiguous() for name, value in posed.state_dict().items()}
+    save_file(tensors, options.root / "pose" / POSED)
+    log.info("%s", left_over(posed, test))
 
 
 def export(options: Options) -> None:
@@ -195,6 +226,8 @@ def export(options: Options) -> None:
     model = EmoModel(options.config)
     model.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
     model.audio_encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
+    if model.posed_portrait is not None:
+        model.posed_portrait.load_state_dict(_load(options.root / "pose" / POSED))
     model.load_state_dict(_stage_weights(options.start_from or options.root / "stage3"), strict=False)
     for path in save_model(model, options.root / "export"):
         log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
@@ -203,7 +236,7 @@ def export(options: Options) -> None:
 def restore(options: Options) -> None:
     """The way back: shipped (or any saved) weights to the files that training goes on from, in `root`.
 
-    vae/ and audio/ get their parts; `root`/restored is a folder for --start-from.
+    vae/, audio/ and pose/ get their parts; `root`/restored is a folder for --start-from.
     """
     from safetensors.torch import save_file
 
@@ -211,13 +244,16 @@ def restore(options: Options) -> None:
     from .checkpoint import Counters, save_checkpoint
 
     model = load_model(options.start_from or options.config.name, device="cpu")
-    for folder, name, part in (("vae", "vae", model.vae), ("audio", "encoder", model.audio_encoder)):
+    parts = [("vae", "vae.safetensors", model.vae), ("audio", "encoder.safetensors", model.audio_encoder)]
+    if model.posed_portrait is not None:
+        parts.append(("pose", POSED, model.posed_portrait))
+    for folder, name, part in parts:
         (options.root / folder).mkdir(parents=True, exist_ok=True)
         save_file(
             {key: value.contiguous() for key, value in part.state_dict().items()},
-            options.root / folder / f"{name}.safetensors",
+            options.root / folder / name,
         )
-    kept = {f"model.{k}": v for k, v in model.named_parameters() if not k.startswith(("vae.", "audio_encoder."))}
+    kept = {f"model.{k}": v for k, v in model.named_parameters() if not k.startswith(TRAINED_BEFORE)}
     idle = torch.optim.SGD(list(kept.values()), lr=0.0)
     save_checkpoint(options.root / "restored" / "checkpoint", kept, average=kept, optimizer=idle, counters=Counters())
 
@@ -249,6 +285,7 @@ STEPS: dict[str, Callable[[Options], None]] = {
     "vae": train_vae,
     "audio": train_audio,
     "latents": make_latents,
+    "pose": train_pose,
     "stage1": partial(train_stage, stage=1),
     "stage2": partial(train_stage, stage=2),
     "stage3": partial(train_stage, stage=3),
@@ -301,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = Options(config=PRESETS[arguments.pop("preset")], **arguments)
     if step == "heads":
         make_heads(options, clips)
-    elif step in ("vae", "stage1", "stage2", "stage3"):
+    elif step in ("vae", "pose", "stage1", "stage2", "stage3"):
         launch(STEPS[step], (options,), processes=options.processes)
     else:
         STEPS[step](options)

@@ -56,6 +56,7 @@ STAGES = {
 AUDIO_PARTS = (".attn2.", ".transformer_blocks.0.norm2.", "audio_time", "audio_projection.")
 TEMPORAL_PARTS = ("motion_modules.",)
 SPEED_PARTS = ("speed",)
+TRAINED_BEFORE = ("vae.", "audio_encoder.", "posed_portrait.")  # and never by a stage
 
 
 def is_part(name: str, parts: tuple[str, ...]) -> bool:
@@ -66,7 +67,7 @@ def trainable_names(model: EmoModel, settings: StageSettings) -> Iterator[str]:
     """Names of the parameters that a stage trains; the VAE and the audio encoder never are."""
     unread = set() if settings.temporal else {f"reference_net.{key}" for key in motion_only_keys(model.config.unet)}
     for name, _ in model.named_parameters():
-        if name.startswith(("vae.", "audio_encoder.")) or name in unread:
+        if name.startswith(TRAINED_BEFORE) or name in unread:
             continue
         is_speed = is_part(name, SPEED_PARTS)
         is_temporal = is_part(name, TEMPORAL_PARTS) and not is_speed
@@ -108,8 +109,9 @@ class StageStep(nn.Module):
     """One denoising training step of any stage. Batch, with rows b and frames f:
 
     portrait (b, c, h, w), target (b, f, c, h, w), motion (b, n, c, h, w), audio (b, f, w, l, d),
-    face_region (b, 1, 1, H, W), speed (b, f), weight (b, f, 1, h, w), timesteps (b,) int64,
-    noise (b, f, c, h, w), and keep flags (b,) of 0 or 1: keep_audio, keep_reference, keep_speed, keep_motion.
+    face_region (b, 1, 1, H, W), speed (b, f), pose (b, f, 3) away from the portrait's, weight (b, f, 1, h, w),
+    timesteps (b,) int64, noise (b, f, c, h, w), and keep flags (b,) of 0 or 1: keep_audio, keep_reference, keep_speed,
+    keep_motion.
     """
 
     def __init__(self, model: EmoModel, settings: StageSettings) -> None:
@@ -126,10 +128,11 @@ class StageStep(nn.Module):
         """Prediction minus its target (b, f, c, h, w), and the weight (b, f, 1, h, w) with the SNR weight folded in."""
         schedule, noise = self.model.config.schedule, batch["noise"]
         portrait = batch["portrait"] * batch["keep_reference"].view(-1, 1, 1, 1)
-        target = to_diffused(batch["target"], portrait, schedule)
+        posed = self._posed(batch)
+        target = to_diffused(batch["target"], portrait if posed is None else posed, schedule)
         alpha = self.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
         noisy = alpha.sqrt() * target + (1 - alpha).sqrt() * noise
-        prediction = self.predict(noisy, batch).float()
+        prediction = self.predict(noisy, batch, posed).float()
         wanted = {
             "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * target,
             "epsilon": noise,
@@ -148,7 +151,16 @@ class StageStep(nn.Module):
         weight = (snr + 1).clamp(max=gamma)
         return weight if kind == "sample" else weight / (snr + 1)
 
-    def predict(self, noisy: Tensor, batch: Batch) -> Tensor:
+    @torch.no_grad()
+    def _posed(self, batch: Batch) -> Tensor | None:
+        """The portrait turned to each frame's pose (b, f, c, h, w); zero for rows without a portrait."""
+        network = self.model.posed_portrait
+        if network is None:
+            return None
+        posed: Tensor = network(batch["portrait"], batch["pose"])
+        return posed * batch["keep_reference"].view(-1, 1, 1, 1, 1)
+
+    def predict(self, noisy: Tensor, batch: Batch, posed: Tensor | None = None) -> Tensor:
         """The backbone's prediction under the batch's conditions: (b, f, c, h, w)."""
         model, settings = self.model, self.settings
         reference = model.backbone.project_reference(self.reference_features(batch))
@@ -158,7 +170,7 @@ class StageStep(nn.Module):
             audio = model.audio_projection(batch["audio"]) * batch["keep_audio"].view(-1, 1, 1, 1)
         if settings.speed and model.speed_layers is not None:
             speed = model.speed_layers(batch["speed"]) * batch["keep_speed"].view(-1, 1, 1)
-        conditions = Conditions(audio_tokens=audio, face_feature=face, speed_tokens=speed)
+        conditions = Conditions(audio_tokens=audio, face_feature=face, speed_tokens=speed, posed_portrait=posed)
         prediction: Tensor = model.backbone(
             noisy, batch["timesteps"], reference, conditions, temporal=settings.temporal
         )

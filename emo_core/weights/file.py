@@ -28,7 +28,7 @@ PART_BYTES = 15_000_000  # the largest file of a model saved as a folder
 PARTS = {  # file name -> the model's parts in it
     "vae": ("vae",),
     "audio": ("audio_encoder", "audio_projection"),
-    "network": ("backbone", "reference_net", "face_locator", "speed_layers"),
+    "network": ("backbone", "reference_net", "face_locator", "speed_layers", "posed_portrait"),
 }
 
 

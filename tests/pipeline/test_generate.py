@@ -23,6 +23,7 @@ from emo_core.data import (
 )
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.audio import encode_audio
+from emo_core.pipeline.conditions import video_sway
 from emo_core.pipeline.generate import generate
 from emo_core.pipeline.motion import ease_seam
 from emo_core.pipeline.reference import encode_reference
@@ -219,14 +220,29 @@ def test_the_global_random_state_is_left_alone(model: EmoModel, reference: Refer
 def test_a_model_may_have_a_speed_of_its_own(portrait: Portrait) -> None:
     """Where nobody asks for a speed, its default is asked for; a family without one has no speed condition then."""
     assert TINY.unet.speed is not None and TINY.unet.speed.default is None
-    plain = awake(TINY)
+    plain = awake(dataclasses.replace(TINY, posed_portrait=None))
     calm = dataclasses.replace(TINY.unet, speed=dataclasses.replace(TINY.unet.speed, default=0.9))
-    own = awake(dataclasses.replace(TINY, unet=calm))
+    own = awake(dataclasses.replace(TINY, unet=calm, posed_portrait=None))
     own.load_state_dict(plain.state_dict())
     reference = encode_reference(plain, portrait)
     asked = frames_of(list(generate(plain, reference, sound(4), Controls(speed=0.9))))
     assert torch.equal(frames_of(list(generate(own, reference, sound(4)))), asked)
     assert not torch.equal(frames_of(list(generate(plain, reference, sound(4)))), asked)
+
+
+def test_a_head_that_is_turned_has_a_pace_of_its_own_and_goes_on_where_it_was(portrait: Portrait) -> None:
+    assert TINY.unet.speed is not None and TINY.posed_portrait is not None
+    own = dataclasses.replace(TINY.unet, speed=dataclasses.replace(TINY.unet.speed, default=0.9))
+    model = awake(dataclasses.replace(TINY, unet=own))
+    reference = encode_reference(model, portrait)
+    free, still = (frames_of(list(generate(model, reference, sound(12), c))) for c in (None, Controls(speed=0.0)))
+    assert not torch.allclose(free, still, atol=1e-3)
+    first = next(iter(generate(model, reference, sound(12))))
+    rest = list(generate(model, reference, sound(12), resume=first.state))
+    assert torch.equal(frames_of([first, *rest]), free)
+    audio = dataclasses.replace(sound(12), lead_out=4)
+    turned = video_sway(model.config, audio, Controls(speed=1.0), seed=1, region=torch.ones(64, 64), own=None)
+    assert turned is not None and turned.shape == (12, 3) and not turned[-1].any() and bool(turned[6].any())
 
 
 def test_easing_spreads_the_step_into_a_clip_and_starts_nothing_else(portrait: Portrait) -> None:

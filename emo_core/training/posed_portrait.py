@@ -1,0 +1,71 @@
+"""Training of models/posed_portrait: a portrait's latent and a pose in, the latent of the frame with that pose out.
+
+Portraits are frames at rest, targets the other frames of the same clip; what their mouths and eyes do besides has no
+place in the polynomial and averages out, so it weighs little.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.posed_portrait import PosedPortrait
+from .batches import at_rest
+from .latents import LatentClip, LatentDataset, latent_weight
+from .loop import Batch, Parts
+
+FRAMES = 8  # targets of each portrait
+
+
+class PosedBatches:
+    """Rows of a portrait and frames of its clip, drawn from (seed, step, rank); heads that move alone."""
+
+    def __init__(self, clips: LatentDataset, batch: int, *, seed: int) -> None:
+        self.clips = [clip for clip in clips.clips if clip.style != "still"]
+        self.batch, self.seed = batch, seed
+
+    def __call__(self, step: int, rank: int) -> Batch:
+        rng = np.random.default_rng((self.seed, step, rank, 7))
+        rows = [self._row(self.clips[int(rng.integers(len(self.clips)))], rng) for _ in range(self.batch)]
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _row(self, clip: LatentClip, rng: np.random.Generator) -> Batch:
+        portrait = int(rng.choice(at_rest(clip)))
+        frames = rng.choice(len(clip.latents), FRAMES, replace=False)
+        weight = latent_weight(clip, frames, mouth=-0.9, eyes=-0.5)
+        return {
+            "portrait": torch.from_numpy(clip.latents[portrait].astype(np.float32)),
+            "target": torch.from_numpy(clip.latents[frames].astype(np.float32)),
+            "pose": torch.from_numpy(clip.rotation_deg[frames] - clip.rotation_deg[portrait]),
+            "weight": weight.clamp(min=0.05),
+        }
+
+
+class PosedStep(nn.Module):
+    """The weighted squared error of the posed portrait; logs which share of the change it leaves unexplained."""
+
+    def __init__(self, posed: PosedPortrait) -> None:
+        super().__init__()
+        self.posed = posed
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
+        made = self.posed(batch["portrait"], batch["pose"])
+        loss = _weighted(made.float() - batch["target"], batch["weight"])
+        return loss, {"left": float(loss.detach() / _weighted(_change(batch), batch["weight"])) ** 0.5}
+
+
+@torch.no_grad()
+def left_over(posed: PosedPortrait, batch: Batch) -> Parts:
+    """RMS that the posed portrait leaves of the change from the portrait, as a share: 1 is no better than a copy."""
+    made = posed(batch["portrait"], batch["pose"]).float()
+    error, change = (_weighted(x, batch["weight"]) for x in (made - batch["target"], _change(batch)))
+    return {"test_left": float(error / change) ** 0.5}
+
+
+def _change(batch: Batch) -> Tensor:
+    return batch["target"] - batch["portrait"].unsqueeze(1)
+
+
+def _weighted(error: Tensor, weight: Tensor) -> Tensor:
+    return (error.square() * weight).mean() / weight.mean()
