@@ -26,7 +26,7 @@ from ..models.context import SiteContext
 from ..models.emo import EmoModel
 from ..models.transformer import BackboneBlock, SpatialTransformer
 from ..models.unet import Backbone
-from ..pipeline.conditions import clip_conditions, encode_region, resolved, video_sway
+from ..pipeline.conditions import clip_conditions, encode_region, resolved, step_back, video_sway
 from ..pipeline.motion import ease_seam, next_state
 from ..pipeline.plan import ClipPlan, clip_count, plan_clip
 
@@ -88,7 +88,8 @@ def plain_generate(
         feature = encode_region(model, region, controls.face_strength)
         conditions = clip_conditions(model, audio, controls, plan, face_feature=feature, portrait=latent, sway=sway)
         latents = _denoise(model, backbone, latent, conditions, plan=plan, state=state, settings=settings)
-        latents = ease_seam(latents, state, model.config.clip.seam_easing)
+        moved = step_back(model, latent, sway, plan.start)
+        latents = ease_seam(latents, state, model.config.clip.seam_easing, moved=moved)
         frames = torch.cat([model.vae.decode(one[None]) for one in latents[: plan.kept]])
         frames = ((frames + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
         state = next_state(model, state, latents=latents, frames=frames)

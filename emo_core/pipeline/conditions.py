@@ -127,6 +127,15 @@ def clip_conditions(
     )
 
 
+@torch.no_grad()
+def step_back(model: EmoModel, portrait: Tensor, sway: Tensor | None, start: int) -> Tensor | None:
+    """What the drawn movement alone changes from frame `start` back to the one before, (c, h, w); None without one."""
+    if sway is None or not 0 < start < len(sway):
+        return None
+    before, now = _posed(model, portrait, sway[start - 1 : start + 1])[0]
+    return before - now
+
+
 def _posed(model: EmoModel, portrait: Tensor, pose: Tensor) -> Tensor:
     """The portrait's latent (1, f, c, h, w) turned to a pose (f, 3), where the backbone is."""
     network = model.posed_portrait

@@ -30,6 +30,7 @@ from .conditions import (
     face_region,
     region_of_frames,
     resolved,
+    step_back,
     video_sway,
 )
 from .decode import decode_frames
@@ -120,6 +121,8 @@ def generate(
 def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
     clip = run.model.config.clip
     thrift = _first_thrift(run)
+    assert run.reference.latents is not None
+    portrait = run.reference.latents[:1]
     if clip.windows is not None:
         yield from _clips_of_windows(run, state, thrift)
         return
@@ -129,7 +132,8 @@ def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
         if latents is None:
             return
         held = clip_settle(run.audio, plan)
-        latents = ease_seam(_anchored(run, latents), state, clip.seam_easing, held=held)
+        moved = step_back(run.model, portrait, run.sway, plan.start)
+        latents = ease_seam(_anchored(run, latents), state, clip.seam_easing, held=held, moved=moved)
         frames = _decode(run, plan, latents[: plan.kept], thrift)
         if frames is None:
             return

@@ -109,16 +109,21 @@ def next_state(model: EmoModel, state: ClipState, *, latents: Tensor, frames: Te
     return ClipState(state.next_index + 1, new[-clip.motion_frames :].clone())
 
 
-def ease_seam(latents: Tensor, state: ClipState, easing: float, *, held: Tensor | None = None) -> Tensor:
+def ease_seam(
+    latents: Tensor, state: ClipState, easing: float, *, held: Tensor | None = None, moved: Tensor | None = None
+) -> Tensor:
     """A clip's latents (f, c, h, w) whose step from the frame before it is spread over its first frames.
 
     The first frame is drawn back by the share `easing` (0 to 1) of that step, the second by easing squared and so on. A
     small network does not quite go on where the clip before ended; the lips of two frames are late by less than one.
-    Frames that are held to the portrait, by weights (f,) in 0..1, are moved the less.
+    Frames that are held to the portrait, by weights (f,) in 0..1, are moved the less. `moved` (c, h, w) is the part of
+    the step that is wanted: the drawn movement of the head (`conditions.step_back`).
     """
     if easing == 0.0 or state.motion_latents is None:
         return latents
     step = state.motion_latents[-1].to(latents) - latents[0]
+    if moved is not None:
+        step = step - moved.to(latents)
     weights = easing ** torch.arange(1, len(latents) + 1, device=latents.device, dtype=latents.dtype)
     if held is not None:
         weights = weights * (1 - held.to(weights))

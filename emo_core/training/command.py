@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..config import EMO_MINI, PRESETS, EmoConfig
+from ..errors import EmoInputError
 from ..models.emo import EmoModel
 from ..models.vae import VAE
 from .launch import launch
@@ -164,8 +165,7 @@ def train_stage(options: Options, stage: int) -> None:
     if options.start_from:
         grown = load_grown(model, _stage_weights(options.start_from))
         log.info("new: %s", [name for name in grown if not name.startswith(TRAINED_BEFORE)])
-    if model.posed_portrait is not None:
-        model.posed_portrait.load_state_dict(_load(options.root / "pose" / POSED))
+    _load_posed(model, options.root)
     select_trainable(model, settings)
     step = StageStep(model, settings)
     heads = HeadDataset(options.root / "heads")
@@ -202,7 +202,10 @@ def train_pose(options: Options) -> None:
     from .posed_portrait import PosedBatches, PosedStep, left_over
 
     torch.manual_seed(options.seed)
-    assert options.config.posed_portrait is not None
+    if options.config.posed_portrait is None:
+        raise EmoInputError(
+            "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
+        )
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     make = partial(
         LatentDataset,
@@ -226,8 +229,7 @@ def export(options: Options) -> None:
     model = EmoModel(options.config)
     model.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
     model.audio_encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
-    if model.posed_portrait is not None:
-        model.posed_portrait.load_state_dict(_load(options.root / "pose" / POSED))
+    _load_posed(model, options.root)
     model.load_state_dict(_stage_weights(options.start_from or options.root / "stage3"), strict=False)
     for path in save_model(model, options.root / "export"):
         log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
@@ -272,6 +274,16 @@ def _stage_weights(folder: Path) -> dict[str, torch.Tensor]:
     averaged = {name.removeprefix("model."): value for name, value in load_shards(checkpoint, "average").items()}
     log.info("%d tensors from %s", len(averaged), checkpoint)
     return averaged
+
+
+def _load_posed(model: EmoModel, root: Path) -> None:
+    """The posed portrait that the step `pose` left, for models that have one."""
+    if model.posed_portrait is None:
+        return
+    path = root / "pose" / POSED
+    if not path.exists():
+        raise FileNotFoundError(f"no {path}: run `train pose` first")
+    model.posed_portrait.load_state_dict(_load(path))
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:

@@ -252,6 +252,7 @@ def test_easing_spreads_the_step_into_a_clip_and_starts_nothing_else(portrait: P
     step = state.motion_latents[-1] - latents[0]  # type: ignore[index]
     eased = ease_seam(latents, state, 0.5)
     assert torch.allclose(eased[0], latents[0] + step / 2) and torch.allclose(eased[2], latents[2] + step / 8)
+    assert torch.allclose(ease_seam(latents, state, 0.5, moved=step), latents)  # all of the step was wanted
     held = torch.tensor([1.0, 0.0, 0.0, 1.0])  # the portrait itself stays
     kept = ease_seam(latents, state, 0.5, held=held)
     assert torch.equal(kept[0], latents[0]) and torch.equal(kept[3], latents[3]) and torch.equal(kept[1], eased[1])

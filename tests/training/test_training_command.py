@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from emo_core.config import TINY
+from emo_core.errors import EmoInputError
 from emo_core.training.command import main
 from emo_core.training.latents import save_audio
 
@@ -69,6 +70,7 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
     (root / "audio").mkdir()
     save_file(AudioEncoder(TINY.audio_encoder).state_dict(), root / "audio" / "encoder.safetensors")
     encode_heads(VAE(TINY.vae), HeadDataset(root / "heads"), root / "latents")
+    run("pose", root)
     run("stage1", root)
     run("stage2", root, "--single-frames", "--start-from", str(root / "stage1"))
     run("stage2", root, "--start-from", str(root / "stage2-frames"))
@@ -94,12 +96,23 @@ def test_stage_3_leaves_what_it_does_not_train_as_it_was(root: Path) -> None:
     from emo_core.training.latents import encode_heads
 
     encode_heads(VAE(TINY.vae), HeadDataset(root / "heads"), root / "latents")
+    run("pose", root)
     run("stage2", root)
     run("stage3", root, "--start-from", str(root / "stage2"))
     before, after = (load_shards(root / s / "checkpoint", "average") for s in ("stage2", "stage3"))
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all("motion_modules" in name or "speed" in name for name in changed)
+
+
+def test_a_stage_without_its_posed_portrait_says_so(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train pose"):
+        run("stage1", root)
+
+
+def test_a_preset_that_turns_no_portrait_has_no_such_step(root: Path) -> None:
+    with pytest.raises(EmoInputError, match="emo-sd15"):
+        main(["pose", "--root", str(root), "--preset", "emo-sd15", "--processes", "1"])
 
 
 def test_a_stage_without_its_start_says_so(root: Path) -> None:
