@@ -55,6 +55,7 @@ def needs(config: EmoConfig, size: int, dtype: torch.dtype) -> Needs:
         steps=1,
         guidance=config.guidance.scale,
         region=region,
+        sway=None if config.posed_portrait is None else torch.zeros(frames, 3),
         on_progress=None,
         should_stop=None,
     )

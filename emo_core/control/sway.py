@@ -1,8 +1,8 @@
-"""How a head moves while it talks, for networks that are told its pose (UNetConfig.pose_in_time). In: a speed for every
-frame, a seed, the room that the face region gives. Out: the pose of every frame, away from the portrait's.
+"""How a head moves while it talks, for models that turn the portrait (models/posed_portrait). In: a speed for every
+frame, chance, the room that the face region gives. Out: the pose of every frame, away from the portrait's.
 
-EMO's network finds a movement in the noise and hears only how fast it is to be (paper 3.2). Ours is too small to: it
-paints every part of the face as if the head were elsewhere. So the path is drawn here, and the speed holds by
+EMO's network finds a movement in the noise and hears only how fast it is to be (paper 3.2). emo-mini's is too
+small to: it painted every part of the face as if the head were elsewhere. So the path is drawn here, and the speed holds by
 construction. Everything follows from its inputs: a video that is resumed goes on along the same path.
 """
 
@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from ..diffusion.noise import named_generator
 
 REACH_DEG = (4.5, 7.0, 2.5)  # pitch, yaw, roll at the widest, inside what training/heads/performance.py draws
 _CALM, _QUICK = 0.5, 1.5  # share of the reach for a head that hardly moves; degrees per frame at which it is all used
@@ -29,8 +27,9 @@ _STEP = 0.02  # of the path's parameter
 _WHIMS_S, _WHIMS = 1.0, 0.6  # how long a change of pace takes and how far it goes (deviation of its logarithm)
 
 
-def head_sway(speed: Tensor, *, seed: int, room: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """Pitch, yaw and roll (f, 3) in degrees for speeds (f,) in degrees per frame, which hold on average.
+def head_sway(speed: Tensor, *, generator: torch.Generator, room: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """Pitch, yaw and roll (f, 3) in degrees for speeds (f,) in degrees per frame, which hold on average. `generator` is
+    the CPU's: the path is drawn from it.
 
     The head starts at the portrait's pose. `room`: width and height of the face region over those of the portrait's
     own; in a wider one the head turns farther, in a taller one it nods deeper.
@@ -40,7 +39,7 @@ def head_sway(speed: Tensor, *, seed: int, room: tuple[float, float] = (1.0, 1.0
     if travelled[-1] <= 0:
         return torch.zeros(len(steps), 3)
     reach = _reach(float(travelled[-1]) / max(1, len(steps) - 1), room)
-    path = _path(float(travelled[-1]), reach, seed)
+    path = _path(float(travelled[-1]), reach, generator)
     lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
     arc = np.concatenate([[0.0], np.cumsum(lengths)])
     even = np.concatenate([[0.0], np.cumsum(_EVEN * lengths[lengths > 0].mean() + (1 - _EVEN) * lengths)])
@@ -51,10 +50,10 @@ def head_sway(speed: Tensor, *, seed: int, room: tuple[float, float] = (1.0, 1.0
     )
 
 
-def own_pace(frames: int, *, fps: float, mean: float, seed: int) -> Tensor:
+def own_pace(frames: int, *, fps: float, mean: float, generator: torch.Generator) -> Tensor:
     """Speeds (f,) of a head that nobody asks for one, in degrees per frame around `mean`: it hurries and it rests."""
     knots = math.ceil(frames / fps / _WHIMS_S) + 3
-    whims = torch.randn(knots, generator=named_generator(seed, "pace")).numpy()
+    whims = torch.randn(knots, generator=generator).numpy()
     place = np.arange(frames) / fps / _WHIMS_S + 1
     left, share = np.floor(place).astype(int), place % 1
     share = share * share * (3 - 2 * share)
@@ -81,9 +80,9 @@ def _reach(mean_speed: float, room: tuple[float, float]) -> NDArray[np.float64]:
     return share * np.asarray(REACH_DEG) * (tall, wide, wide)
 
 
-def _path(length: float, reach: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def _path(length: float, reach: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.float64]:
     """Points (p, 3) in degrees along a path of at least `length` degrees that starts at rest."""
-    phases = torch.rand((3, len(_WAVES)), generator=named_generator(seed, "sway")).numpy() * 2 * math.pi
+    phases = torch.rand((3, len(_WAVES)), generator=generator).numpy() * 2 * math.pi
     total = sum(weight for _, weight in _WAVES)
     per_unit = float(np.linalg.norm(reach)) * 0.4  # less than the mean of the path's own speed
     while True:

@@ -14,6 +14,7 @@ from ..control.settle import calm_speed, settle_weights
 from ..control.speed import check_speed, clip_speed, speed_per_frame
 from ..control.sway import head_sway, own_pace, room_in
 from ..data import AudioFeatures, Conditions, Controls, ReferenceCache
+from ..diffusion.noise import named_generator
 from ..errors import EmoInputError
 from ..face.key_points import key_point_picture
 from ..face.region import face_region_mask
@@ -32,7 +33,7 @@ def resolved(controls: Controls, audio: AudioFeatures, config: EmoConfig, *, see
     check_speed(speed, audio.frames)
     default = None if config.unet.speed is None else config.unet.speed.default
     if speed is None and default and config.posed_portrait is not None:
-        speed = own_pace(audio.frames, fps=audio.fps, mean=default, seed=seed).tolist()
+        speed = own_pace(audio.frames, fps=audio.fps, mean=default, generator=named_generator(seed, "pace")).tolist()
     return dataclasses.replace(controls, speed=speed)
 
 
@@ -86,7 +87,7 @@ def video_sway(
     if speed is None:
         return torch.zeros(audio.frames, 3)
     room = (1.0, 1.0) if own is None else room_in(region, own)
-    sway = head_sway(calm_speed(speed, settle), seed=seed, room=room)
+    sway = head_sway(calm_speed(speed, settle), generator=named_generator(seed, "sway"), room=room)
     return sway if settle is None else sway * (1 - settle[:, None])
 
 

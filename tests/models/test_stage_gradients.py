@@ -26,6 +26,7 @@ def batch_of(settings, rows=2):
         "audio": torch.randn(rows, frames, window, encoder.layers, encoder.hidden_size),
         "face_region": mask,
         "speed": torch.rand(rows, frames),
+        "pose": torch.randn(rows, frames, 3),
         "timesteps": torch.tensor([700, 300])[:rows],
         "motion": torch.randn(rows, clip.motion_frames, *shape[2:]),
     }
