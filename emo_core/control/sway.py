@@ -1,9 +1,9 @@
 """How a head moves while it talks, for models that turn the portrait (models/posed_portrait). In: a speed for every
 frame, chance, the room that the face region gives. Out: the pose of every frame, away from the portrait's.
 
-EMO's network finds a movement in the noise and hears only how fast it is to be (paper 3.2). emo-mini's is too
-small to: it painted every part of the face as if the head were elsewhere. So the path is drawn here, and the speed holds by
-construction. Everything follows from its inputs: a video that is resumed goes on along the same path.
+EMO's network finds a movement in the noise and hears only how fast it is to be (paper 3.2). emo-mini's is too small to:
+it painted every part of the face as if the head were elsewhere. So the path is drawn here, and the speed holds by
+construction. Everything follows from the inputs: a video that is resumed goes on along the same path.
 """
 
 from __future__ import annotations

@@ -246,7 +246,10 @@ def restore(options: Options) -> None:
     from .checkpoint import Counters, save_checkpoint
 
     model = load_model(options.start_from or options.config.name, device="cpu")
-    parts = [("vae", "vae.safetensors", model.vae), ("audio", "encoder.safetensors", model.audio_encoder)]
+    parts: list[tuple[str, str, torch.nn.Module]] = [
+        ("vae", "vae.safetensors", model.vae),
+        ("audio", "encoder.safetensors", model.audio_encoder),
+    ]
     if model.posed_portrait is not None:
         parts.append(("pose", POSED, model.posed_portrait))
     for folder, name, part in parts:
