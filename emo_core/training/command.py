@@ -197,6 +197,7 @@ def train_pose(options: Options) -> None:
     from safetensors.torch import save_file
 
     from ..models.posed_portrait import PosedPortrait
+    from .growth import load_grown
     from .heads.dataset import HeadDataset
     from .latents import LatentDataset, load_audio
     from .posed_portrait import PosedBatches, PosedStep, left_over
@@ -207,6 +208,8 @@ def train_pose(options: Options) -> None:
             "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
         )
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
+    if options.start_from:
+        load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
     make = partial(
         LatentDataset,
         options.root / "latents",

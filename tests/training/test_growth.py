@@ -63,3 +63,46 @@ def test_attention_at_a_new_level_adds_nothing_before_it_is_trained() -> None:
 def test_weights_of_something_else_are_refused() -> None:
     with pytest.raises(EmoInputError, match="unknown tensors"):
         load_grown(VAE(SMALL_VAE), {"other.weight": torch.zeros(1)})
+
+
+def test_more_latent_channels_leave_the_old_ones_and_the_pictures_as_they_were() -> None:
+    torch.manual_seed(0)
+    small = VAE(replace(SMALL_VAE, latent_channels=4))
+    speak(small)
+    wide = VAE(replace(SMALL_VAE, latent_channels=8))
+    assert load_grown(wide, small.state_dict()) == []
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        latents, more = small.encode(pictures), wide.encode(pictures)
+        assert torch.allclose(more[:, :4], latents, atol=1e-5)
+        assert float(more[:, 4:].std()) > 0.01  # there is something to learn from
+        assert torch.allclose(wide.decode(more), small.decode(latents), atol=1e-5)
+
+
+@pytest.mark.parametrize("concat", [False, True])
+def test_a_network_of_more_latent_channels_says_the_same_in_those_it_knew(concat: bool) -> None:
+    torch.manual_seed(0)
+    narrow_config = replace(TINY, unet=replace(TINY.unet, concat_reference=concat))
+    wide_config = replace(
+        narrow_config,
+        unet=replace(narrow_config.unet, in_channels=6, out_channels=6),
+        vae=replace(narrow_config.vae, latent_channels=6),
+    )
+    narrow, wide = EmoModel(narrow_config).eval(), EmoModel(wide_config).eval()
+    speak(narrow)
+    load_grown(wide, {n: t for n, t in narrow.state_dict().items() if not n.startswith("vae.")})
+    noisy, portrait, pose = torch.randn(1, 3, 6, 8, 8), torch.randn(1, 6, 8, 8), torch.randn(1, 3, 3)
+    outputs = []
+    for model, channels in ((narrow, 4), (wide, 6)):
+        with torch.no_grad():
+            still = portrait[:, :channels]
+            motion = torch.zeros(1, 2, channels, 8, 8)
+            reference = model.backbone.project_reference(model.reference_net(still, motion))
+            face = model.face_locator(torch.ones(1, 1, 1, 64, 64))
+            conditions = Conditions(audio_tokens=torch.zeros(1, 3, 2, 16), face_feature=face)
+            made = model.backbone(noisy[:, :, :channels], torch.tensor([500]), reference, conditions)
+            outputs.append((made, model.posed_portrait(still, pose)))
+    for small, large in zip(*outputs, strict=True):
+        assert torch.allclose(small, large[:, :, :4], atol=1e-5)
+    assert not outputs[1][0][:, :, 4:].any()
+    assert torch.equal(outputs[1][1][:, :, 4:], portrait[:, None, 4:].expand(-1, 3, -1, -1, -1))
