@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..emo_core.config import VAEConfig
 from ..emo_core.errors import EmoInputError
 from ..emo_core.models.parts import ModelPart
 from ..emo_core.weights.folder import find_below
@@ -161,6 +162,35 @@ class PreviewPace:
         ended = self._clock()
         self._not_before = ended + (ended - began) * (1 / self._share - 1)
         return picture
+
+
+def tiny_previewer(vae: VAEConfig) -> Callable[[Tensor], Tensor] | None:
+    """The host's own quick decoder for Stable Diffusion's latents, as its setting --preview-method says (taesd, or
+    colours by a matrix): latents (1, c, h, w), scaled, to a picture (h', w', 3) in 0..1. An approximation, for previews
+    alone. None where the setting is none or auto, or the latents are others."""
+    if vae.kind != "kl" or vae.latent_channels != 4:
+        return None
+    try:
+        import latent_preview
+        from comfy import latent_formats, model_management
+        from comfy.cli_args import LatentPreviewMethod, args
+
+        if args.preview_method in (LatentPreviewMethod.NoPreviews, LatentPreviewMethod.Auto):
+            return None
+        previewer = latent_preview.get_previewer(model_management.get_torch_device(), latent_formats.SD15())
+    except Exception as error:  # the host's business and its changing insides: a preview must not cost the video
+        log.warning("No quick previews: %s", error)
+        return None
+    if previewer is None:
+        return None
+    return lambda latents: _pixels(previewer.decode_latent_to_preview(latents.float()))
+
+
+def _pixels(image: Any) -> Tensor:
+    """An image of Pillow's as (h, w, 3) in 0..1."""
+    import numpy as np
+
+    return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).float() / 255
 
 
 def model_folders() -> list[Path]:

@@ -78,6 +78,7 @@ class Report:
     def __init__(self, sampling: Sampling) -> None:
         clip, settings = sampling.model.config.clip, sampling.settings
         self._vae, self._pace = sampling.model.vae, host.PreviewPace()
+        self._tiny = host.tiny_previewer(sampling.model.config.vae)
         self._steps = settings.steps or clip.steps
         self._total = clip_count(sampling.audio.frames, clip.frames) * self._steps
         self._bar = host.ProgressBar(self._total)
@@ -92,8 +93,10 @@ class Report:
         self._bar.tick((clip.index + 1) * self._steps, self._total, clip.frames[-1])
 
     def _decode(self, latents: Tensor) -> Tensor:
-        middle = len(latents) // 2
-        frames = decode_frames(self._vae, latents[middle : middle + 1], chunk=1)
+        middle = latents[len(latents) // 2 :][:1]
+        if self._tiny is not None:
+            return self._tiny(middle)
+        frames = decode_frames(self._vae, middle, chunk=1)
         assert frames is not None
         return frames[0]
 

@@ -20,9 +20,9 @@ _CALM, _QUICK = 0.5, 1.5  # share of the reach for a head that hardly moves; deg
 _ROOM = (0.3, 1.15)  # share of the reach in a narrow face region, in a wide one
 _WAVES = ((1.0, 1.0), (0.61, 0.6))  # per axis: waves per unit of the path, weight
 _AXES = (1.37, 1.0, 0.73)  # pitch, yaw and roll swing at unrelated paces, so that the path does not repeat itself
-_EVEN = 0.5  # 0: at the speed asked for even where the path turns, sharply; 1: slowing down there as a wave does
+_EVEN = 0.35  # 0: at the speed asked for even where the path turns, sharply; 1: slowing down there as a wave does
 _STEP = 0.02  # of the path's parameter
-_WHIMS_S, _WHIMS = 1.0, 0.6  # how long a change of pace takes and how far it goes (deviation of its logarithm)
+_WHIMS_S, _WHIMS = 1.0, 0.8  # how long a change of pace takes and how far it goes (deviation of its logarithm)
 
 
 def head_sway(speed: Tensor, *, generator: torch.Generator, room: tuple[float, float] = (1.0, 1.0)) -> Tensor:

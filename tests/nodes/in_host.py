@@ -71,6 +71,37 @@ def check_float8_makes_both_networks_smaller_and_nothing_else() -> None:
     assert len({part.identity for part in (*plain, *small)}) == 8
 
 
+def check_previews_are_the_hosts_tiny_decoder_where_the_user_asked_for_it() -> None:
+    import folder_paths
+    import torch
+    from comfy.cli_args import LatentPreviewMethod, args
+    from comfy.taesd.taesd import Decoder
+    from safetensors.torch import save_file
+
+    config, host = part("emo_core.config"), part("nodes.host")
+    latents = torch.randn(1, 4, 8, 8)
+    folder = Path(folder_paths.get_folder_paths("vae_approx")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    decoder = Decoder()
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    before = args.preview_method
+    try:
+        assert host.tiny_previewer(config.HALLO.vae) is None  # the host's setting is none, as it comes
+        args.preview_method = LatentPreviewMethod.TAESD
+        coarse = host.tiny_previewer(config.HALLO.vae)(latents)
+        assert coarse.shape == (8, 8, 3) and 0 <= coarse.min() < coarse.max() <= 1  # no file: the host's matrix
+        save_file(decoder.state_dict(), folder / "taesd_decoder.safetensors")
+        folder_paths.filename_list_cache.clear()
+        fine = host.tiny_previewer(config.HALLO.vae)(latents)
+        with torch.no_grad():
+            wanted = decoder(latents)[0].movedim(0, -1).clamp(0, 1)
+        assert fine.shape == (64, 64, 3) and float((fine - wanted).abs().max()) < 1 / 255 + 1e-6
+        assert host.tiny_previewer(config.EMO_MINI.vae) is None  # latents of its own
+    finally:
+        args.preview_method = before
+
+
 def check_further_networks_are_noticed_wherever_they_are_kept() -> None:
     import folder_paths
 
