@@ -154,6 +154,7 @@ class VAEConfig:
     kind: Literal["kl", "dc", "tiny"] = "kl"
     latent_channels: int = 4
     scaling_factor: float = 0.18215
+    channel_scale: tuple[float, ...] = ()  # of each channel besides; none: 1
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)  # kl only, as the next
     layers_per_block: int = 2
     unshuffle: int = 4  # not kl, as the rest: pixels folded into channels before the first convolution

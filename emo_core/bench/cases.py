@@ -44,7 +44,7 @@ def middle_case(*, frames: int = 4, steps: int = 2, device: torch.device) -> Cas
         audio_encoder=EMO_MINI.audio_encoder,
         audio_projection=EMO_MINI.audio_projection,
         face_locator=EMO_MINI.face_locator,
-        vae=dataclasses.replace(EMO_MINI.vae, latent_channels=unet.in_channels),
+        vae=dataclasses.replace(EMO_MINI.vae, latent_channels=unet.in_channels, channel_scale=()),
         clip=dataclasses.replace(EMO_SD15.clip, frames=frames, size=512, motion_from="latents"),
     )
     model = random_model(config, device=device)

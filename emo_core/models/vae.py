@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VAEConfig
+from ..errors import EmoInputError
 
 
 class VAE(nn.Module):
@@ -22,21 +23,31 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
+        if config.channel_scale and len(config.channel_scale) != config.latent_channels:
+            allowed = f"{config.latent_channels}, one for each latent channel"
+            raise EmoInputError("channel_scale", f"{len(config.channel_scale)} values", allowed)
         self.autoencoder: Any = {"kl": _build_kl, "dc": _build_dc, "tiny": _build_tiny}[config.kind](config)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(b, 3, H, W) in -1..1 -> latents (b, c, h, w), scaled; the posterior's mean where there is a posterior."""
+        latents: Tensor
         if self.config.kind == "kl":
-            return self.autoencoder.encode(pictures).latent_dist.mode() * self.config.scaling_factor
-        folded = F.pixel_unshuffle(pictures, self.config.unshuffle)
-        encoded = self.autoencoder.encode(folded)
-        latents: Tensor = encoded.latent if self.config.kind == "dc" else encoded.latents
-        return latents * self.config.scaling_factor
+            latents = self.autoencoder.encode(pictures).latent_dist.mode()
+        else:
+            encoded = self.autoencoder.encode(F.pixel_unshuffle(pictures, self.config.unshuffle))
+            latents = encoded.latent if self.config.kind == "dc" else encoded.latents
+        return latents * self.scale(latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (b, c, h, w) -> (b, 3, H, W), nominally in -1..1 and not clamped."""
-        pictures = self.autoencoder.decode(latents / self.config.scaling_factor).sample
+        pictures = self.autoencoder.decode(latents / self.scale(latents)).sample
         return pictures if self.config.kind == "kl" else F.pixel_shuffle(pictures, self.config.unshuffle)
+
+    def scale(self, latents: Tensor) -> float | Tensor:
+        """What the autoencoder's latents (b, c, h, w) are multiplied by: a number, or one for each channel (c, 1, 1)."""
+        if not self.config.channel_scale:
+            return self.config.scaling_factor
+        return latents.new_tensor(self.config.channel_scale).view(-1, 1, 1) * self.config.scaling_factor
 
     @property
     def device(self) -> torch.device:

@@ -91,7 +91,7 @@ def train_vae(options: Options) -> None:
 
     torch.manual_seed(options.seed)
     heads = HeadDataset(options.root / "heads")
-    loss = VAELoss(eyes=20.0, mouth=8.0) if options.decoder_only else VAELoss()
+    loss = VAELoss(eyes=32.0, mouth=8.0) if options.decoder_only else VAELoss()
     step = VAEStep(VAE(options.config.vae), loss)
     if options.decoder_only or options.start_from:
         folder = options.start_from or options.root / "vae"

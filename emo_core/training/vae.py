@@ -2,8 +2,8 @@
 
 Losses: L1, its gradient (sharp edges), squared error. There is no posterior; instead noise of a fixed size is added
 to the latents before decoding, so that the decoder forgives a denoiser's errors (a KL of 1e-5 did nothing in a trial,
-and the decoder then showed every error as grain), and each channel is drawn towards mean 0 and standard deviation 1,
-which is what the diffusion's noise schedule assumes.
+and the decoder then showed every error as grain), and each channel is drawn towards mean 0 and standard deviation 1
+(before its `channel_scale`), which is what the diffusion's noise schedule assumes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class VAELoss:
     """Weights of the loss; mouth and eyes are weighted per pixel."""
 
     mouth: float = 5.0
-    eyes: float = 8.0
+    eyes: float = 24.0
     gradient: float = 1.0
     squared: float = 5.0
     latent_noise: float = 0.08  # standard deviation, of latents near 1; the decoder sees 0 to this much
@@ -48,10 +48,11 @@ class VAEStep(nn.Module):
         pictures, weight = batch["pictures"], batch["weight"]
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         latents = self.vae.encode(pictures).float()
-        noisy = latents + self.loss.latent_noise * torch.randn_like(latents) * batch["noise_share"]
+        scale = self.vae.scale(latents)
+        noisy = latents + self.loss.latent_noise * scale * torch.randn_like(latents) * batch["noise_share"]
         error = (self.vae.decode(noisy).float() - pictures) * weight
         gradient = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
-        mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+        mean, std = (latents / scale).mean((0, 2, 3)), (latents / scale).std((0, 2, 3))
         unit = (mean.square() + (std - 1).square()).mean()
         squared = (error.square() / weight).mean()
         colour = F.avg_pool2d(error / weight, 16).abs().mean()
@@ -77,7 +78,7 @@ class Crops:
 
     share: float = 0.0  # of the steps
     size: int = 64  # pixels
-    eyes: float = 0.65  # of the crops; the others lie around the mouth
+    eyes: float = 0.75  # of the crops; the others lie around the mouth
 
 
 class VAEBatches:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from emo_core.config import EMO_MINI, EMO_SD15, TINY, VAEConfig
+from emo_core.errors import EmoInputError
 from emo_core.models.vae import VAE
 
 KL = VAEConfig(kind="kl", block_out_channels=(8, 16), layers_per_block=1, scaling_factor=0.5)
@@ -36,6 +37,22 @@ def test_scaling_factor_scales_latents_and_not_pictures(config: VAEConfig) -> No
         assert torch.allclose(scaled.encode(pictures), 4 * plain.encode(pictures), atol=1e-5)
         ones = torch.ones(1, 4, 4, 4)
         assert torch.allclose(scaled.decode(4 * ones), plain.decode(ones), atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [TINY.vae, KL], ids=["tiny", "kl"])
+def test_channels_may_be_scaled_one_by_one(config: VAEConfig) -> None:
+    torch.manual_seed(0)
+    plain = VAE(config)
+    scaled = VAE(replace(config, channel_scale=(1.0, 1.0, 0.5, 2.0)))
+    scaled.load_state_dict(plain.state_dict())
+    pictures = torch.rand(2, 3, 32, 32) * 2 - 1
+    by = torch.tensor([1.0, 1.0, 0.5, 2.0]).view(4, 1, 1)
+    with torch.no_grad():
+        latents = plain.encode(pictures)
+        assert torch.allclose(scaled.encode(pictures), latents * by, atol=1e-6)
+        assert torch.allclose(scaled.decode(latents * by), plain.decode(latents), atol=1e-6)
+    with pytest.raises(EmoInputError, match="found 2 values; expected 4"):
+        VAE(replace(config, channel_scale=(1.0, 2.0)))
 
 
 def test_full_size_is_the_autoencoder_of_sd() -> None:

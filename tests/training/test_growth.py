@@ -15,7 +15,13 @@ from emo_core.models.vae import VAE
 from emo_core.training.growth import load_grown
 
 SMALL_VAE = replace(
-    EMO_MINI.vae, encoder_channels=(8, 16), encoder_layers=(1, 2), decoder_channels=(8, 16), decoder_layers=(2, 4)
+    EMO_MINI.vae,
+    latent_channels=8,
+    channel_scale=(),
+    encoder_channels=(8, 16),
+    encoder_layers=(1, 2),
+    decoder_channels=(8, 16),
+    decoder_layers=(2, 4),
 )
 WIDE = replace(TINY, unet=replace(TINY.unet, attention_levels=(True, True)))
 NARROW = replace(TINY, unet=replace(TINY.unet, attention_levels=(False, True)))
