@@ -44,7 +44,7 @@ class VAE(nn.Module):
         return pictures if self.config.kind == "kl" else F.pixel_shuffle(pictures, self.config.unshuffle)
 
     def scale(self, latents: Tensor) -> float | Tensor:
-        """What the autoencoder's latents (b, c, h, w) are multiplied by: a number, or one for each channel (c, 1, 1)."""
+        """What the autoencoder's latents (b, c, h, w) are multiplied by: a number, or one per channel (c, 1, 1)."""
         if not self.config.channel_scale:
             return self.config.scaling_factor
         return latents.new_tensor(self.config.channel_scale).view(-1, 1, 1) * self.config.scaling_factor
