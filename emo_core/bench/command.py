@@ -19,9 +19,10 @@ import torch
 
 from .approximate import Saving, savings, savings_table
 from .cases import Case, compiled_case, middle_case, mini_case
-from .measure import matrix_rate, operations, peak_rss, timed, versus, watched
+from .measure import matrix_rate, operations, peak_rss, spread_text, timed, versus, watched
 from .memory import Footprint, footprint
 from .needs import all_needs, needs_table
+from .peer import SIZES, measure_peer
 from .plain import plain_backbone, plain_generate
 from .released import measure_released, write_hallo
 from .server import overhead
@@ -93,10 +94,12 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--dtype",
         choices=("float16", "bfloat16", "float32"),
-        default="float16",
-        help="of the two above and --needs (float16)",
+        help="of the two above and --needs (float16), of --peer (float16 on CUDA, else float32)",
     )
-    add("--steps", type=int, default=2, help="of the clip with --released; 0: only load (2)")
+    add("--steps", type=int, default=2, help="of the clip with --released (0: only load) or --peer (2)")
+    peer = "only this: a released system's own code, your checkout of it, in turns with ours on the same weights and"
+    add("--peer", metavar="PATH", type=Path, help=f"{peer} input; of Hallo, not yet of EchoMimic and V-Express")
+    add("--peer-size", choices=SIZES, help="of its networks: small, or full as released (full on CUDA, else small)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
     add("--output", type=Path, help="also write the figures to this JSON file")
     return parser
@@ -109,10 +112,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.write_released or options.released:
         return _released(options)
     if options.needs:
-        dtype: torch.dtype = getattr(torch, options.dtype)
+        dtype = _dtype(options)
         sys.stdout.write(f"{needs_table(all_needs(dtype), dtype)}\n")
         return 0
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if options.peer:
+        return _peer(options, device)
     if options.soak:
         watched_run = soak((options.output or Path("output/bench")).parent, sound_s=options.soak * 3600, device=device)
         sys.stdout.write(f"{machine(device)}\n{watched_run.as_text()}\n")
@@ -130,13 +135,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.server:
         sys.stdout.write(f"{overhead(options.server, turns=options.turns).as_text()}\n")
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(_as_json(device, lines, saved, memory), indent=1))
+        _write(options.output, _as_json(device, lines, saved, memory))
     return 0 if all(line.is_exact for line in lines) else 1
 
 
+def _dtype(options: argparse.Namespace, default: str = "float16") -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, options.dtype or default)
+    return dtype
+
+
+def _peer(options: argparse.Namespace, device: torch.device) -> int:
+    on_cuda = device.type == "cuda"
+    line = measure_peer(
+        options.peer,
+        size=options.peer_size or ("full" if on_cuda else "small"),
+        steps=options.steps,
+        turns=options.turns,
+        device=device,
+        dtype=_dtype(options, "float16" if on_cuda else "float32"),
+    )
+    sys.stdout.write(f"{machine(device)}\n{line.as_text()}\n")
+    if options.output:
+        _write(options.output, {"machine": machine(device), "peer": asdict(line)})
+    return 0 if line.is_same else 1
+
+
+def _write(path: Path, figures: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=1))
+
+
 def _released(options: argparse.Namespace) -> int:
-    dtype: torch.dtype = getattr(torch, options.dtype)
+    dtype = _dtype(options)
     if options.write_released:
         sys.stdout.write(f"{write_hallo(options.write_released, dtype)}\n")
         return 0
@@ -221,8 +251,8 @@ def table(lines: Sequence[Line]) -> str:
     for line in lines:
         target = TARGETS.get(line.case)
         rows.append(
-            f"{line.case:<12} {line.frames:>6} {line.steps:>6}  {_spread(line.plain_s, line.plain_spread_s):<22}"
-            f" {_spread(line.product_s, line.product_spread_s):<22} {line.ratio:>5.2f}x"
+            f"{line.case:<12} {line.frames:>6} {line.steps:>6}  {spread_text(line.plain_s, line.plain_spread_s):<22}"
+            f" {spread_text(line.product_s, line.product_spread_s):<22} {line.ratio:>5.2f}x"
             f"  {'' if target is None else f'{target:.2f}x':>6}  {line.difference:.0e}"
             f"  {line.plain_gflop:.0f} -> {line.product_gflop:.0f}  {line.rate / line.matrix_rate:.0%}"
         )
@@ -234,13 +264,9 @@ def table(lines: Sequence[Line]) -> str:
 
 def _compiled_row(compiled: Compiled) -> str:
     return (
-        f"{'':<12} B' compiled: {_spread(compiled.seconds, compiled.spread_s)} s, {compiled.ratio:.2f}x as fast as the"
-        f" product, same {compiled.difference:.0e}, first run {compiled.first_s:.0f} s"
+        f"{'':<12} B' compiled: {spread_text(compiled.seconds, compiled.spread_s)} s, {compiled.ratio:.2f}x as fast as"
+        f" the product, same {compiled.difference:.0e}, first run {compiled.first_s:.0f} s"
     )
-
-
-def _spread(median: float, spread: tuple[float, float]) -> str:
-    return f"{median:.2f} ({spread[0]:.2f}-{spread[1]:.2f})"
 
 
 def _as_json(

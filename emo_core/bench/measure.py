@@ -33,6 +33,9 @@ class Timing:
         low, high = np.percentile(self.seconds, [10, 90])
         return float(low), float(high)
 
+    def as_text(self) -> str:
+        return spread_text(self.median, self.spread)
+
 
 @dataclass(frozen=True)
 class Versus:
@@ -45,6 +48,11 @@ class Versus:
     def ratio(self) -> float:
         """How many times as long A takes: the median over the pairs, which forgives what slows a pair as a whole."""
         return float(np.median([a / b for a, b in zip(self.a.seconds, self.b.seconds, strict=True)]))
+
+
+def spread_text(median: float, spread: tuple[float, float]) -> str:
+    """Seconds: the median, and the 10th and 90th percentile."""
+    return f"{median:.2f} ({spread[0]:.2f}-{spread[1]:.2f})"
 
 
 def versus(a: Work, b: Work, turns: int = 7) -> Versus:

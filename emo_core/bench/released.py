@@ -57,12 +57,10 @@ def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) 
     """Random weights of `config` as Hallo is released; gives net.pth. VAE and wav2vec2 are float32, as theirs are."""
     from safetensors.torch import save_file
 
-    model = _everything(config)
-    net = {_hallo_name(name): value for name, value in _filled(model, dtype) if not _is_elsewhere(name)}
     path = folder / "hallo" / "net.pth"
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(net, path)
-    del net
+    torch.save(hallo_tensors(config, dtype), path)
+    model = _everything(config)
     others = {
         "sd-vae-ft-mse/diffusion_pytorch_model.safetensors": ("vae.autoencoder.", ""),
         "wav2vec/wav2vec2-base-960h/model.safetensors": ("audio_encoder.", "wav2vec2."),
@@ -72,6 +70,12 @@ def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) 
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         save_file({theirs + name.removeprefix(ours): value for name, value in tensors.items()}, folder / file)
     return path
+
+
+def hallo_tensors(config: EmoConfig, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Random weights of `config`, under every name that net.pth has."""
+    filled = _filled(_everything(config), dtype)
+    return {_hallo_name(name): value for name, value in filled if not _is_elsewhere(name)}
 
 
 def measure_released(

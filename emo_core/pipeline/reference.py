@@ -42,7 +42,13 @@ def encode_portrait(vae: VAE, reference_net: ReferenceNet, portrait: Portrait, *
     """
     _check_crop(portrait.crop, step)
     pictures = to_network(portrait.crop.permute(2, 0, 1)[None] * 2 - 1, vae)
-    latents = to_network(vae.encode(pictures), reference_net)
+    return encode_latents(reference_net, vae.encode(pictures), portrait)
+
+
+@torch.no_grad()
+def encode_latents(reference_net: ReferenceNet, latents: torch.Tensor, portrait: Portrait) -> ReferenceFeatures:
+    """As `encode_portrait`, of the latents (1, c, h, w) that the VAE made of the portrait's crop."""
+    latents = to_network(latents, reference_net)
     if reference_net.identity_projection is None:
         features: ReferenceFeatures = reference_net(latents)
         return features
