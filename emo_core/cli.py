@@ -37,6 +37,7 @@ DELEGATED = {
     "bench": ("emo_core.bench.command", "measure speed and memory against the plain algorithm", "requirements.txt"),
 }
 DTYPES = ("float32", "float16", "bfloat16")
+OFFLOAD = ("auto", "none", "parts", "groups")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,6 +126,13 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="keep the networks' linear layers in 8 bits: less memory for a full-size model, slightly other pictures",
     )
+    add(
+        "--offload",
+        choices=OFFLOAD,
+        default="auto",
+        help="what waits in main memory, for cards with little of their own: nothing, each network that a stage does "
+        "not need, or also all but two layers of the one that samples; auto: as little as fits. The same pictures",
+    )
     add("-v", "--verbose", action="store_true", help="say more")
     add_control_options(parser)
     parser.set_defaults(run=_animate)
@@ -179,6 +187,8 @@ def _animate(options: argparse.Namespace) -> int:
     handler, root = _LineHandler(line), logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO if options.verbose else logging.WARNING)
+    plan = logging.getLogger("emo_core.pipeline.memory")  # where memory is counted, the plan is always told
+    plan.setLevel(logging.INFO)
     line.say(f"{portrait} + {audio} -> {output}")
     try:
         from .pipeline.animate import animate
@@ -191,6 +201,7 @@ def _animate(options: argparse.Namespace) -> int:
     finally:
         line.end()
         root.removeHandler(handler)
+        plan.setLevel(logging.NOTSET)
     _report(written, time.monotonic() - began, demo=demo)
     return 0
 
@@ -230,6 +241,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
         control=control_options(options),
         compile=options.compile,
         float8=options.float8,
+        offload=options.offload,
         resume="same" if options.resume is None else "must" if options.resume else "never",
     )
 

@@ -73,13 +73,15 @@ def test_paste_back_writes_the_whole_picture_and_moves_only_the_square(files, tm
 
 def test_the_options_of_the_portrait_reach_the_job():
     from emo_core.pipeline.animate import AnimateOptions
+    from emo_core.pipeline.offload import MODES
 
     parser = cli.build_parser()
     plain = cli._animate_options(parser.parse_args(["animate"]))
     assert plain == AnimateOptions() and not plain.paste_back and not plain.compile and not plain.float8
+    assert plain.offload == "auto" and cli.OFFLOAD == MODES
     line = "animate --paste-back --compile --float8 --face-index 1 --face-order left-to-right --face-angle 20"
-    chosen = cli._animate_options(parser.parse_args(line.split()))
-    assert chosen.paste_back and chosen.compile and chosen.float8
+    chosen = cli._animate_options(parser.parse_args([*line.split(), "--offload", "groups"]))
+    assert chosen.paste_back and chosen.compile and chosen.float8 and chosen.offload == "groups"
     assert (chosen.face_index, chosen.face_order) == (1, "left to right")
     assert chosen.face_angle_deg == 20.0 and chosen.feather == AnimateOptions().feather
 
@@ -134,6 +136,32 @@ def test_ctrl_c_tells_how_to_go_on_and_going_on_gives_the_same_frames(files, tmp
     said = capsys.readouterr().err
     assert "going on after clip 1 (4 frames are done)" in said and "clip 1 of 3" not in said and "clip 2 of 3" in said
     assert torch.equal(decode(output), decode(whole))
+
+
+def test_a_run_goes_on_with_another_offload_and_tells_its_plan(files, tmp_path, capsys, monkeypatch):
+    """The frames are the same, so it is no input of the job."""
+    from emo_core.pipeline import memory
+
+    output, whole = tmp_path / "a.mp4", tmp_path / "whole.mp4"
+    assert cli.main(arguments(files, whole, "--device", "cpu")) == 0
+    update = cli.ProgressLine.update
+
+    def interrupt(line: cli.ProgressLine, progress: Progress) -> None:
+        update(line, progress)
+        if (progress.clip, progress.step) == (1, 1):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli.ProgressLine, "update", interrupt)
+        assert cli.main(arguments(files, output, "--device", "cpu", "--offload", "parts")) == 130
+    assert "memory:" not in capsys.readouterr().err  # there is plenty, nothing was counted
+    monkeypatch.setattr(memory, "PLENTY", 10**9)
+    assert cli.main(arguments(files, output, "--device", "cpu", "--offload", "groups", "--resume")) == 0
+    said = capsys.readouterr().err
+    assert re.search(
+        r"memory: offload groups, 4 frames decoded at once: about \d\.\d\d GB of \d+\.\d\d GB free on cpu", said
+    )
+    assert "clip 1 of 3" not in said and torch.equal(decode(output), decode(whole))
 
 
 @pytest.mark.parametrize(

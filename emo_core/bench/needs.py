@@ -15,6 +15,7 @@ from ..data import AudioFeatures, Controls, GenerateSettings
 from ..models.audio_projection import window_frames
 from ..pipeline.generate import Run, work_of
 from ..pipeline.memory import needed_for, weight_bytes
+from ..pipeline.offload import MODES, Offload, weights_of
 from ..pipeline.recovery import Thrift
 from ..weights.file import build_without_memory
 
@@ -35,6 +36,9 @@ class Needs:
     step_one_row: float
     decode_8: float  # frames at once
     decode_1: float
+    least_none: float  # in all and with a margin, computed in the smallest parts, with `--offload none`
+    least_parts: float
+    least_groups: float
 
 
 @torch.no_grad()
@@ -59,10 +63,12 @@ def needs(config: EmoConfig, size: int, dtype: torch.dtype) -> Needs:
         on_progress=None,
         should_stop=None,
     )
-    step, decode = work_of(run)
-    whole, least = (needed_for(model, step, decode, Thrift(one, chunk)) for one, chunk in ((False, 8), (True, 1)))
+    work = work_of(run)
+    whole, least = (needed_for(model, work, Thrift(one, chunk)) for one, chunk in ((False, 8), (True, 1)))
     weights = weight_bytes(model.backbone, model.reference_net, model.vae)
-    counted = (weights, whole.step, least.step, whole.decode, least.decode)
+    brought = weights_of(model, Offload("auto", torch.device("cuda")))
+    modes = (brought.most(mode, least) for mode in MODES if mode != "auto")
+    counted = (weights, whole.step, least.step, whole.decode, least.decode, *modes)
     return Needs(config.name, size, *(count / 2**30 for count in counted))
 
 
@@ -72,10 +78,12 @@ def all_needs(dtype: torch.dtype) -> list[Needs]:
 
 def needs_table(rows: Sequence[Needs], dtype: torch.dtype) -> str:
     """One line each."""
-    lines = [f"{str(dtype).removeprefix('torch.')}, GB    size  weights   step  one row  decode 8  decode 1"]
+    head = "size  weights   step  one row  decode 8  decode 1  |  least: none  parts  groups"
+    lines = [f"{str(dtype).removeprefix('torch.')}, GB    {head}"]
     for row in rows:
         lines.append(
             f"{row.model:<16} {row.size:>5} {row.weights:>8.2f} {row.step:>6.2f} {row.step_one_row:>8.2f}"
             f" {row.decode_8:>9.2f} {row.decode_1:>9.2f}"
+            f"  | {row.least_none:>12.2f} {row.least_parts:>6.2f} {row.least_groups:>7.2f}"
         )
     return "\n".join(lines)

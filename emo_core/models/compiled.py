@@ -40,10 +40,11 @@ GRAPHS = 128
 Backend = str | Callable[..., Any]
 
 
-def compile_regions(model: EmoModel, *, backend: Backend = "inductor") -> bool:
+def compile_regions(model: EmoModel, *, device: torch.device | None = None, backend: Backend = "inductor") -> bool:
     """Compile the blocks in place; they are built on their first call, which takes long. False, with a line in the
-    log, where there is no working compiler: the model then runs as it is."""
-    obstacle = _obstacle(next(model.parameters()).device, backend)
+    log, where there is no working compiler: the model then runs as it is. `device`: where it will run, if it is not
+    there yet."""
+    obstacle = _obstacle(device or next(model.parameters()).device, backend)
     if obstacle is not None:
         log.warning("Not compiled, going on without: %s", obstacle)
         return False

@@ -27,7 +27,7 @@ class IdentityProjection(nn.Module):
 
     def nobody(self) -> Tensor:
         """Tokens (1, k, d) of an embedding of zeros: what the unconditional row sees."""
-        return self(self.proj.weight.new_zeros(1, self.config.embedding))
+        return self(self.norm.weight.new_zeros(1, self.config.embedding))  # proj may be stored in float8
 
 
 def tokens_of_rows(identity: Tensor, nobody: Tensor, rows: int, *, config: IdentityConfig) -> tuple[Tensor, Tensor]:

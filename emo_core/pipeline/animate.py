@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..models.emo import EmoModel
+    from .memory import Mode
+    from .offload import Offload
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class AnimateOptions:
     `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
     writes the whole picture with the face in it, over a border of `feather` of the square's side. `compile` builds the
     networks' blocks with torch.compile, where that works (`models.compiled`): the same pictures but for rounding.
-    `float8` keeps their linear layers in 8 bits (`models.float8`): approximate.
+    `float8` keeps their linear layers in 8 bits (`models.float8`): approximate. `offload` is what waits in
+    main memory (`pipeline.offload`): none, parts, groups, or auto, the least that fits; the same pictures.
     """
 
     model: str = "emo-mini"
@@ -60,6 +63,7 @@ class AnimateOptions:
     feather: float = DEFAULT_FEATHER
     compile: bool = False
     float8: bool = False
+    offload: Mode = "auto"
 
     def __post_init__(self) -> None:
         if self.fps is not None:
@@ -67,6 +71,7 @@ class AnimateOptions:
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise EmoInputError("max_seconds", f"{self.max_seconds}", "more than 0")
         _check_device(self.device)
+        _offload(self)
 
 
 def animate(
@@ -85,7 +90,7 @@ def animate(
     """
     from ..models.compiled import compile_regions
     from ..models.float8 import store_in_float8
-    from ..weights.file import load_model
+    from ..weights.file import load_model, working_device
     from .audio import encode_audio
     from .generate import generate
     from .reference import encode_reference
@@ -93,10 +98,11 @@ def animate(
     options = options or AnimateOptions()
     video_format(output)
     image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
-    model = load_model(options.model, options.family, device=options.device, dtype=options.dtype)
+    device, offload = working_device(options.device), _offload(options)
+    model = load_model(options.model, options.family, device=device, dtype=options.dtype, home=offload.home)
     if options.float8:
         store_in_float8(model)
-    compiled = options.compile and compile_regions(model)
+    compiled = options.compile and compile_regions(model, device=device)
     prepared = _prepared(image, model, options)
     prepared = _identified(prepared, model, options.model)
     paster = Paster(prepared, feather=options.feather) if options.paste_back else None
@@ -104,14 +110,17 @@ def animate(
     controls = read_controls(control, prepared)
     lead_in_s, lead_out_s = control.lead_in_s, control.lead_out_s
     voice = _voice(waveform, model, options.model)
-    features = encode_audio(model, waveform, fps, voice=voice, lead_in_s=lead_in_s, lead_out_s=lead_out_s)
+    features = encode_audio(
+        model, waveform, fps, voice=voice, lead_in_s=lead_in_s, lead_out_s=lead_out_s, offload=offload
+    )
     controls = replace(controls, speed=stretch_speed(controls.speed, features.frames))
-    reference = encode_reference(model, prepared)
+    reference = encode_reference(model, prepared, offload=offload)
     job = _open_job(
         output,
         prepared,
         waveform,
         model=model,
+        device=device,
         compiled=compiled,
         controls=controls,
         fps=fps,
@@ -128,6 +137,7 @@ def animate(
             on_progress=on_progress,
             should_stop=should_stop,
             resume=job.state,
+            offload=offload,
         )
         sound = waveform if features.waveform is None else features.waveform
         frames = features.frames
@@ -146,6 +156,7 @@ def _open_job(
     waveform: Waveform,
     *,
     model: EmoModel,
+    device: torch.device,
     compiled: bool,
     controls: Controls,
     fps: float,
@@ -155,12 +166,12 @@ def _open_job(
     """The work folder of this output; everything that changes a frame is an input of the job."""
     from ..weights.file import resolve
 
-    parameter = next(model.parameters())
+    dtype = next(model.parameters()).dtype
     inputs = {
         "portrait": (portrait.crop, portrait.face_box, *([] if portrait.identity is None else [portrait.identity])),
         "audio": waveform,
         "model": resolve(options.model),
-        "device and type": (parameter.device.type, str(parameter.dtype)),
+        "device and type": (device.type, str(dtype)),
         "face region": controls.face_region,
         "speed": controls.speed,
         "other controls": replace(controls, face_region=None, speed=None),
@@ -213,6 +224,14 @@ def _beside(name: str, file: str) -> Path | None:
 
     path = resolve(name)
     return find_below(file, [path, path.parent, path.parent.parent])
+
+
+def _offload(options: AnimateOptions) -> Offload:
+    """Raises EmoInputError for a measure that is unknown or impossible with the other options."""
+    from ..weights.file import working_device
+    from .offload import offload_to
+
+    return offload_to(options.offload, working_device(options.device))
 
 
 def _check_device(name: str | None) -> None:

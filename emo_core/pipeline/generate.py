@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..control.drift import anchor_colours
 from ..control.emphasis import with_emphasis
-from ..data import AudioFeatures, Clip, ClipState, Controls, GenerateSettings, Progress, ReferenceCache
+from ..data import AudioFeatures, Clip, ClipState, Conditions, Controls, GenerateSettings, Progress, ReferenceCache
 from ..diffusion.anchor import Anchor
 from ..diffusion.denoise import denoise
-from ..diffusion.guidance import guided_rows
+from ..diffusion.guidance import Network, guided_rows
 from ..diffusion.noise import clip_noise, named_generator
 from ..diffusion.shortcuts import Shortcuts
 from ..diffusion.space import from_diffused, to_diffused
@@ -34,9 +34,10 @@ from .conditions import (
     video_sway,
 )
 from .decode import decode_frames
-from .memory import KNOBS, Decode, Step, first_thrift
+from .memory import KNOBS, Work, plan_memory
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
-from .placement import device_of, dtype_of, reference_to_network, to_network
+from .offload import CONDITIONS, Offload, candidates, weights_of
+from .placement import conditions_to_network, device_of, dtype_of, reference_to_network, to_network
 from .plan import ClipPlan, clip_count, plan_clip
 from .recovery import Thrift, finite_or_repeated, with_less_memory
 from .windows import denoise_video
@@ -66,6 +67,7 @@ class Run:
     sway: Tensor | None  # (f, 3), see `video_sway`
     on_progress: OnProgress | None
     should_stop: ShouldStop | None
+    offload: Offload = field(default_factory=Offload)
 
     @property
     def guided(self) -> bool:
@@ -87,14 +89,18 @@ def generate(
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
     resume: ClipState | None = None,
+    offload: Offload | None = None,
 ) -> Iterator[Clip]:
     """Yield the clips of a video, in order, each as soon as it is finished; audio.frames frames in all.
 
     `on_progress` hears of every step; `should_stop` is asked before each, and ends the iterator without the clip in
-    work. `resume` continues after a Clip.state: the same inputs give the same frames, resumed or not. Raises
-    EmoInputError at once for inputs that do not fit the model, and while running for lack of memory and for NaN.
+    work. `resume` continues after a Clip.state: the same inputs give the same frames, resumed or not. `offload`:
+    how the networks come to the card; between two clips, and once the iterator has ended or is closed, the model is as
+    it was. Raises EmoInputError at once for inputs that do not fit the model, and while running for lack of memory and
+    for NaN.
     """
-    controls, settings = controls or Controls(), settings or GenerateSettings()
+    controls, settings, offload = controls or Controls(), settings or GenerateSettings(), offload or Offload()
+    candidates(offload, model, settings)  # raises for what cannot be
     _check(model, reference, audio, controls=controls, settings=settings)
     config = model.config
     controls = resolved(controls, audio, config, seed=settings.seed)
@@ -111,6 +117,7 @@ def generate(
         sway=video_sway(config, audio, controls, seed=settings.seed, region=region, own=reference.face_region),
         on_progress=on_progress,
         should_stop=should_stop,
+        offload=offload,
     )
     state = resume or ClipState()
     clips = clip_count(audio.frames, config.clip.frames)
@@ -119,57 +126,77 @@ def generate(
 
 
 def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
+    run, thrift = _planned(run)
+    clips = _clips_in_turn if run.model.config.clip.windows is None else _clips_of_windows
+    with run.offload.throughout(run.model) as offload:
+        yield from clips(dataclasses.replace(run, offload=offload), state, thrift)
+
+
+def _clips_in_turn(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Clip]:
+    """Each clip goes on from the one before."""
     clip = run.model.config.clip
-    thrift = _first_thrift(run)
     assert run.reference.latents is not None
     portrait = run.reference.latents[:1]
-    if clip.windows is not None:
-        yield from _clips_of_windows(run, state, thrift)
-        return
     for index in range(state.next_index, clip_count(run.audio.frames, clip.frames)):
         plan = plan_clip(index, run.audio.frames, clip.frames)
         latents = _sample(run, plan, state, thrift)
         if latents is None:
             return
         held = clip_settle(run.audio, plan)
-        moved = step_back(run.model, portrait, run.sway, plan.start)
+        with run.offload.stage(run.model, *CONDITIONS):
+            moved = step_back(run.model, portrait, run.sway, plan.start)
         latents = ease_seam(_anchored(run, latents), state, clip.seam_easing, held=held, moved=moved)
-        frames = _decode(run, plan, latents[: plan.kept], thrift)
-        if frames is None:
-            return
-        # Nothing follows the last clip, whose end is padding: its state holds no motion frames.
-        state = ClipState(index + 1) if plan.is_last else next_state_of(run.model, state, latents, frames)
+        with run.offload.stage(run.model, "vae"):
+            frames = _decode(run, plan, latents[: plan.kept], thrift)
+            if frames is None:
+                return
+            # Nothing follows the last clip, whose end is padding: its state holds no motion frames.
+            state = ClipState(index + 1) if plan.is_last else next_state_of(run.model, state, latents, frames)
         yield Clip(index, frames, state)
 
 
-def _first_thrift(run: Run) -> Thrift:
-    """How much of a clip to compute at a time: what fits into the memory that is free."""
-    step, decode = work_of(run)
-    chunk = min(run.settings.decode_chunk, run.model.config.clip.frames)
-    return first_thrift(run.model, step, decode, guided=run.guided, decode_chunk=chunk)
+def _planned(run: Run) -> tuple[Run, Thrift]:
+    """The run with a measure that was decided on, and how much of a clip to compute at a time: what fits into the
+    memory that is free."""
+    model, offload = run.model, run.offload
+    plan = plan_memory(
+        model,
+        work_of(run),
+        guided=run.guided,
+        decode_chunk=min(run.settings.decode_chunk, model.config.clip.frames),
+        modes=candidates(offload, model, run.settings),
+        weights=weights_of(model, offload),
+        device=offload.device,
+    )
+    return dataclasses.replace(run, offload=dataclasses.replace(offload, mode=plan.mode)), plan.thrift
 
 
-def work_of(run: Run) -> tuple[Step, Decode]:
-    """One step of a clip and the decoding of some frames, as functions of a model: counted before they are done."""
+def work_of(run: Run) -> Work:
+    """The stages of one clip as functions of a model, which is where it will be: counted before they are done."""
     clip, latents = run.model.config.clip, run.reference.latents
     assert latents is not None
     part = run.audio
     if clip.windows is not None:  # the network sees one window at a time
         part = dataclasses.replace(part, windows=part.windows[: clip.frames], tail=None, lead_in=0, lead_out=0)
-    once = dataclasses.replace(run, audio=part, steps=1, on_progress=None, should_stop=None)
+    once = dataclasses.replace(run, audio=part, steps=1, on_progress=None, should_stop=None, offload=Offload())
     plan = plan_clip(0, part.frames, clip.frames)
-    state = ClipState(motion_latents=latents.new_zeros((clip.motion_frames, *latents.shape[1:])))
+    state = ClipState()
+    if clip.motion_frames:
+        state = ClipState(motion_latents=latents.new_zeros((clip.motion_frames, *latents.shape[1:])))
 
     def step(model: EmoModel, thrift: Thrift) -> object:
         seen = dataclasses.replace(once, model=model)
         if clip.windows is not None:
             return denoise_video(seen, model, thrift)
-        return _denoise_clip(seen, model, plan, state if clip.motion_frames else ClipState(), thrift)
+        return _denoise_clip(seen, model, plan, state, thrift)
 
     def decode(model: EmoModel, frames: int) -> object:
         return model.vae.decode(to_network(latents.expand(frames, -1, -1, -1), model.vae))
 
-    return step, decode
+    def motion(model: EmoModel) -> object:
+        return with_motion_frames(model, run.reference, state, guided=run.guided)
+
+    return Work(step, decode, motion)
 
 
 def _clips_of_windows(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Clip]:
@@ -179,7 +206,8 @@ def _clips_of_windows(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Cl
         return
     for index in range(state.next_index, clip_count(run.audio.frames, run.model.config.clip.frames)):
         plan = plan_clip(index, run.audio.frames, run.model.config.clip.frames)
-        frames = _decode(run, plan, _anchored(run, latents[plan.start : plan.start + plan.kept]), thrift)
+        with run.offload.stage(run.model, "vae"):
+            frames = _decode(run, plan, _anchored(run, latents[plan.start : plan.start + plan.kept]), thrift)
         if frames is None:
             return
         yield Clip(index, frames, ClipState(index + 1))
@@ -213,22 +241,45 @@ def _retried(run: Run, make: Callable[[EmoModel], Tensor | None], thrift: Thrift
 
 @torch.no_grad()
 def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, thrift: Thrift) -> Tensor | None:
-    backbone, config, seed = model.backbone, model.config, run.settings.seed
+    conditions, reference = _seen(run, model, plan, state)
+    with run.offload.sampling(model) as network:
+        conditions = conditions_to_network(conditions, model.backbone)
+        reference = reference_to_network(reference, model.backbone)
+        return _denoise(run, model, plan, thrift, network=network, conditions=conditions, reference=reference)
+
+
+def _seen(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState) -> tuple[Conditions, ReferenceCache]:
+    """What the backbone is told of a clip, and the reference with the motion frames that lead to it."""
     region = run.region_at(plan)
-    feature = encode_region(model, region, run.controls.face_strength)
     assert run.reference.latents is not None
-    conditions = clip_conditions(
-        model,
-        run.audio,
-        run.controls,
-        plan,
-        face_feature=feature,
-        portrait=run.reference.latents[:1],
-        sway=run.sway,
-    )
-    state = guarded(state, run.reference, region, rate=run.settings.motion_drop, seed=seed)
-    reference = with_motion_frames(model, run.reference, state, guided=run.guided)
-    reference = reference_to_network(reference, backbone)
+    with run.offload.stage(model, *CONDITIONS):
+        feature = encode_region(model, region, run.controls.face_strength)
+        conditions = clip_conditions(
+            model,
+            run.audio,
+            run.controls,
+            plan,
+            face_feature=feature,
+            portrait=run.reference.latents[:1],
+            sway=run.sway,
+        )
+    state = guarded(state, run.reference, region, rate=run.settings.motion_drop, seed=run.settings.seed)
+    with run.offload.stage(model, "reference_net"):
+        return conditions, with_motion_frames(model, run.reference, state, guided=run.guided)
+
+
+def _denoise(
+    run: Run,
+    model: EmoModel,
+    plan: ClipPlan,
+    thrift: Thrift,
+    *,
+    network: Network,
+    conditions: Conditions,
+    reference: ReferenceCache,
+) -> Tensor | None:
+    """`network` is the model's backbone, as the offload calls it."""
+    backbone, config, seed = model.backbone, model.config, run.settings.seed
     rows, alone = (
         guided_rows(
             reference,
@@ -255,7 +306,7 @@ def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, t
             run.on_progress(Progress(plan.index, plan.clips, step, run.steps, estimate))
 
     latents = denoise(
-        lambda noisy, timestep: shortcuts.predict(backbone, noisy.to(dtype), timestep),
+        lambda noisy, timestep: shortcuts.predict(network, noisy.to(dtype), timestep),
         noise,
         config.schedule,
         scheduler=run.settings.scheduler,

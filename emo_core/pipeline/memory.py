@@ -1,4 +1,4 @@
-"""How much memory a clip takes, before it is taken, and so how much of it to compute at a time.
+"""How much memory a clip takes, before it is taken, and so how much of it, and of the networks, is there at a time.
 
 In: a model and the work, as functions of a model. One step is run on the meta device, where tensors have a size and no
 content, and what lives at the same time is added up: bytes beside the weights. What a device's own libraries keep for
@@ -8,12 +8,13 @@ themselves (workspaces of convolutions, an allocator's rounding) is not in it, f
 from __future__ import annotations
 
 import logging
+import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,53 +35,139 @@ MARGIN = 1.15  # of the estimate: what it leaves out
 PLENTY = 16  # times the backbone's weights: then nothing is estimated (a step takes 1 to 2 times, at 512x512 in fp16)
 KNOBS = "Use a smaller portrait size, guidance 1, or a model in float16."
 
+Mode = Literal["auto", "none", "parts", "groups"]  # how networks come to the device: see offload
 Step = Callable[["EmoModel", Thrift], object]  # one step of a clip
 Decode = Callable[["EmoModel", int], object]  # the pictures of so many frames
+Motion = Callable[["EmoModel"], object]  # what the clip before hands on
+
+
+@dataclass(frozen=True)
+class Work:
+    """The stages of a clip as functions of a model; `step` does what `motion` does, and then more."""
+
+    step: Step
+    decode: Decode
+    motion: Motion
 
 
 @dataclass(frozen=True)
 class Needed:
-    """Bytes beside the weights, at one time."""
+    """Bytes beside the weights, at one time; `motion` is 0 where it was not asked for."""
 
     step: int
     decode: int
+    motion: int = 0
 
     @property
     def most(self) -> int:
         return max(self.step, self.decode)
 
 
-def first_thrift(model: EmoModel, step: Step, decode: Decode, *, guided: bool, decode_chunk: int) -> Thrift:
-    """How much to compute at a time so that it fits into what the device has free: all rows of guidance together or one
-    after the other, and as many frames decoded at once as there is room for.
+@dataclass(frozen=True)
+class Weights:
+    """Bytes that come to the device for the work, beside what is there; `layers`: what of the backbone is there at one
+    time where its layers come and go."""
 
-    Raises EmoInputError if even the least does not fit: a device that spills takes twenty times as long and does not
-    say so. Where nobody can tell what is free, everything is tried; running out is caught later (recovery).
+    backbone: int
+    layers: int
+    conditions: int
+    reference_net: int
+    vae: int
+
+    def most(self, mode: Mode, needed: Needed) -> int:
+        """Bytes at one time, with MARGIN on what is computed, if the weights come as `offload` says."""
+        step, decode, motion = (math.ceil(MARGIN * count) for count in (needed.step, needed.decode, needed.motion))
+        if mode == "none":
+            return self.backbone + self.conditions + self.reference_net + self.vae + max(step, decode)
+        sampling = self.backbone if mode == "parts" else self.layers
+        alone = max(self.backbone, self.conditions)  # the backbone is whole while the portrait is projected
+        return max(sampling + step, self.vae + decode, self.reference_net + motion, alone)
+
+
+NOTHING = Weights(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a clip is computed: how its networks come to the device (`offload`), how much of it at a time."""
+
+    mode: Mode
+    thrift: Thrift
+
+
+def plan_memory(
+    model: EmoModel,
+    work: Work,
+    *,
+    guided: bool,
+    decode_chunk: int,
+    modes: Sequence[Mode] = ("none",),
+    weights: Weights = NOTHING,
+    device: torch.device | None = None,
+) -> MemoryPlan:
+    """The first of `modes` with which a clip fits into what the device has free, and how much to compute at a time: all
+    rows of guidance together or one after the other, and as many frames decoded at once as there is room for.
+
+    `device`: the backbone's own, unless it has yet to come. Raises EmoInputError if even the least does not fit: a
+    device that spills takes twenty times as long and does not say so. Where nobody can tell what is free, the first
+    mode and everything at once are tried; running out is caught later (recovery).
     """
-    device, plan = device_of(model.backbone), Thrift(one_row_per_pass=False, decode_chunk=decode_chunk)
+    device = device_of(model.backbone) if device is None else device
     free = free_bytes(device)
     if free is None or free > PLENTY * weight_bytes(model.backbone):
-        return plan
-    twin, room = without_weights(model), free / MARGIN
-    needed = needed_for(twin, step, decode, plan)
-    log.info("a clip needs about %s beside the weights; %s are free on %s", _gb(needed.most), _gb(free), device)
-    if needed.step > room and guided:
-        plan.one_row_per_pass = True
-    while peak_bytes(lambda: decode(twin, plan.decode_chunk)) > room and plan.decode_chunk > 1:
-        plan.decode_chunk = max(1, plan.decode_chunk // 2)
-    if (plan.one_row_per_pass, plan.decode_chunk) != (False, decode_chunk):
-        needed = needed_for(twin, step, decode, plan)
-        rows = "one row of guidance at a time, " if plan.one_row_per_pass else ""
-        log.info("less at a time: %s%d frames decoded at once: %s", rows, plan.decode_chunk, _gb(needed.most))
-    if needed.most > room:
-        found = f"{_gb(free)} free on {device}, where a clip needs about {_gb(needed.most * MARGIN)} beside the weights"
-        raise EmoInputError("memory", found, "enough for one clip, computed in the smallest parts", KNOBS)
-    return plan
+        return MemoryPlan(modes[0], Thrift(one_row_per_pass=False, decode_chunk=decode_chunk))
+    counts = _Counts(without_weights(model), work, moved=weights != NOTHING)
+    least = 0
+    for mode in modes:
+        thrift = Thrift(one_row_per_pass=False, decode_chunk=decode_chunk)
+        if guided and weights.most(mode, Needed(counts.step(thrift), 0)) > free:
+            thrift.one_row_per_pass = True
+        while weights.most(mode, Needed(0, counts.decode(thrift))) > free and thrift.decode_chunk > 1:
+            thrift.decode_chunk = max(1, thrift.decode_chunk // 2)
+        least = weights.most(mode, counts.needed(thrift))
+        if least <= free:
+            log.info("%s", _said(mode, thrift, guided=guided, needed=least, free=free, device=device))
+            return MemoryPlan(mode, thrift)
+    beside = "" if weights != NOTHING else " beside the weights"
+    found = f"{gigabytes(free)} free on {device}, where a clip needs about {gigabytes(least)}{beside}"
+    raise EmoInputError("memory", found, "enough for one clip, computed in the smallest parts", KNOBS)
 
 
-def needed_for(twin: EmoModel, step: Step, decode: Decode, plan: Thrift) -> Needed:
-    """What a clip takes when it is computed as `plan` says; `twin` as `without_weights` makes it."""
-    return Needed(peak_bytes(lambda: step(twin, plan)), peak_bytes(lambda: decode(twin, plan.decode_chunk)))
+class _Counts:
+    """What the stages take on a twin without weights, each counted once. `moved`: the networks come and go, so that
+    encoding motion frames is a stage of its own."""
+
+    def __init__(self, twin: EmoModel, work: Work, *, moved: bool) -> None:
+        self._twin, self._work, self._moved = twin, work, moved
+        self._counted: dict[tuple[str, int], int] = {}
+
+    def _once(self, stage: str, size: int, count: Callable[[], object]) -> int:
+        if (stage, size) not in self._counted:
+            self._counted[stage, size] = peak_bytes(count)
+        return self._counted[stage, size]
+
+    def step(self, thrift: Thrift) -> int:
+        return self._once("step", thrift.one_row_per_pass, lambda: self._work.step(self._twin, thrift))
+
+    def decode(self, thrift: Thrift) -> int:
+        frames = thrift.decode_chunk
+        return self._once("decode", frames, lambda: self._work.decode(self._twin, frames))
+
+    def needed(self, thrift: Thrift) -> Needed:
+        motion = self._once("motion", 0, lambda: self._work.motion(self._twin)) if self._moved else 0
+        return Needed(self.step(thrift), self.decode(thrift), motion)
+
+
+def _said(mode: Mode, thrift: Thrift, *, guided: bool, needed: int, free: int, device: torch.device) -> str:
+    """The plan in a line."""
+    rows = "one row of guidance at a time, " if guided and thrift.one_row_per_pass else ""
+    at_once = f"{rows}{thrift.decode_chunk} frames decoded at once"
+    return f"memory: offload {mode}, {at_once}: about {gigabytes(needed)} of {gigabytes(free)} free on {device}"
+
+
+def needed_for(twin: EmoModel, work: Work, thrift: Thrift) -> Needed:
+    """What a clip takes when it is computed as `thrift` says; `twin` as `without_weights` makes it."""
+    return _Counts(twin, work, moved=True).needed(thrift)
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -99,7 +186,8 @@ def free_bytes(device: torch.device) -> int | None:
 _MEMINFO = Path("/proc/meminfo")
 
 
-def _gb(count: float) -> str:
+def gigabytes(count: float) -> str:
+    """For a sentence."""
     return f"{count / 2**30:.2f} GB"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..data import ReferenceCache
+from ..data import Conditions, ReferenceCache
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -45,6 +45,21 @@ def reference_to_network(reference: ReferenceCache, network: nn.Module) -> Refer
         nobody=None if reference.nobody is None else reference_to_network(reference.nobody, network),
         audio_regions=tuple(to_network(region, network) for region in reference.audio_regions),
         audio_gain=tuple(to_network(gain, network) for gain in reference.audio_gain),
+    )
+
+
+def conditions_to_network(conditions: Conditions, network: nn.Module) -> Conditions:
+    """A clip's conditions where the network is, in its type; where they were made in a stage before it came."""
+
+    def moved(value: Tensor | None) -> Tensor | None:
+        return None if value is None else to_network(value, network)
+
+    return dataclasses.replace(
+        conditions,
+        audio_tokens=moved(conditions.audio_tokens),
+        face_feature=moved(conditions.face_feature),
+        speed_tokens=moved(conditions.speed_tokens),
+        posed_portrait=moved(conditions.posed_portrait),
     )
 
 

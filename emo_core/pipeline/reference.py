@@ -13,6 +13,7 @@ from ..errors import EmoInputError
 from ..face.audio_regions import audio_regions, emphasis_regions
 from ..face.key_points import key_points
 from ..face.region import DEFAULT_EXPAND, face_region_mask
+from .offload import Offload
 from .placement import to_network
 
 if TYPE_CHECKING:
@@ -26,13 +27,17 @@ log = logging.getLogger(__name__)
 NO_IDENTITY = "the face is left to the picture alone. For more likeness, put glintr100.onnx beside the model."
 
 
-def encode_reference(model: EmoModel, portrait: Portrait) -> ReferenceCache:
+def encode_reference(model: EmoModel, portrait: Portrait, *, offload: Offload | None = None) -> ReferenceCache:
     """Keys, values and latent of a portrait (b = 1), and the face region it stands for where a user names none.
+    `offload`: how the networks come to the card.
 
     Raises EmoInputError for a crop that is not square, not a multiple of the VAE's step, or not finite.
     """
-    features = encode_portrait(model.vae, model.reference_net, portrait, step=model.config.vae.downscale)
-    return project_reference(model.backbone, features, portrait, expand=model.config.face_locator.expand)
+    offload = offload or Offload()
+    with offload.stage(model, "vae", "reference_net"):
+        features = encode_portrait(model.vae, model.reference_net, portrait, step=model.config.vae.downscale)
+    with offload.stage(model, "backbone"):
+        return project_reference(model.backbone, features, portrait, expand=model.config.face_locator.expand)
 
 
 @torch.no_grad()

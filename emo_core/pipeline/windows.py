@@ -18,10 +18,11 @@ from ..control.settle import settle_weights
 from ..data import Conditions, Progress, ReferenceCache
 from ..diffusion.anchor import Anchor
 from ..diffusion.denoise import denoise
-from ..diffusion.guidance import GuidedRows, guided_rows, predict_guided
+from ..diffusion.guidance import GuidedRows, Network, guided_rows, predict_guided
 from ..diffusion.noise import clip_noise, named_generator
 from ..diffusion.shortcuts import is_guided
 from .conditions import encode_region, region_of_frames
+from .offload import CONDITIONS
 from .placement import device_of, dtype_of, reference_to_network, to_network
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def context_windows(step: int, total: int, size: int, *, config: WindowConfig) -
 def denoise_video(run: Run, model: EmoModel, thrift: Thrift) -> Tensor | None:
     """Clean latents (f, c, h, w) float32 of all frames, on the backbone's device; None when stopped. The silence behind
     the sound is denoised too, so that the last frames are no edge of the video."""
+    with run.offload.stage(model, *CONDITIONS), run.offload.sampling(model) as network:
+        return _denoise(run, model, thrift, network)
+
+
+def _denoise(run: Run, model: EmoModel, thrift: Thrift, network: Network) -> Tensor | None:
     backbone, config = model.backbone, model.config
     assert config.clip.windows is not None
     tail = 0 if run.audio.tail is None else len(run.audio.tail)
@@ -66,7 +72,7 @@ def denoise_video(run: Run, model: EmoModel, thrift: Thrift) -> Tensor | None:
         for window in context_windows(done, total, config.clip.frames, config=windows):
             part = noisy[:, window].to(dtype_of(backbone))
             seen = rows.of(window, guided=is_guided(timestep, run.settings))
-            summed[:, window] += predict_guided(backbone, part, timestep, seen).float()
+            summed[:, window] += predict_guided(network, part, timestep, seen).float()
             counted[window] += 1
         done += 1
         return summed / counted.view(1, -1, 1, 1, 1)

@@ -39,11 +39,13 @@ def load_model(
     dtype: torch.dtype | None = None,
     *,
     config: EmoConfig | None = None,
+    home: torch.device | None = None,
 ) -> EmoModel:
     """A model ready for inference (eval, no gradients) from a bundled name, a file or a folder of safetensors.
 
     `device` defaults to CUDA where there is one; `dtype` to float32 on the CPU and to the file's elsewhere. `config`
-    is for files that carry none. Raises EmoInputError for a missing, damaged or wrong file, naming what is wrong.
+    is for files that carry none. `home`: where the weights lie instead, until the work brings them to `device`
+    (`pipeline.offload`). Raises EmoInputError for a missing, damaged or wrong file, naming what is wrong.
     """
     path = resolve(name)
     tensors, stored = read_whole(path, family) if config is None else read_checkpoint(path)
@@ -52,13 +54,18 @@ def load_model(
         raise _unknown_checkpoint(path, tensors)
     if family is not None and family != config.family:
         raise EmoInputError("family", repr(family), f"{config.family!r}, which {path.name} says it is")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = working_device(device)
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else _stored_dtype(tensors)
     refuse_nan(tensors, path)
     model = build_without_memory(config)
-    assign(model, tensors, device=device, dtype=dtype, where=path.name)
+    assign(model, tensors, device=device if home is None else home, dtype=dtype, where=path.name)
     return model
+
+
+def working_device(name: str | torch.device | None) -> torch.device:
+    """The device of this name; None: CUDA where there is one, else the CPU."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def resolve(name: str | Path) -> Path:

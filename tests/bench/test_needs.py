@@ -18,6 +18,7 @@ def test_needs_follow_type_size_and_rows() -> None:
     assert 7 < whole.decode_8 / whole.decode_1 <= 8
     large = needs(TINY, 128, torch.float32)
     assert 3 < large.step / whole.step < 5 and large.weights == whole.weights
+    assert whole.least_none > whole.least_parts > whole.least_groups > whole.step_one_row
     longer = dataclasses.replace(TINY, clip=dataclasses.replace(TINY.clip, frames=8))
     assert needs(longer, 64, torch.float32).step > 1.5 * whole.step
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from emo_core.config import ClipConfig, EmoConfig
+from emo_core.config import HALLO, TINY, AudioModuleConfig, ClipConfig, EmoConfig, IdentityConfig
 from emo_core.data import AudioFeatures
 from emo_core.models.emo import EmoModel
 
@@ -27,6 +27,21 @@ def awake(config: EmoConfig) -> EmoModel:
 def with_clip(config: EmoConfig, **changes: object) -> EmoConfig:
     clip: ClipConfig = dataclasses.replace(config.clip, **changes)  # type: ignore[arg-type]
     return dataclasses.replace(config, clip=clip)
+
+
+def hallo(frames: int = 4, halves: str = "interleaved") -> EmoConfig:
+    """Hallo's parts at TINY's size."""
+    unet = dataclasses.replace(
+        TINY.unet,
+        reference_attention="appended",
+        identity=IdentityConfig(embedding=8, tokens=2, width=12, halves=halves),  # type: ignore[arg-type]
+        audio_module=AudioModuleConfig(),
+        motion=dataclasses.replace(HALLO.unet.motion, heads=2),
+        speed=None,
+    )
+    clip = dataclasses.replace(TINY.clip, frames=frames, first_motion="portrait")
+    schedule = dataclasses.replace(HALLO.schedule)
+    return dataclasses.replace(TINY, unet=unet, clip=clip, schedule=schedule, guidance=HALLO.guidance)
 
 
 def sound(frames: int) -> AudioFeatures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from awake_model import awake
@@ -26,3 +28,9 @@ def portrait() -> Portrait:
 @pytest.fixture(scope="session")
 def reference(model: EmoModel, portrait: Portrait) -> ReferenceCache:
     return encode_reference(model, portrait)
+
+
+@pytest.fixture(scope="session")
+def face(portrait: Portrait) -> Portrait:
+    """The portrait with an identity embedding, for `hallo`."""
+    return dataclasses.replace(portrait, identity=torch.randn(8, generator=torch.Generator().manual_seed(5)))

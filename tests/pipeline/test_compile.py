@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 import torch
-from awake_model import awake
-from test_families import face, frames_of, hallo
+from awake_model import awake, hallo
+from test_families import frames_of
 
 from emo_core.bench import cases
 from emo_core.bench.command import compare, table
@@ -29,8 +29,6 @@ from emo_core.models.compiled import compile_regions, regions
 from emo_core.pipeline.animate import AnimateOptions, animate
 from emo_core.video import UnfinishedVideo
 from emo_core.weights.file import save_model
-
-__all__ = ["face"]
 
 
 class Counting:

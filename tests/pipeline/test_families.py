@@ -7,18 +7,9 @@ import dataclasses
 
 import pytest
 import torch
-from awake_model import awake, sound
+from awake_model import awake, hallo, sound
 
-from emo_core.config import (
-    ECHOMIMIC,
-    HALLO,
-    TINY,
-    V_EXPRESS,
-    AudioModuleConfig,
-    EmoConfig,
-    IdentityConfig,
-    WindowConfig,
-)
+from emo_core.config import ECHOMIMIC, TINY, V_EXPRESS, EmoConfig, WindowConfig
 from emo_core.data import Controls, GenerateSettings, Portrait
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
@@ -28,25 +19,6 @@ from emo_core.pipeline.recovery import Thrift
 from emo_core.pipeline.reference import encode_reference
 
 SETTINGS = GenerateSettings(steps=2, guidance=2.0)
-
-
-def hallo(frames: int = 4, halves: str = "interleaved") -> EmoConfig:
-    unet = dataclasses.replace(
-        TINY.unet,
-        reference_attention="appended",
-        identity=IdentityConfig(embedding=8, tokens=2, width=12, halves=halves),  # type: ignore[arg-type]
-        audio_module=AudioModuleConfig(),
-        motion=dataclasses.replace(HALLO.unet.motion, heads=2),
-        speed=None,
-    )
-    clip = dataclasses.replace(TINY.clip, frames=frames, first_motion="portrait")
-    schedule = dataclasses.replace(HALLO.schedule)
-    return dataclasses.replace(TINY, unet=unet, clip=clip, schedule=schedule, guidance=HALLO.guidance)
-
-
-@pytest.fixture(scope="module")
-def face(portrait: Portrait) -> Portrait:
-    return dataclasses.replace(portrait, identity=torch.randn(8, generator=torch.Generator().manual_seed(5)))
 
 
 def frames_of(model: EmoModel, face: Portrait, settings: GenerateSettings = SETTINGS, total: int = 6) -> torch.Tensor:
@@ -61,7 +33,7 @@ def test_both_halves_at_once_and_apart_are_the_same(
     """Also with an odd number of frames, where the rows that frames read in turn begin with the other one."""
     model = awake(hallo(frames))
     together = frames_of(model, face)
-    monkeypatch.setattr(pipeline, "_first_thrift", lambda run: Thrift(one_row_per_pass=True, decode_chunk=8))
+    monkeypatch.setattr(pipeline, "_planned", lambda run: (run, Thrift(one_row_per_pass=True, decode_chunk=8)))
     assert float((frames_of(model, face) - together).abs().max()) < 1e-4
 
 

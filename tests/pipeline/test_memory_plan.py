@@ -13,7 +13,15 @@ from emo_core.models.emo import EmoModel
 from emo_core.models.parts import join_parts, split_model
 from emo_core.pipeline import memory
 from emo_core.pipeline.generate import generate
-from emo_core.pipeline.memory import Thrift, first_thrift, peak_bytes, weight_bytes, without_weights
+from emo_core.pipeline.memory import (
+    Thrift,
+    Weights,
+    Work,
+    peak_bytes,
+    plan_memory,
+    weight_bytes,
+    without_weights,
+)
 from emo_core.pipeline.reference import encode_reference
 
 KB = 1024
@@ -91,7 +99,8 @@ def planned(free: int | None, monkeypatch: pytest.MonkeyPatch, *, guided: bool =
     def decode(model: EmoModel, frames: int) -> object:
         return empty(8 * frames)
 
-    return first_thrift(awake(TINY), step, decode, guided=guided, decode_chunk=8)
+    work = Work(step, decode, lambda model: None)
+    return plan_memory(awake(TINY), work, guided=guided, decode_chunk=8).thrift
 
 
 @pytest.mark.parametrize(
@@ -110,3 +119,39 @@ def test_what_never_fits_is_refused_with_both_numbers(monkeypatch: pytest.Monkey
         planned(39, monkeypatch)
     with pytest.raises(memory.EmoInputError, match="memory"):
         planned(63, monkeypatch, guided=False)
+
+
+@pytest.mark.parametrize(
+    ("free", "mode", "one_row", "chunk"),
+    [
+        (264, "none", False, 8),
+        (263, "none", True, 4),
+        (231, "parts", False, 8),
+        (150, "parts", True, 8),
+        (139, "groups", False, 8),
+        (104, "groups", False, 8),
+        (103, "groups", False, 8),
+        (100, "groups", False, 8),
+    ],
+)
+def test_networks_stay_away_before_a_clip_is_refused(
+    free: int, mode: str, one_row: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kB: backbone 100 of which 30 at a time, ReferenceNet 60, VAE 30, conditions 10; a step 64, one row of it 40,
+    motion frames 20, a frame 8."""
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free * KB)
+    monkeypatch.setattr(memory, "MARGIN", 1.0)
+    monkeypatch.setattr(memory, "PLENTY", 10**6)
+    weights = Weights(backbone=100 * KB, layers=30 * KB, conditions=10 * KB, reference_net=60 * KB, vae=30 * KB)
+    work = Work(
+        step=lambda model, thrift: empty(40 if thrift.one_row_per_pass else 64),
+        decode=lambda model, frames: empty(8 * frames),
+        motion=lambda model: empty(20),
+    )
+    plan = plan_memory(
+        awake(TINY), work, guided=True, decode_chunk=8, modes=("none", "parts", "groups"), weights=weights
+    )
+    assert (plan.mode, plan.thrift) == (mode, Thrift(one_row, chunk))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 99 * KB)
+    with pytest.raises(memory.EmoInputError, match=r"where a clip needs about 0\.00 GB; expected"):
+        plan_memory(awake(TINY), work, guided=True, decode_chunk=8, modes=("none", "parts", "groups"), weights=weights)
