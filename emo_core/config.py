@@ -351,8 +351,8 @@ ECHOMIMIC = EmoConfig(
 EMO_MINI = EmoConfig(
     name="emo-mini",
     unet=UNetConfig(
-        in_channels=8,
-        out_channels=8,
+        in_channels=16,
+        out_channels=16,
         block_out_channels=(48, 96, 96),
         attention_levels=(False, True, True),  # none at 16x16: a third of the time for features the concat brings
         layers_per_block=1,
@@ -380,7 +380,15 @@ EMO_MINI = EmoConfig(
         conv_bias=True,
     ),
     audio_projection=AudioProjectionConfig(tokens=4, hidden=256),
-    vae=VAEConfig(kind="dc", latent_channels=8, scaling_factor=1.0, encoder_layers=(1, 3), decoder_layers=(4, 4)),
+    vae=VAEConfig(
+        kind="dc",
+        latent_channels=16,
+        scaling_factor=1.0,
+        # The second eight hold what is small: they change with every movement, and would outweigh the rest.
+        channel_scale=(1.0,) * 8 + (0.4,) * 8,
+        encoder_layers=(1, 3),
+        decoder_layers=(4, 4),
+    ),
     schedule=ScheduleConfig(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="sample",  # most of the difference is zero, which is easier to say than to copy the noise
