@@ -52,15 +52,21 @@ def test_two_clips_of_hallo_through_the_pipeline(two_clips):
     assert all(error < parity.limit_of(name) for name, error in two_clips.items() if not is_chained(name)), two_clips
 
 
+ANOTHER_PROCESSOR = 6e-4  # Hallo's own code under other kernels: up to 4.7e-4; features not rounded: 1.6e-3
 BEYOND = (
-    "latents of clip 1 after our own clip 0: 3.4e-4 against 1e-4. Float64 misses them by 3.6e-4: the golden run's own "
-    "rounding (clip 0: 3.4e-5 from float64), amplified by features in half precision; figures in golden/two_clips.py"
+    "latents of clip 1 after our own clip 0: 3.4e-4 against 1e-4. Hallo's own code, run here, misses them by 3.3e-4 to "
+    "4.6e-4, and float64 by 3.6e-4: the golden machine's rounding, amplified by features in half precision; figures in "
+    "golden/two_clips.py"
 )
 
 
 @pytest.mark.xfail(strict=True, reason=BEYOND)
 def test_the_second_clip_of_hallo_after_our_own_first(two_clips):
     assert all(error < parity.limit_of(name) for name, error in two_clips.items() if is_chained(name)), two_clips
+
+
+def test_the_second_clip_is_as_near_as_hallos_own_code_on_another_processor(two_clips):
+    assert all(error < ANOTHER_PROCESSOR for name, error in two_clips.items() if is_chained(name)), two_clips
 
 
 def test_other_weights_are_seen_as_other():
