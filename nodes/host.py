@@ -178,7 +178,7 @@ def tiny_previewer(vae: VAEConfig) -> Callable[[Tensor], Tensor] | None:
         if args.preview_method in (LatentPreviewMethod.NoPreviews, LatentPreviewMethod.Auto):
             return None
         previewer = latent_preview.get_previewer(model_management.get_torch_device(), latent_formats.SD15())
-    except Exception as error:  # the host's business and its changing insides: a preview must not cost the video
+    except (ImportError, AttributeError, OSError, RuntimeError, ValueError) as error:  # another host, a damaged file
         log.warning("No quick previews: %s", error)
         return None
     if previewer is None:

@@ -2,8 +2,9 @@
 
 Not in the paper: EMO's network finds the head's movement in the noise. A small one does not, and paints every part of
 the face as if the head were elsewhere; turned a few degrees, a latent is a polynomial of the angles to within a fifth
-(measured on emo-mini's VAE: degree 1 leaves 55 % of the difference, 2 leaves 23 %, 3 leaves 15 %). What the powers are
-multiplied by is read off the portrait alone. The rest, and all that speaks, is the backbone's (`diffusion.space`).
+(measured on emo-mini's latents when they had eight channels: degree 1 leaves 55 % of the difference, 2 leaves 23 %, 3
+leaves 15 %). What the powers are multiplied by is read off the portrait alone. The rest, and all that speaks, is the
+backbone's (`diffusion.space`).
 """
 
 from __future__ import annotations

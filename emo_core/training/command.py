@@ -44,6 +44,7 @@ class Options:
     still_share: float
     single_frames: bool
     start_from: Path | None
+    average_with: Path | None
     mouth_weight: float
     eye_weight: float
     decoder_only: bool
@@ -91,7 +92,7 @@ def train_vae(options: Options) -> None:
 
     torch.manual_seed(options.seed)
     heads = HeadDataset(options.root / "heads")
-    loss = VAELoss(eyes=32.0, mouth=8.0) if options.decoder_only else VAELoss()
+    loss = VAELoss(mouth=8.0) if options.decoder_only else VAELoss()
     step = VAEStep(VAE(options.config.vae), loss)
     if options.decoder_only or options.start_from:
         folder = options.start_from or options.root / "vae"
@@ -226,14 +227,20 @@ def train_pose(options: Options) -> None:
 
 
 def export(options: Options) -> None:
-    """Put the trained parts together and write them in float16, as they ship: stage weights from `start_from`."""
+    """Put the trained parts together and write them in float16, as they ship: stage weights from `start_from`, or the
+    mean of those and of `average_with`, a later round of the same training, which calms what each got wrong by itself.
+    """
     from ..weights.file import save_model
 
     model = EmoModel(options.config)
     model.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
     model.audio_encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
     _load_posed(model, options.root)
-    model.load_state_dict(_stage_weights(options.start_from or options.root / "stage3"), strict=False)
+    trained = _stage_weights(options.start_from or options.root / "stage3")
+    if options.average_with:
+        other = _stage_weights(options.average_with)
+        trained = {name: tensor.lerp(other[name], 0.5) for name, tensor in trained.items()}
+    model.load_state_dict(trained, strict=False)
     for path in save_model(model, options.root / "export"):
         log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
 
@@ -344,6 +351,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--crops", type=float, default=0.0, help="vae: share of steps on crops of eyes and mouths")
     parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
     parser.add_argument("--start-from", type=Path, help="folder whose weights to start from, also of a smaller network")
+    parser.add_argument(
+        "--average-with", type=Path, metavar="FOLDER", help="export: the mean of these weights and --start-from's"
+    )
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
     return parser
 

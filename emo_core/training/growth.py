@@ -48,7 +48,7 @@ def load_grown(module: nn.Module, saved: Mapping[str, Tensor], *, prefix: str = 
 
     `prefix` is what the module's own names lack of the whole model's ("posed_portrait."); `saved` names as it does.
     """
-    grown = {name: tensor.clone() for name, tensor in saved.items()}
+    grown = dict(saved)
     _widen_latents(grown, dict(module.state_dict()), prefix)
     missing, unexpected = module.load_state_dict(grown, strict=False)
     if unexpected:

@@ -4,7 +4,7 @@ time, and a model that is as it was, however the run ended."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -131,19 +131,8 @@ def test_the_model_is_as_it_was_however_the_run_ends(mode: Mode, end: str, face:
     before, questions = fingerprint(model), iter(range(10))
     plain = frames_of(made(model, face, None))
 
-    def run(on_progress=None, should_stop=None) -> list[Clip]:
-        return list(
-            generate(
-                model,
-                reference,
-                sound(6),
-                None,
-                SETTINGS,
-                offload=how,
-                on_progress=on_progress,
-                should_stop=should_stop,
-            )
-        )
+    def clips(**heard: Callable[..., object]) -> Iterator[Clip]:
+        return generate(model, reference, sound(6), None, SETTINGS, offload=how, **heard)  # type: ignore[arg-type]
 
     def interrupt(progress: Progress) -> None:
         hooked = [hasattr(layer, "_diffusers_hook") for layer in layers_of(model.backbone)]
@@ -154,21 +143,21 @@ def test_the_model_is_as_it_was_however_the_run_ends(mode: Mode, end: str, face:
         raise Broken
 
     if end == "stopped":
-        assert run(should_stop=lambda: next(questions) == 1) == []
+        assert list(clips(should_stop=lambda: next(questions) == 1)) == []
     elif end == "interrupted":
         with pytest.raises(Broken):
-            run(on_progress=interrupt)
+            list(clips(on_progress=interrupt))
     elif end == "a layer fails":
         hook = layers_of(model.backbone)[-1].register_forward_pre_hook(fail)
         with pytest.raises(Broken):
-            run()
+            list(clips())
         hook.remove()
     else:
-        clips = generate(model, reference, sound(6), None, SETTINGS, offload=how)
-        next(clips)
-        del clips
+        begun = clips()
+        next(begun)
+        del begun
     assert fingerprint(model) == before
-    assert torch.equal(frames_of(run()), plain)
+    assert torch.equal(frames_of(list(clips())), plain)
 
 
 @pytest.mark.parametrize("mode", ["parts", "groups"])

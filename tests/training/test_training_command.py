@@ -63,6 +63,7 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
     from emo_core.data import AudioFeatures, Portrait
     from emo_core.models.vae import VAE
     from emo_core.pipeline.reference import encode_reference
+    from emo_core.training.checkpoint import load_shards
     from emo_core.training.heads.dataset import HeadDataset
     from emo_core.training.latents import encode_heads
 
@@ -84,6 +85,15 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
     windows = torch.randn(6, 5, TINY.audio_encoder.layers, TINY.audio_encoder.hidden_size)
     clips = list(generate(model, encode_reference(model, portrait), AudioFeatures(windows, 25.0)))
     assert sum(len(clip.frames) for clip in clips) == 6
+
+    run("export", root, "--start-from", str(root / "stage2"), "--average-with", str(root / "stage3"))
+    mean, last = load_model(root / "export", device="cpu").state_dict(), model.state_dict()
+    first = load_shards(root / "stage2" / "checkpoint", "average")
+    moved = [name for name in last if not torch.equal(first.get(f"model.{name}", last[name]), last[name])]
+    assert moved
+    for name in moved:
+        middle = (first[f"model.{name}"] + last[name]) / 2
+        assert torch.allclose(mean[name], middle, rtol=2e-3, atol=1e-5), name
 
     run("restore", root, "--start-from", str(root / "export"))
     run("stage3", root, "--start-from", str(root / "restored"), "--seed", "1")
