@@ -19,6 +19,7 @@ from .measure import Versus, versus
 
 SETTINGS: dict[str, Callable[[GenerateSettings], GenerateSettings]] = {
     "guidance interval 0.3-1": lambda settings: replace(settings, guidance_interval=(0.3, 1.0)),
+    "guidance interval 0.5-1": lambda settings: replace(settings, guidance_interval=(0.5, 1.0)),
     "guidance interval 0.2-0.8": lambda settings: replace(settings, guidance_interval=(0.2, 0.8)),
     "guidance reuse 2": lambda settings: replace(settings, guidance_reuse=2),
     "step cache 2": lambda settings: replace(settings, step_cache=2),

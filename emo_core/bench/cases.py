@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..config import EMO_MINI, EMO_SD15, EmoConfig
+from ..config import EMO_MINI, HALLO, EmoConfig, IdentityConfig
 from ..data import AudioFeatures, Controls, GenerateSettings, Portrait, Waveform
 from ..models.audio_projection import window_frames
 from ..models.compiled import compile_regions
@@ -35,20 +35,30 @@ def mini_case(*, clips: int = 2, device: torch.device) -> Case:
 
 
 def middle_case(*, frames: int = 4, steps: int = 2, device: torch.device) -> Case:
-    """SD1.5's network at a fifth of its width (64-128-256-256), 512x512 pixels, guidance on, random weights."""
-    unet = dataclasses.replace(EMO_SD15.unet, block_out_channels=(64, 128, 256, 256), audio_dim=128)
-    config = dataclasses.replace(
-        EMO_SD15,
+    """Hallo's network at a fifth of its width (64-128-256-256), 512x512 pixels, guidance on, random weights."""
+    model = random_model(middle_config(frames=frames), device=device)
+    return case_of("middle", model, clips=2, settings=GenerateSettings(steps=steps, guidance=3.5))
+
+
+def middle_config(*, widths: tuple[int, ...] = (64, 128, 256, 256), frames: int, size: int = 512) -> EmoConfig:
+    """Hallo's shape with small encoders around it. Its features are not rounded to half precision, which no equality
+    would survive, and the halves of guidance are laid out as they were meant (`IdentityConfig.halves`)."""
+    return dataclasses.replace(
+        HALLO,
         name="middle",
-        unet=unet,
+        unet=dataclasses.replace(
+            HALLO.unet,
+            block_out_channels=widths,
+            audio_dim=128,
+            reference_rounding="none",
+            identity=IdentityConfig(embedding=64, width=128, halves="matched"),
+        ),
         audio_encoder=EMO_MINI.audio_encoder,
         audio_projection=EMO_MINI.audio_projection,
         face_locator=EMO_MINI.face_locator,
-        vae=dataclasses.replace(EMO_MINI.vae, latent_channels=unet.in_channels, channel_scale=()),
-        clip=dataclasses.replace(EMO_SD15.clip, frames=frames, size=512, motion_from="latents"),
+        vae=dataclasses.replace(EMO_MINI.vae, latent_channels=HALLO.unet.in_channels, channel_scale=()),
+        clip=dataclasses.replace(HALLO.clip, frames=frames, size=size, motion_from="latents"),
     )
-    model = random_model(config, device=device)
-    return case_of(config.name, model, clips=2, settings=GenerateSettings(steps=steps, guidance=3.5))
 
 
 def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
@@ -63,7 +73,7 @@ def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
 
 
 def case_of(name: str, model: EmoModel, *, clips: int, settings: GenerateSettings) -> Case:
-    """Inputs for a model: noise for a picture and for a sound of `clips` clips."""
+    """Inputs for a model: noise for a picture, a face embedding where one is read, and a sound of `clips` clips."""
     config, generator = model.config, torch.Generator().manual_seed(3)
     size, frames = config.clip.size, clips * config.clip.frames
     shape = (frames, window_frames(config.audio_projection), config.audio_encoder.layers)
@@ -72,11 +82,13 @@ def case_of(name: str, model: EmoModel, *, clips: int, settings: GenerateSetting
     windows = torch.randn((*shape, config.audio_encoder.hidden_size), generator=generator)
     crop = torch.rand((size, size, 3), generator=generator)
     box = (size * 0.25, size * 0.25, size * 0.75, size * 0.8)
+    who = config.unet.identity
+    identity = None if who is None else torch.randn(who.embedding, generator=generator)
     sound = Waveform(torch.zeros(1, 16), 16_000)
     return Case(
         name=name,
         model=model,
-        portrait=Portrait(crop=crop, face_box=box, crop_box=(0, 0, size, size), source=crop),
+        portrait=Portrait(crop=crop, face_box=box, crop_box=(0, 0, size, size), source=crop, identity=identity),
         audio=AudioFeatures(windows, config.clip.fps, sound),
         controls=Controls(),
         settings=settings,

@@ -225,10 +225,7 @@ def clip_input(model: EmoModel, *, steps: int) -> ClipInput:
     config = model.config
     case = case_of(config.name, model, clips=1, settings=GenerateSettings())
     draw = torch.Generator().manual_seed(7)
-    identity, expand = config.unet.identity, config.face_locator.expand
-    portrait = case.portrait
-    if identity is not None:
-        portrait = dataclasses.replace(portrait, identity=torch.randn(identity.embedding, generator=draw))
+    portrait, expand = case.portrait, config.face_locator.expand
     side = config.clip.size // config.vae.downscale
     latent = (config.vae.latent_channels, side, side)
     sides = [-(-side // 2**level) for level in range(len(config.unet.block_out_channels))]

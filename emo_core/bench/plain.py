@@ -3,16 +3,17 @@
 In: a model, a portrait's latent, conditions. Out: clips. Everything is computed where it is wanted and nothing is
 kept: ReferenceNet reads the portrait again for every clip and for both halves of guidance; its features are repeated
 for every frame and projected to keys and values in every step; the unconditional half attends to them as well and the
-result is thrown away (where guidance drops the reference); frames are decoded one by one.
+result is thrown away (where guidance drops the reference); motion frames go through the whole of every temporal module
+and are thrown away behind it, and every pixel has its own copy of the speed tokens; frames are decoded one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import UNetConfig
 from ..data import AudioFeatures, ClipState, Conditions, Controls, GenerateSettings, Portrait, ReferenceCache
@@ -20,10 +21,14 @@ from ..diffusion.denoise import denoise
 from ..diffusion.guidance import guided, unconditional_conditions
 from ..diffusion.noise import clip_noise
 from ..diffusion.space import from_diffused
+from ..face.audio_regions import audio_regions
 from ..face.region import face_region_mask
+from ..models.appended import AppendedBlock
 from ..models.attention import attend
-from ..models.context import SiteContext
+from ..models.blocks import Block
+from ..models.context import CallContext, SiteContext
 from ..models.emo import EmoModel
+from ..models.temporal import FrameAttention, TemporalBlock, TemporalModule
 from ..models.transformer import BackboneBlock, SpatialTransformer
 from ..models.unet import Backbone
 from ..pipeline.conditions import clip_conditions, encode_region, resolved, step_back, video_sway
@@ -32,8 +37,8 @@ from ..pipeline.plan import ClipPlan, clip_count, plan_clip
 
 
 class PlainBlock(BackboneBlock):
-    """The block with reference attention as the released code runs it. `given.keys` (b, k, c) here are ReferenceNet's
-    raw features, `given.values` (b, 1, 1) 1 for rows that keep them and 0 for the others."""
+    """The paper's block, with reference attention as the released code runs it. `given.keys` (b, k, c) here are
+    ReferenceNet's raw features, `given.values` (b, 1, 1) 1 for rows that keep them and 0 for the others."""
 
     def _reference(self, tokens: Tensor, given: SiteContext) -> Tensor:
         features, keep = given.keys, given.values
@@ -46,16 +51,78 @@ class PlainBlock(BackboneBlock):
         return attended * keep + self.attn1_5.out_bias * (1 - keep)
 
 
+class PlainAppendedBlock(AppendedBlock):
+    """Hallo's block as Hallo runs it: all rows attend to frame and portrait, then those that are to see no portrait
+    attend once more, to the frame alone. `given` as in `PlainBlock`."""
+
+    def _attend_with_portrait(self, normed: Tensor, given: SiteContext) -> Tensor:
+        features, keep = given.keys, given.values
+        assert features is not None and keep is not None
+        per_frame = normed.shape[0] // features.shape[0]
+        attended = self.attn1(normed, torch.cat([normed, features.repeat_interleave(per_frame, dim=0)], dim=1))
+        alone = (keep == 0).flatten().repeat_interleave(per_frame)
+        if bool(alone.any()):
+            attended[alone] = self.attn1(normed[alone])
+        return attended
+
+
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {BackboneBlock: PlainBlock, AppendedBlock: PlainAppendedBlock}
+
+
+class PlainTemporalModule(TemporalModule):
+    """The temporal module as AnimateDiff's and Hallo's code runs it: each pixel a row of n + f tokens, copied into that
+    order and back; speed tokens repeated for every pixel (paper 3.2)."""
+
+    def forward(self, hidden: Tensor, context: CallContext) -> Tensor:
+        module, motion = self.temporal_transformer, context.reference.motion.get(self.site)
+        _, width, height, breadth = hidden.shape
+        maps = hidden.unflatten(0, (-1, context.frames))
+        n = 0 if motion is None else motion.shape[1]
+        if motion is not None:
+            maps = torch.cat([motion.expand(len(maps), -1, -1, -1, -1), maps], dim=1)
+        batch, length, pixels = len(maps), maps.shape[1], height * breadth
+        normed = module.norm(maps.flatten(0, 1)).unflatten(0, (batch, length))
+        tokens = module.proj_in(normed.permute(0, 3, 4, 1, 2).reshape(batch * pixels, length, width))
+        for block in module.transformer_blocks:
+            tokens = self._block(cast(TemporalBlock, block), tokens, n, context.speed)
+        out = module.proj_out(tokens).view(batch, height, breadth, length, width).permute(0, 3, 4, 1, 2)
+        return (maps + out)[:, n:].flatten(0, 1)
+
+    def _block(self, block: TemporalBlock, tokens: Tensor, n: int, speed: Tensor | None) -> Tensor:
+        """tokens (b * s, n + f, c), speed tokens (b or 1, f, d)."""
+        for module, norm in zip(block.attention_blocks, block.norms, strict=True):
+            attention = cast(FrameAttention, module)
+            positions = attention.pos_encoder(0, tokens.shape[1]).squeeze(1)
+            tokens = tokens + attention(norm(tokens) + positions)
+        if speed is not None:
+            frames, positions = tokens[:, n:], positions[n:]
+            query, (key, value) = block.speed_norm(frames) + positions, _repeated(speed, block, rows=len(tokens))
+            told = attend(block.speed_attention.to_q(query), key + positions, value, block.speed_attention.heads)
+            tokens = torch.cat([tokens[:, :n], frames + block.speed_attention.to_out[0](told)], dim=1)
+        return tokens + block.ff(block.ff_norm(tokens))
+
+
+def _repeated(speed: Tensor, block: TemporalBlock, *, rows: int) -> tuple[Tensor, Tensor]:
+    """Keys and values (rows, f, c) of speed tokens (b, f, d), copied for every pixel and projected."""
+    return block.speed_attention.project(speed.repeat_interleave(rows // len(speed), dim=0))
+
+
 class PlainBackbone(Backbone):
     """The backbone with plain blocks; a product backbone's weights load into it as they are."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config)
         for module in list(self.modules()):
-            if isinstance(module, SpatialTransformer):
-                block = cast(BackboneBlock, module.transformer_blocks[0])
+            if isinstance(module, SpatialTransformer) and type(module.transformer_blocks[0]) in PLAIN:
+                block = cast(BackboneBlock | AppendedBlock, module.transformer_blocks[0])
                 width = block.norm1.normalized_shape[0]
-                module.transformer_blocks[0] = PlainBlock(config, width, block.site)
+                module.transformer_blocks[0] = PLAIN[type(block)](config, width, block.site)
+        for module in (found for found in list(self.modules()) if isinstance(found, Block)):
+            temporal = cast(nn.ModuleList, getattr(module, "motion_modules", nn.ModuleList()))
+            for i, old in enumerate(cast(Iterable[TemporalModule], temporal)):
+                assert config.motion is not None
+                width = old.temporal_transformer.norm.num_channels
+                temporal[i] = PlainTemporalModule(config, config.motion, width, site=old.site)
 
 
 def plain_backbone(backbone: Backbone) -> PlainBackbone:
@@ -79,15 +146,19 @@ def plain_generate(
     """Frames (f, H, W, 3) of clip after clip: the same as `generate` gives for the same inputs."""
     latent = model.vae.encode(portrait.crop.permute(2, 0, 1)[None] * 2 - 1)
     controls = resolved(controls, audio, model.config, seed=settings.seed)
-    size = portrait.crop.shape[0]
-    region, own = (face_region_mask(asked, size, portrait) for asked in (controls.face_region, None))
+    size, expand = portrait.crop.shape[0], model.config.face_locator.expand
+    region, own = (
+        face_region_mask(asked, size, portrait, expand_x=expand, expand_y=expand)
+        for asked in (controls.face_region, None)
+    )
     sway = video_sway(model.config, audio, controls, seed=settings.seed, region=region, own=own)
     state = ClipState()
     for index in range(clip_count(audio.frames, model.config.clip.frames)):
         plan = plan_clip(index, audio.frames, model.config.clip.frames)
         feature = encode_region(model, region, controls.face_strength)
         conditions = clip_conditions(model, audio, controls, plan, face_feature=feature, portrait=latent, sway=sway)
-        latents = _denoise(model, backbone, latent, conditions, plan=plan, state=state, settings=settings)
+        reference = _reference_rows(model, latent, portrait, state)
+        latents = _denoise(model, backbone, latent, conditions, reference=reference, plan=plan, settings=settings)
         moved = step_back(model, latent, sway, plan.start)
         latents = ease_seam(latents, state, model.config.clip.seam_easing, moved=moved)
         frames = torch.cat([model.vae.decode(one[None]) for one in latents[: plan.kept]])
@@ -102,15 +173,14 @@ def _denoise(
     latent: Tensor,
     conditions: Conditions,
     *,
+    reference: ReferenceCache,
     plan: ClipPlan,
-    state: ClipState,
     settings: GenerateSettings,
 ) -> Tensor:
     """Clean latents (f, c, h, w) of one clip."""
     config = model.config
     scale = config.guidance.scale if settings.guidance is None else settings.guidance
     unconditional = unconditional_conditions(conditions, config.guidance)
-    reference = _reference_rows(model, latent, state)
 
     def predict(noisy: Tensor, timestep: Tensor) -> Tensor:
         stacked = Conditions(
@@ -137,21 +207,38 @@ def _denoise(
     return from_diffused(clean, posed, config.schedule)[0]
 
 
-def _reference_rows(model: EmoModel, latent: Tensor, state: ClipState) -> ReferenceCache:
+def _reference_rows(model: EmoModel, latent: Tensor, portrait: Portrait, state: ClipState) -> ReferenceCache:
     """ReferenceNet's raw features for [unconditional, conditional], with what each keeps."""
-    table, n = model.config.guidance, model.config.clip.motion_frames
-    portraits = latent.expand(2, -1, -1, -1)
-    motion_frames = None if state.motion_latents is None else state.motion_latents.to(latent).expand(2, -1, -1, -1, -1)
-    features = model.reference_net(portraits, motion_frames)
+    config, n = model.config, model.config.clip.motion_frames
+    table, portraits = config.guidance, latent.expand(2, -1, -1, -1)
+    motion_latents = state.motion_latents
+    if motion_latents is None and config.clip.first_motion == "portrait":
+        motion_latents = latent.expand(n, -1, -1, -1)
+    motion_frames = None if motion_latents is None else motion_latents.to(latent).expand(2, -1, -1, -1, -1)
+    tokens = _identity_rows(model, portrait)
+    seen = None if tokens is None else tokens.unsqueeze(1).expand(-1, 1 + (0 if motion_frames is None else n), -1, -1)
+    features = model.reference_net(portraits, motion_frames, identity=seen)
     motion = features.motion or model.reference_net.zero_motion(portraits, n)
     keep_reference = _flags(latent, table.reference == "keep")
     keep_motion = _flags(latent, table.motion_frames == "keep")[..., None, None]
+    sides = [-(-latent.shape[-1] // 2**level) for level in range(len(config.unet.block_out_channels))]
     return ReferenceCache(
         keys=features.attention,
         values=dict.fromkeys(features.attention, keep_reference),
         motion={site: value * keep_motion for site, value in motion.items()},
         latents=portraits * keep_reference[..., None],
+        identity=tokens,
+        audio_regions=() if config.unet.audio_module is None else audio_regions(portrait, sides),
     )
+
+
+def _identity_rows(model: EmoModel, portrait: Portrait) -> Tensor | None:
+    """Tokens (2, k, d) of nobody and of the face; None for a family without."""
+    project = model.reference_net.identity_projection
+    if project is None:
+        return None
+    assert portrait.identity is not None and project.config.halves == "matched"
+    return torch.cat([project.nobody(), project(portrait.identity[None].to(project.norm.weight))])
 
 
 def _flags(like: Tensor, keep: bool) -> Tensor:

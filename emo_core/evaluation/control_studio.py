@@ -196,15 +196,16 @@ def ends(studio: ControlStudio) -> Found:
 
 
 def drift(studio: ControlStudio) -> Found:
-    """A long video without and with the guards, whose last second says what the first said: another mouth is another
-    distance to the portrait, and no drift."""
+    """A long video without and with the guards, whose last second says what the first said, the head held still:
+    another mouth or another pose is another distance to the portrait, and no drift."""
+    controls = Controls(speed=0.0 if studio.model.speed_layers is not None else None)
     case, videos = studio.tests.cases[0], {}
     wanted, own = round(studio.tried.drift_s * FPS), round(len(case.samples) / SAMPLE_RATE * FPS)
     frames = max(1, round(wanted / own)) * own + round(FPS)
     sound = np.resize(case.samples[: round(own / FPS * SAMPLE_RATE)], round(frames / FPS * SAMPLE_RATE))
     for name, guards in (("off", {}), ("on", GUARDS)):
         settings = replace(studio.settings, **guards)  # type: ignore[arg-type]
-        take = studio.take(case, Controls(), settings=settings, sound=sound)
+        take = studio.take(case, controls, settings=settings, sound=sound)
         distance = 1 - _likeness(take.frames, follow(take.frames), case)
         videos[name] = (distance, take.frames.reshape(len(take.frames), -1, 3).mean(axis=1, dtype=np.float64))
     return drift_found(videos, fps=FPS)

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from emo_core.bench.cases import Case, case_of, random_model
+from emo_core.bench.cases import Case, case_of, middle_config, random_model
 from emo_core.bench.command import compare, machine, table
 from emo_core.bench.measure import operations, versus
 from emo_core.bench.plain import plain_backbone
@@ -32,6 +32,16 @@ def test_plain_and_product_give_the_same_pictures(reference: str, motion: str) -
     assert 0 <= line.outside_network < 1
     assert "tiny" in table([line]) and "torch" in machine(CPU)
     assert not dataclasses.replace(line, difference=2e-4).is_exact
+
+
+def test_plain_and_product_give_the_same_pictures_in_hallos_shape() -> None:
+    """Both halves attended and one thrown away, identity tokens, masked audio attention, the portrait as first motion
+    frames."""
+    model = random_model(middle_config(widths=(32, 32, 32, 32), frames=4, size=128), device=CPU)
+    case = case_of("middle", model, clips=2, settings=GenerateSettings(steps=2, guidance=3.5))
+    line = compare(case, turns=1)
+    assert line.frames == 8 and line.difference < 1e-5
+    assert line.product_gflop < line.plain_gflop
 
 
 def test_the_yardstick_shares_the_weights() -> None:
