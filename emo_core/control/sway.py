@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 REACH_DEG = (4.5, 7.0, 2.5)  # pitch, yaw, roll at the widest, inside what training/heads/performance.py draws
+# Beyond these together, as the half axes of an ellipsoid, emo-mini's posed portrait is no face any more but a relief of
+# one: heads that far out are few in training, and the polynomial's cubes outgrow them (looked at, two unseen people).
+WHOLE_DEG = (3.6, 5.8, 2.3)
 _CALM, _QUICK = 0.5, 1.5  # share of the reach for a head that hardly moves; degrees per frame at which it is all used
 _ROOM = (0.3, 1.15)  # share of the reach in a narrow face region, in a wide one
 _WAVES = ((1.0, 1.0), (0.61, 0.6))  # per axis: waves per unit of the path, weight
@@ -91,7 +94,13 @@ def _path(length: float, reach: NDArray[np.float64], generator: torch.Generator)
         for axis, pace in enumerate(_AXES):
             for (wave, weight), phase in zip(_WAVES, phases[axis], strict=True):
                 path[:, axis] += weight / total * np.sin(pace * wave * place + phase)
-        path *= begun[:, None] * reach
+        path = _kept_whole(path * begun[:, None] * reach)
         if float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum()) >= length:
             return path
         per_unit /= 2
+
+
+def _kept_whole(path: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A path (p, 3) drawn in, smoothly, where it would leave the ellipsoid of WHOLE_DEG."""
+    out = np.linalg.norm(path / np.asarray(WHOLE_DEG), axis=1, keepdims=True)
+    return path / (1 + out**4) ** 0.25
