@@ -27,6 +27,7 @@ from ..config import HALLO, EmoConfig, IdentityConfig, VAEConfig
 from ..data import AudioFeatures, ClipState, Controls, GenerateSettings, Portrait
 from ..diffusion.schedule import TRAIN_TIMESTEPS
 from ..errors import EmoInputError
+from ..models.blocks import level_sides
 from ..models.emo import EmoModel
 from .cases import case_of
 from .measure import Versus, versus
@@ -228,7 +229,7 @@ def clip_input(model: EmoModel, *, steps: int) -> ClipInput:
     portrait, expand = case.portrait, config.face_locator.expand
     side = config.clip.size // config.vae.downscale
     latent = (config.vae.latent_channels, side, side)
-    sides = [-(-side // 2**level) for level in range(len(config.unet.block_out_channels))]
+    sides = level_sides(side, len(config.unet.block_out_channels))
     return ClipInput(
         noise=clip_noise(0, 1, (config.clip.frames, *latent), config.schedule)[None],
         latents=torch.randn((1, *latent), generator=draw),

@@ -25,7 +25,7 @@ from ..face.audio_regions import audio_regions
 from ..face.region import face_region_mask
 from ..models.appended import AppendedBlock
 from ..models.attention import attend
-from ..models.blocks import Block
+from ..models.blocks import Block, level_sides
 from ..models.context import CallContext, SiteContext
 from ..models.emo import EmoModel
 from ..models.temporal import FrameAttention, TemporalBlock, TemporalModule
@@ -96,15 +96,11 @@ class PlainTemporalModule(TemporalModule):
             tokens = tokens + attention(norm(tokens) + positions)
         if speed is not None:
             frames, positions = tokens[:, n:], positions[n:]
-            query, (key, value) = block.speed_norm(frames) + positions, _repeated(speed, block, rows=len(tokens))
+            query = block.speed_norm(frames) + positions
+            key, value = block.speed_attention.project(speed.repeat_interleave(len(tokens) // len(speed), dim=0))
             told = attend(block.speed_attention.to_q(query), key + positions, value, block.speed_attention.heads)
             tokens = torch.cat([tokens[:, :n], frames + block.speed_attention.to_out[0](told)], dim=1)
         return tokens + block.ff(block.ff_norm(tokens))
-
-
-def _repeated(speed: Tensor, block: TemporalBlock, *, rows: int) -> tuple[Tensor, Tensor]:
-    """Keys and values (rows, f, c) of speed tokens (b, f, d), copied for every pixel and projected."""
-    return block.speed_attention.project(speed.repeat_interleave(rows // len(speed), dim=0))
 
 
 class PlainBackbone(Backbone):
@@ -221,7 +217,7 @@ def _reference_rows(model: EmoModel, latent: Tensor, portrait: Portrait, state: 
     motion = features.motion or model.reference_net.zero_motion(portraits, n)
     keep_reference = _flags(latent, table.reference == "keep")
     keep_motion = _flags(latent, table.motion_frames == "keep")[..., None, None]
-    sides = [-(-latent.shape[-1] // 2**level) for level in range(len(config.unet.block_out_channels))]
+    sides = level_sides(latent.shape[-1], len(config.unet.block_out_channels))
     return ReferenceCache(
         keys=features.attention,
         values=dict.fromkeys(features.attention, keep_reference),

@@ -40,15 +40,19 @@ def head_sway(speed: Tensor, *, generator: torch.Generator, room: tuple[float, f
     if travelled[-1] <= 0:
         return torch.zeros(len(steps), 3)
     reach = _reach(float(travelled[-1]) / max(1, len(steps) - 1), room)
-    path = _path(float(travelled[-1]), reach, generator)
+    path = _path(1.2 * float(travelled[-1]), reach, generator)
     lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
     arc = np.concatenate([[0.0], np.cumsum(lengths)])
     even = np.concatenate([[0.0], np.cumsum(_EVEN * lengths[lengths > 0].mean() + (1 - _EVEN) * lengths)])
     end = int(np.searchsorted(arc, travelled[-1]))
     even *= travelled[-1] / even[min(end, len(even) - 1)]
-    return torch.from_numpy(
-        np.stack([np.interp(travelled, even, path[:, axis]) for axis in range(3)], axis=1).astype(np.float32)
-    )
+
+    def poses(places: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack([np.interp(places, even, path[:, axis]) for axis in range(3)], axis=1)
+
+    # From frame to frame a head goes straight, which is shorter than the path where it bends.
+    straight = float(np.linalg.norm(np.diff(poses(travelled), axis=0), axis=1).sum())
+    return torch.from_numpy(poses(travelled * travelled[-1] / straight).astype(np.float32))
 
 
 def own_pace(frames: int, *, fps: float, mean: float, generator: torch.Generator) -> Tensor:

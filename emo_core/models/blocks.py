@@ -89,6 +89,11 @@ def site_level(site: str, levels: int) -> int:
     return number if way == "down_blocks" else levels - 1 - number
 
 
+def level_sides(side: int, levels: int) -> list[int]:
+    """How wide the maps of each level are, for latents that are `side` wide."""
+    return [-(-side // 2**level) for level in range(levels)]
+
+
 class DownBlock(Block):
     """Layers, then half the size. Gives the hidden states and what the way up will want of them."""
 

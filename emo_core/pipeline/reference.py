@@ -13,6 +13,7 @@ from ..errors import EmoInputError
 from ..face.audio_regions import audio_regions, emphasis_regions
 from ..face.key_points import key_points
 from ..face.region import DEFAULT_EXPAND, face_region_mask
+from ..models.blocks import level_sides
 from .offload import Offload
 from .placement import to_network
 
@@ -91,7 +92,7 @@ def project_reference(
     region = face_region_mask(None, portrait.crop.shape[0], portrait, expand_x=expand, expand_y=expand)
     assert reference.latents is not None
     side = reference.latents.shape[-1]
-    sides = [-(-side // 2**level) for level in range(len(backbone.config.block_out_channels))]
+    sides = level_sides(side, len(backbone.config.block_out_channels))
     return dataclasses.replace(
         reference,
         face_region=region,
