@@ -399,7 +399,7 @@ EMO_MINI = EmoConfig(
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10, seam_easing=0.5),
-    posed_portrait=PosedPortraitConfig(),
+    posed_portrait=PosedPortraitConfig(width=128, blocks=6),
 )
 
 TINY = dataclasses.replace(

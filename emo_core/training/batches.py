@@ -32,7 +32,7 @@ class StageBatches:
     def __init__(self, clips: LatentDataset, config: EmoConfig, settings: StageSettings, *, sampling: Sampling) -> None:
         self.clips, self.config, self.settings, self.sampling = clips, config, settings, sampling
         self.still = [i for i, clip in enumerate(clips.clips) if clip.style == "still"]
-        self.moving = [i for i, clip in enumerate(clips.clips) if clip.style != "still"]
+        self.moving = [i for i, clip in enumerate(clips.clips) if clip.style in ("talking", "singing")]
 
     def __call__(self, step: int, rank: int) -> Batch:
         rng = np.random.default_rng((self.sampling.seed, step, rank))

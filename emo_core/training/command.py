@@ -20,7 +20,7 @@ from ..errors import EmoInputError
 from ..models.emo import EmoModel
 from ..models.vae import VAE
 from .launch import launch
-from .loop import LoopSettings, train
+from .loop import LoopSettings, Parts, train
 from .recipe import HeadsRecipe, head_jobs, utterance_id
 from .stages import STAGES, TRAINED_BEFORE, StageStep, audio_gap, optimizer_groups, select_trainable
 
@@ -51,6 +51,12 @@ class Options:
     crops: float
     with_speed: bool
     motion_patch_drop: float
+    workers: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where all but the training loop computes; accelerate finds the loop's."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def loop(self, name: str) -> LoopSettings:
         return LoopSettings(
@@ -59,6 +65,7 @@ class Options:
             lr=self.lr,
             precision="bf16" if self.bf16 else "no",
             channels_last=self.bf16,
+            workers=self.workers,
         )
 
 
@@ -68,11 +75,11 @@ def make_voices(options: Options) -> None:
     build_corpus(options.root / "voices", minutes=options.minutes, seed=options.seed, processes=options.processes)
 
 
-def make_heads(options: Options, clips: int) -> None:
+def make_heads(options: Options, clips: int, turning: int) -> None:
     from .heads.dataset import render_dataset
     from .voices.corpus import VoiceCorpus
 
-    recipe = HeadsRecipe(clips=clips, seed=options.seed)
+    recipe = HeadsRecipe(clips=clips, turning_clips=turning, seed=options.seed)
     jobs = head_jobs(VoiceCorpus(options.root / "voices"), recipe)
     render_dataset(
         options.root / "heads",
@@ -101,7 +108,7 @@ def train_vae(options: Options) -> None:
         step.vae.autoencoder.encoder.requires_grad_(False)
     batches = VAEBatches(heads, options.batch, loss=loss, crops=Crops(share=options.crops), seed=options.seed)
 
-    def probe(module: torch.nn.Module) -> dict[str, float]:
+    def probe(module: torch.nn.Module) -> Parts:
         return reconstruction_psnr(step.vae, heads, split="test", frames=32)
 
     name = "vae-decoder" if options.decoder_only else "vae"
@@ -133,18 +140,19 @@ def make_latents(options: Options) -> None:
     folder, heads = options.root / "latents", HeadDataset(options.root / "heads")
     vae = VAE(options.config.vae)
     vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
-    with torch.autocast("cpu", torch.bfloat16, enabled=options.bf16):
-        encode_heads(vae, heads, folder)
+    with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
+        encode_heads(vae.to(options.device), heads, folder)
     encoder = AudioEncoder(options.config.audio_encoder).eval()
     encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
+    encoder.to(options.device)
     corpus, features = VoiceCorpus(options.root / "voices"), {}
     wanted = {str(clip["utterance"]).partition("@")[0] for clip in heads.clips}
     for split in ("train", "test_sentences", "test_voice"):
         for index, record in enumerate(corpus.utterances(split)):
             name = utterance_id(split, index)
             if name in wanted:
-                samples = normalise(torch.from_numpy(record.samples)[None])
-                features[name] = encoder(samples, len(record.loudness))[0].numpy().astype(np.float16)
+                samples = normalise(torch.from_numpy(record.samples)[None]).to(options.device)
+                features[name] = encoder(samples, len(record.loudness))[0].cpu().numpy().astype(np.float16)
     save_audio(folder, features)
 
 
@@ -178,7 +186,7 @@ def train_stage(options: Options, stage: int) -> None:
     held_out = StageBatches(make(split="test"), options.config, settings, sampling=replace(sampling, batch=8))
     probe_batch = held_out(0, 0)
 
-    def probe(module: torch.nn.Module) -> dict[str, float]:
+    def probe(module: torch.nn.Module) -> Parts:
         with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=options.bf16):
             device = next(model.parameters()).device
             batch = {name: value.to(device) for name, value in probe_batch.items()}
@@ -355,6 +363,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--average-with", type=Path, metavar="FOLDER", help="export: the mean of these weights and --start-from's"
     )
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
+    parser.add_argument(
+        "--turning-clips", type=int, default=0, help="heads: clips in which every frame has another pose, for `pose`"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that draw batches ahead of a GPU (0: drawn between the steps)"
+    )
     return parser
 
 
@@ -362,10 +376,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one step. Returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     arguments = vars(build_parser().parse_args(argv))
-    step, clips = arguments.pop("step"), arguments.pop("clips")
+    step, clips, turning = arguments.pop("step"), arguments.pop("clips"), arguments.pop("turning_clips")
     options = Options(config=PRESETS[arguments.pop("preset")], **arguments)
     if step == "heads":
-        make_heads(options, clips)
+        make_heads(options, clips, turning)
     elif step in ("vae", "pose", "stage1", "stage2", "stage3"):
         launch(STEPS[step], (options,), processes=options.processes)
     else:

@@ -7,24 +7,26 @@ One process per core with one thread each is the fastest on a CPU; the same code
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .checkpoint import Counters, find_checkpoint, load_counters, load_moments, load_shards, save_checkpoint
 
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
-Parts = dict[str, float]
+Parts = Mapping[str, float | Tensor]  # a tensor is read only when it is logged: on a GPU reading one means waiting
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class LoopSettings:
     log_every_s: float = 30.0
     channels_last: bool = False  # faster in bf16; in fp32 torch 2.13 crashes on convolutions of a few channels
     leave_out: tuple[str, ...] = ()  # prefixes of parameters that other files hold already
+    workers: int = 0  # processes that draw batches ahead of a GPU; 0: drawn between the steps
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
 
 
@@ -71,21 +74,59 @@ def train(
     """
     run = Run(module, settings, groups or [{"params": [p for p in module.parameters() if p.requires_grad]}])
     recent: list[Parts] = []
+    batches = _batches(next_batch, run)
     last = logged = saved = time.monotonic()
     while run.counters.trained_s < settings.minutes * 60:
-        recent.append(run.step(next_batch))
+        recent.append(run.step(next(batches)))
         now = time.monotonic()
         run.tick(now - last)
         last = now
         if run.is_main and now - logged > settings.log_every_s:
             line = run.summary(recent) | {"steps_per_s": len(recent) / (now - logged)}
-            _log_line(settings.folder / "log.jsonl", line | (probe(module) if probe else {}))
+            _log_line(settings.folder / "log.jsonl", line | dict(probe(module) if probe else {}))
             recent, logged = [], time.monotonic()
         if now - saved > settings.save_every_s:
             run.save()
             saved = time.monotonic()
     run.finish()
     return run.counters
+
+
+def _batches(next_batch: Callable[[int, int], Batch], run: Run) -> Iterator[Batch]:
+    """The batches of this process from the run's next step on, in order, whoever draws them."""
+    rank, first = run.accelerator.process_index, run.counters.step
+    if run.settings.workers == 0:
+        return (next_batch(step, rank) for step in itertools.count(first))
+    ahead: DataLoader[Batch] = DataLoader(
+        _Drawn(next_batch, rank),
+        batch_size=None,
+        sampler=_Steps(first),
+        num_workers=run.settings.workers,
+        pin_memory=run.accelerator.device.type == "cuda",
+    )
+    return iter(ahead)
+
+
+@dataclass(frozen=True)
+class _Drawn(Dataset[Batch]):
+    """Batches by the number of their step, for a DataLoader's processes."""
+
+    next_batch: Callable[[int, int], Batch]
+    rank: int
+
+    def __getitem__(self, step: int) -> Batch:
+        torch.set_num_threads(1)
+        return self.next_batch(step, self.rank)
+
+
+@dataclass(frozen=True)
+class _Steps(Sampler[int]):
+    """Numbers of steps, without an end."""
+
+    first: int
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.first)
 
 
 class Run:
@@ -126,14 +167,14 @@ class Run:
     def is_main(self) -> bool:
         return bool(self.accelerator.is_main_process)
 
-    def step(self, next_batch: Callable[[int, int], Batch]) -> Parts:
-        """One optimizer step on the next batch; gives what is to be logged."""
+    def step(self, drawn: Batch) -> Parts:
+        """One optimizer step on a batch; gives what is to be logged."""
         share, accelerator = lr_share(self.counters, self.settings), self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * share * group["lr_scale"]
-        drawn = next_batch(self.counters.step, accelerator.process_index)
         with accelerator.autocast():
-            loss, parts = self.wrapped({name: value.to(accelerator.device) for name, value in drawn.items()})
+            moved = {name: value.to(accelerator.device, non_blocking=True) for name, value in drawn.items()}
+            loss, parts = self.wrapped(moved)
         accelerator.backward(loss)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = accelerator.clip_grad_norm_(parameters, self.settings.clip_norm)
@@ -141,7 +182,7 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(self.settings.ema_decay, (self.counters.step + 1) / (self.counters.step + 10))
         _update_average(self.average, self.trained, decay)
-        return {"loss": float(loss.detach()), "grad_norm": float(norm), **parts}
+        return {"loss": loss.detach(), "grad_norm": norm, **parts}
 
     def tick(self, seconds: float) -> None:
         """Count the step; all processes agree on the time, so that they leave the loop at the same step."""
@@ -154,7 +195,7 @@ class Run:
     def summary(self, recent: Sequence[Parts]) -> dict[str, Any]:
         line: dict[str, Any] = {"step": self.counters.step, "trained_s": round(self.counters.trained_s, 1)}
         line["lr"] = self.settings.lr * lr_share(self.counters, self.settings)
-        return line | {name: sum(r[name] for r in recent) / len(recent) for name in recent[-1]}
+        return line | {name: sum(float(r[name]) for r in recent) / len(recent) for name in recent[-1]}
 
     def save(self) -> None:
         if self.is_main:

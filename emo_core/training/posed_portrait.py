@@ -19,16 +19,23 @@ FRAMES = 8  # targets of each portrait
 
 
 class PosedBatches:
-    """Rows of a portrait and frames of its clip, drawn from (seed, step, rank); heads that move alone."""
+    """Rows of a portrait and frames of its clip, drawn from (seed, step, rank); heads that move alone, and of those
+    more that are drawn in any pose, where there are any (`turning_share`): a path seldom comes to where all angles are
+    wide."""
 
-    def __init__(self, clips: LatentDataset, batch: int, *, seed: int) -> None:
-        self.clips = [clip for clip in clips.clips if clip.style != "still"]
-        self.batch, self.seed = batch, seed
+    def __init__(self, clips: LatentDataset, batch: int, *, seed: int, turning_share: float = 0.75) -> None:
+        self.turning = [clip for clip in clips.clips if clip.style == "turning"]
+        self.moving = [clip for clip in clips.clips if clip.style in ("talking", "singing")]
+        self.batch, self.seed, self.turning_share = batch, seed, turning_share
 
     def __call__(self, step: int, rank: int) -> Batch:
         rng = np.random.default_rng((self.seed, step, rank, 7))
-        rows = [self._row(self.clips[int(rng.integers(len(self.clips)))], rng) for _ in range(self.batch)]
+        rows = [self._row(self._clip(rng), rng) for _ in range(self.batch)]
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _clip(self, rng: np.random.Generator) -> LatentClip:
+        pool = self.turning if self.turning and rng.random() < self.turning_share else self.moving or self.turning
+        return pool[int(rng.integers(len(pool)))]
 
     def _row(self, clip: LatentClip, rng: np.random.Generator) -> Batch:
         portrait = int(rng.choice(at_rest(clip)))
@@ -52,12 +59,13 @@ class PosedStep(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
         made = self.posed(batch["portrait"], batch["pose"])
         loss = _weighted(made.float() - batch["target"], batch["weight"])
-        return loss, {"left": float(loss.detach() / _weighted(_change(batch), batch["weight"])) ** 0.5}
+        return loss, {"left": (loss.detach() / _weighted(_change(batch), batch["weight"])) ** 0.5}
 
 
 @torch.no_grad()
 def left_over(posed: PosedPortrait, batch: Batch) -> Parts:
     """RMS that the posed portrait leaves of the change from the portrait, as a share: 1 is no better than a copy."""
+    batch = {name: value.to(next(posed.parameters()).device) for name, value in batch.items()}
     made = posed(batch["portrait"], batch["pose"]).float()
     error, change = (_weighted(x, batch["weight"]) for x in (made - batch["target"], _change(batch)))
     return {"test_left": float(error / change) ** 0.5}

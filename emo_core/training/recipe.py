@@ -26,6 +26,8 @@ class HeadsRecipe:
     test_clips: int = 40
     test_frames: int = 75
     still_share: float = 0.35
+    turning_clips: int = 0  # one identity each, every frame in another pose: what the posed portrait learns from
+    turning_frames: int = 24
     rest_deg: tuple[float, float, float] = (2.0, 3.5, 1.5)  # spread of how training heads are held: pitch, yaw, roll
     singing_share: float = 0.15
     seed: int = 0
@@ -42,6 +44,10 @@ def head_jobs(corpus: VoiceCorpus, recipe: HeadsRecipe) -> list[HeadJob]:
         job = _job(rng, corpus, "train", identity=identity, style=style, frames=recipe.frames)
         pitch, yaw, roll = np.clip(rng.standard_normal(3), -2, 2) * recipe.rest_deg
         jobs.append(replace(job, rest_deg=(float(pitch), float(yaw), float(roll))))
+    for index in range(recipe.turning_clips):
+        identity = recipe.clips + index
+        job = _job(rng, corpus, "train", identity=identity, style="turning", frames=recipe.turning_frames)
+        jobs.append(_one_expression(job, int(rng.integers(recipe.turning_frames))))
     for index in range(recipe.test_clips):
         voices: Split = "test_sentences" if index % 2 == 0 else "test_voice"
         style = "still" if index % 4 < 2 else "talking"
@@ -59,7 +65,7 @@ def _job(
     index = int(rng.choice(long_enough))
     start = int(rng.integers(len(pool[index].loudness) - frames + 1))
     window = slice(start, start + frames)
-    speed = {"still": None, "talking": rng.uniform(0.05, 1.2), "singing": rng.uniform(0.8, 2.0)}[style]
+    speed = {"still": None, "talking": rng.uniform(0.05, 1.2), "singing": rng.uniform(0.8, 2.0), "turning": None}[style]
     return HeadJob(
         identity=identity,
         style=style,
@@ -70,6 +76,12 @@ def _job(
         split="train" if voices == "train" else "test",
         seed=identity,
     )
+
+
+def _one_expression(job: HeadJob, frame: int) -> HeadJob:
+    """The job with the mouth held as in one of its frames, so that only the head turns."""
+    mouth = {name: np.full_like(track, track[frame]) for name, track in (job.mouth or {}).items()}
+    return replace(job, mouth=mouth, loudness=np.full_like(job.loudness, job.loudness[frame]))
 
 
 def utterance_id(split: str, index: int) -> str:

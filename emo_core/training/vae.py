@@ -58,7 +58,7 @@ class VAEStep(nn.Module):
         colour = F.avg_pool2d(error / weight, 16).abs().mean()
         total = error.abs().mean() + self.loss.gradient * gradient + self.loss.squared * squared
         total = total + self.loss.colour * colour
-        return total + self.loss.unit_latents * unit, {"latent_std": float(std.detach().mean())}
+        return total + self.loss.unit_latents * unit, {"latent_std": std.detach().mean()}
 
 
 def weight_map(boxes: np.ndarray, size: int, extra: np.ndarray) -> Tensor:

@@ -98,6 +98,15 @@ def test_at_one_speed_some_heads_swing_wider_than_others() -> None:
     assert max(turned) > 1.5 * min(turned)
 
 
+def test_turning_heads_are_in_any_pose_within_the_limits_after_their_first_frame() -> None:
+    performance = perform({}, np.zeros(400, np.float32), fps=25, seed=3, style="turning", rest_deg=(1.0, 2.0, -1.0))
+    away = performance.rotation_deg - performance.rotation_deg[0]
+    assert np.abs(performance.rotation_deg[0] - (1.0, 2.0, -1.0)).max() < 0.2
+    assert (np.abs(away).max(0) < LIMITS_DEG * 1.05 + 0.4).all()  # breathing adds a little
+    assert (np.abs(away) > LIMITS_DEG * 0.8).all(1).sum() > 2  # corners too: 400 * 0.24 ** 3
+    assert float(np.abs(performance.actions["browInnerUp"]).max()) == 0.0  # nothing but the pose changes
+
+
 def test_still_heads_hardly_turn() -> None:
     done = perform({}, np.zeros(100), fps=25, seed=1, style="still")
     assert rotation_speed(done.rotation_deg).mean() < 0.05

@@ -55,6 +55,16 @@ def test_rows_are_heads_that_move_and_start_at_rest() -> None:
     assert all(torch.equal(batch[name], again[name]) for name in batch)
 
 
+def test_three_quarters_of_the_rows_are_heads_drawn_in_any_pose_where_there_are_any() -> None:
+    class Mixed:
+        clips = (turning(0), turning(4, "turning"))
+
+    batch = PosedBatches(Mixed(), 400, seed=0)(0, 0)  # type: ignore[arg-type]
+    drawn = torch.from_numpy(Mixed.clips[1].latents.astype(np.float32))
+    share = (batch["portrait"][:, None] == drawn[None]).flatten(2).all(2).any(1).float().mean()
+    assert 0.68 < float(share) < 0.82
+
+
 def test_it_learns_what_turning_does() -> None:
     torch.manual_seed(0)
     step = PosedStep(PosedPortrait(PosedPortraitConfig(width=16, blocks=1, degree=2), CHANNELS))

@@ -74,6 +74,21 @@ def test_resumed_run_continues_with_the_very_next_loss(tmp_path: Path, monkeypat
     assert sum(whole.losses[-5:]) < sum(whole.losses[:5])
 
 
+def test_batches_drawn_ahead_by_processes_are_the_same_in_the_same_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import emo_core.training.loop as loop
+
+    def losses(folder: str, workers: int, minutes: float) -> list[float]:
+        monkeypatch.setattr(loop, "time", FakeTime())
+        module = Line()
+        train(module, batch_of, LoopSettings(folder=tmp_path / folder, minutes=minutes, lr=0.1, workers=workers))
+        return module.losses
+
+    assert losses("between", 0, 10 / 60) == losses("ahead", 2, 10 / 60)
+    assert losses("between", 0, 20 / 60) == losses("ahead", 2, 20 / 60)  # both go on at the same step
+
+
 def test_weights_after_training_are_the_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = run(tmp_path, 20 / 60, monkeypatch)
     saved = load_shards(tmp_path / "checkpoint", "average")

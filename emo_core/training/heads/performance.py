@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Style = Literal["still", "talking", "singing"]
+Style = Literal["still", "talking", "singing", "turning"]
 # Pitch, yaw, roll away from rest. Up to here a feature moves by less than a latent's cell (8 of 128 pixels), and the
 # latent is near a polynomial of the angles (models/posed_portrait.py).
 LIMITS_DEG = np.array([5.5, 9.0, 3.5])
@@ -23,7 +23,13 @@ _CALM_SHARE = 0.55  # of the limits for a head that hardly moves
 _SWING_HERTZ = (0.08, 2.6)  # of the main wave; slower than this the swing is narrower instead
 _WAVES = ((0.6, 0.6), (1.0, 1.0), (1.5, 0.25))  # overtone, weight
 _SETTING_OFF = 0.5  # periods of the main wave, from rest into the swing
-_TYPICAL_SPEED: dict[Style, tuple[float, float]] = {"still": (0.0, 0.0), "talking": (0.1, 1.0), "singing": (1.0, 1.3)}
+_TYPICAL_SPEED: dict[Style, tuple[float, float]] = {
+    "still": (0.0, 0.0),
+    "talking": (0.1, 1.0),
+    "singing": (1.0, 1.3),
+    "turning": (0.0, 0.0),
+}
+_BEYOND = 1.05  # of the limits, for heads that are drawn in any pose: so that the limits themselves lie inside
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,12 @@ def perform(
     loud = _smoothed(np.asarray(loudness, np.float64), 0.12 * fps)
     actions = {name: np.clip(np.asarray(track, np.float32), 0, 1) for name, track in mouth.items()}
     actions |= _blinks(rng, f, fps)
-    actions |= _gaze(rng, f, fps, quiet=style == "still")
+    actions |= _gaze(rng, f, fps, quiet=style in ("still", "turning"))
     _express(actions, rng, loud, fps, style)
-    rotation = _turns(rng, f, fps, speed) if style != "still" or speed > 0 else np.zeros((f, 3))
+    if style == "turning":
+        rotation = np.concatenate([np.zeros((1, 3)), rng.uniform(-1, 1, (f - 1, 3)) * LIMITS_DEG * _BEYOND])
+    else:
+        rotation = _turns(rng, f, fps, speed) if style != "still" or speed > 0 else np.zeros((f, 3))
     breath = 2 * np.pi * (np.arange(f) / fps * rng.uniform(0.22, 0.3) + rng.random())
     rotation = (
         rotation
@@ -185,8 +194,8 @@ def _express(
     f = len(loud)
     slow = _smoothed(rng.standard_normal(f), 0.7 * fps) if f > 1 else np.zeros(f)
     slow = slow / (np.abs(slow).max() + 1e-9)
-    gain = {"still": 0.35, "talking": 0.6, "singing": 0.9}[style]
-    lift = np.clip(gain * (loud - 0.25) + 0.25 * slow * (style != "still"), 0, 1)
+    gain = {"still": 0.35, "talking": 0.6, "singing": 0.9, "turning": 0.0}[style]
+    lift = np.clip(gain * (loud - 0.25) + 0.25 * slow * (style in ("talking", "singing")), 0, 1)
     mood = float(rng.uniform(0.12, 0.32))
     added = {
         "browInnerUp": 0.55 * lift, "browOuterUpLeft": 0.45 * lift, "browOuterUpRight": 0.45 * lift,
