@@ -248,6 +248,7 @@ class PosedPortraitConfig:
     width: int = 80
     blocks: int = 5
     degree: int = 3
+    kind: Literal["polynomial", "warped"] = "polynomial"
 
 
 @dataclass(frozen=True)
@@ -399,7 +400,7 @@ EMO_MINI = EmoConfig(
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10, seam_easing=0.5),
-    posed_portrait=PosedPortraitConfig(width=128, blocks=6),
+    posed_portrait=PosedPortraitConfig(width=96, blocks=4, degree=2, kind="warped"),
 )
 
 TINY = dataclasses.replace(

@@ -8,6 +8,7 @@ names (`feature_extractor`, `feature_projection`, `encoder`), so that a released
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..errors import EmoInputError
 # Both spellings of the positional convolution's weight norm: torch's old and its parametrized one.
 _WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 _PREFIXES = ("wav2vec2.", "audio_encoder.", "model.")
+PIECE = 512  # CNN features that are computed at a time: about ten seconds
 # Parts of released checkpoints that no forward pass of ours reaches: the mask token of pre-training, CTC's and
 # pre-training's heads.
 _UNUSED = ("masked_spec_embed", "lm_head.", "quantizer.", "project_hid.", "project_q.")
@@ -75,7 +77,7 @@ class AudioEncoder(nn.Module):
         if frames < 1:
             raise EmoInputError("frames", f"{frames}", "1 or more")
         samples = F.pad(samples, (0, max(0, self.receptive_field - samples.shape[-1])))
-        features = self.feature_extractor(samples)  # (b, c, ~50 a second)
+        features = self._convolved(samples)
         before = self.config.interpolation == "before"
         if before:
             features = F.interpolate(features, size=frames, mode="linear", align_corners=True)
@@ -87,6 +89,19 @@ class AudioEncoder(nn.Module):
         # Hidden states are interpolated without aligned corners in V-Express (facts/v-express.md).
         flat = F.interpolate(flat, size=frames, mode="linear", align_corners=False)
         return flat.transpose(1, 2).reshape(b, frames, l, d)
+
+    def _convolved(self, samples: Tensor) -> Tensor:
+        """CNN features (b, c, ~50 a second). Where every layer normalises each moment by itself they are computed a few
+        seconds at a time, which is exact: the first layer's maps are a hundred times as large as what is kept."""
+        field, stride = self.receptive_field, math.prod(self.config.conv_stride)
+        total = (samples.shape[-1] - field) // stride + 1
+        if self.config.conv_norm != "layer" or total <= PIECE:
+            features: Tensor = self.feature_extractor(samples)
+            return features
+        starts = range(0, total, PIECE)
+        ends = [(min(start + PIECE, total) - 1) * stride + field for start in starts]
+        parts = [self.feature_extractor(samples[:, a * stride : b]) for a, b in zip(starts, ends, strict=True)]
+        return torch.cat(parts, dim=-1)
 
     def hidden_states(self, features: Tensor) -> Tensor:
         """(b, f, l, d) after each transformer layer, from CNN features (b, f, c).

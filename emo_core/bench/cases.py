@@ -61,6 +61,36 @@ def middle_config(*, widths: tuple[int, ...] = (64, 128, 256, 256), frames: int,
     )
 
 
+def full_case(
+    *,
+    steps: int | None = None,
+    clips: int = 1,
+    device: torch.device,
+    dtype: torch.dtype = torch.float16,
+    config: EmoConfig = HALLO,
+) -> Case:
+    """Hallo as released, in full (or another of its shape), 512x512 pixels, guidance on; weights are drawn on `device`
+    with values of about the size that training leaves. As `middle_config` in what no comparison would survive."""
+    assert config.unet.identity is not None
+    unet = dataclasses.replace(
+        config.unet, reference_rounding="none", identity=dataclasses.replace(config.unet.identity, halves="matched")
+    )
+    model = drawn_model(dataclasses.replace(config, name="full", unet=unet), device=device, dtype=dtype)
+    return case_of(
+        "full", model, clips=clips, settings=GenerateSettings(steps=steps or config.clip.steps, guidance=3.5)
+    )
+
+
+def drawn_model(config: EmoConfig, *, device: torch.device, dtype: torch.dtype) -> EmoModel:
+    """A model whose weights are made where they belong, however many: see `released.filled`."""
+    from ..weights.file import assign, build_without_memory
+    from .released import filled
+
+    model = build_without_memory(config)
+    assign(model, dict(filled(model, dtype, device=device)), device=device, dtype=dtype, where=config.name)
+    return model
+
+
 def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
     """Random weights; zero-initialised projections are filled too, or half of the work would add nothing."""
     torch.manual_seed(0)

@@ -10,17 +10,23 @@ import json
 import logging
 import platform
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 
-from .approximate import Saving, savings, savings_table
-from .cases import Case, compiled_case, middle_case, mini_case
+from ..errors import EmoInputError
+from .approximate import savings, savings_table
+from .cases import Case, compiled_case, full_case, middle_case, mini_case
+from .full import Clip, Fast, Turns, measure_fast, measure_idle, measure_reference, measure_turns
+from .limits import limits_table, measure_limits
 from .measure import matrix_rate, operations, peak_rss, spread_text, timed, versus, watched
-from .memory import Footprint, footprint
+from .memory import footprint
 from .needs import all_needs, needs_table
 from .peer import SIZES, measure_peer
 from .plain import plain_backbone, plain_generate
@@ -29,9 +35,11 @@ from .server import overhead
 from .soak import soak
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CASES: dict[str, Callable[..., Case]] = {"emo-mini": mini_case, "middle": middle_case}
 TARGETS = {"emo-mini": 1.05, "middle": 1.2}  # times faster than the plain algorithm, on a CPU (issue "The engine")
+FULL = "full"  # a case of its own kind: see full
 EQUAL = 1e-4  # largest difference of any pixel (0..1) over the whole run, in float32
 
 
@@ -79,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure speed and memory against the plain algorithm, in one process.",
     )
     add = parser.add_argument
-    add("--cases", default="emo-mini", help=f"of {','.join(CASES)} (emo-mini)")
+    add("--cases", default="emo-mini", help=f"of {','.join([*CASES, FULL])} (emo-mini)")
     add("--turns", type=int, default=7, help="runs of each, in turns (7)")
     add("--compile", action="store_true", help="also the product with its blocks compiled by torch.compile (B')")
     add("--approximate", action="store_true", help="also what each approximation saves, against the product as it is")
@@ -94,19 +102,23 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--dtype",
         choices=("float16", "bfloat16", "float32"),
-        help="of the two above and --needs (float16), of --peer (float16 on CUDA, else float32)",
+        help="of the two above, --needs, --limits, the case full (float16), of --peer (float16 on CUDA, else float32)",
     )
-    add("--steps", type=int, default=2, help="of the clip with --released (0: only load) or --peer (2)")
+    steps = "of the clip with --released (0: only load) or --peer (2), of the case full (40), of --limits (10)"
+    add("--steps", type=int, help=steps)
     peer = "only this: a released system's own code, your checkout of it, in turns with ours on the same weights and"
     add("--peer", metavar="PATH", type=Path, help=f"{peer} input; of Hallo, not yet of EchoMimic and V-Express")
     add("--peer-size", choices=SIZES, help="of its networks: small, or full as released (full on CUDA, else small)")
+    limits = "only this: the full size with its weights in main memory, without a limit and then with CUDA held to each"
+    add("--limits", metavar="GB,GB", help=f"{limits} (such as 8,6)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
     add("--output", type=Path, help="also write the figures to this JSON file")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print. Returns the exit status: 1 where the product's pictures differ from the plain ones'."""
+    """Measure and print. Returns the exit status: 1 where the product's pictures differ from the plain ones', and where
+    a section failed."""
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.write_released or options.released:
@@ -122,21 +134,132 @@ def main(argv: Sequence[str] | None = None) -> int:
         watched_run = soak((options.output or Path("output/bench")).parent, sound_s=options.soak * 3600, device=device)
         sys.stdout.write(f"{machine(device)}\n{watched_run.as_text()}\n")
         return 0
-    cases = [CASES[name.strip()](device=device) for name in options.cases.split(",")]
-    lines = [compare(case, options.turns, compiled=options.compile) for case in cases]
-    sys.stdout.write(f"{machine(device)}\n{table(lines)}\n")
-    saved = [row for case in cases for row in savings(case, _product_run, options.turns)] if options.approximate else []
-    if saved:
-        sys.stdout.write(f"{savings_table(saved)}\n")
-    memory = None
+    sections = Sections(options.output, device)
+    if options.limits:
+        _limits(options, device, sections)
+    else:
+        _cases(options, device, sections)
+    return 1 if sections.failed else 0
+
+
+class Sections:
+    """What the command does, one after the other: each is printed and written as soon as it is finished, and one that
+    fails is told and does not stop the next."""
+
+    def __init__(self, output: Path | None, device: torch.device) -> None:
+        self.failed = False
+        self.figures: dict[str, Any] = {"machine": machine(device), "cases": [], "approximate": [], "memory": None}
+        self._output = output
+        sys.stdout.write(f"{self.figures['machine']}\n")
+
+    def run(self, name: str, measure: Callable[[], T], text: Callable[[T], str]) -> T | None:
+        """What `measure` gives, after its text is printed and its record, or list of records, is under `name`; a list
+        already there goes on. None if it failed."""
+        log.info("%s ...", name)
+        with self.guarded(name):
+            made = measure()
+            sys.stdout.write(f"{text(made)}\n")
+            sys.stdout.flush()
+            records: Any = [asdict(row) for row in made] if isinstance(made, list) else asdict(cast(Any, made))
+            known = self.figures.get(name)
+            self.figures[name] = known + records if isinstance(known, list) else records
+            return made
+        return None
+
+    @contextmanager
+    def guarded(self, name: str) -> Iterator[None]:
+        """What fails inside is told, and the next goes on; the figures are written in any case."""
+        try:
+            yield
+        except Exception:
+            log.exception("%s failed", name)
+            self.failed = True
+        finally:
+            if self._output:
+                _write(self._output, self.figures)
+
+
+def _cases(options: argparse.Namespace, device: torch.device, sections: Sections) -> None:
+    """The cases, and what is asked for besides."""
+    names = [name.strip() for name in options.cases.split(",") if name.strip()]  # "": only what is asked for besides
+    unknown = [name for name in names if name not in (*CASES, FULL)]
+    if unknown:
+        raise EmoInputError("cases", ", ".join(unknown), ", ".join([*CASES, FULL]))
+    cases = [name for name in names if name != FULL]
+    for name in cases:
+
+        def measured(name: str = name) -> list[Line]:
+            return [compare(CASES[name](device=device), options.turns, compiled=options.compile)]
+
+        lines = sections.run("cases", measured, table) or []
+        sections.failed |= not all(line.is_exact for line in lines)
+    if FULL in names:
+        with sections.guarded(FULL):
+            _full(options, device, sections)
+    if options.approximate:
+        for name in cases:
+            make = partial(CASES[name], device=device)
+            sections.run("approximate", lambda make=make: savings(make(), _product_run, options.turns), savings_table)  # type: ignore[misc]
     if options.memory:
-        memory = footprint(short_s=options.short_s, long_s=options.long_s, device=device)
-        sys.stdout.write(f"{memory.as_text()}\n")
+        lengths = {"short_s": options.short_s, "long_s": options.long_s}
+        sections.run("memory", lambda: footprint(**lengths, device=device), lambda made: made.as_text())
     if options.server:
-        sys.stdout.write(f"{overhead(options.server, turns=options.turns).as_text()}\n")
-    if options.output:
-        _write(options.output, _as_json(device, lines, saved, memory))
-    return 0 if all(line.is_exact for line in lines) else 1
+        sections.run("server", lambda: overhead(options.server, turns=options.turns), lambda made: made.as_text())
+
+
+def _full(options: argparse.Namespace, device: torch.device, sections: Sections) -> None:
+    """The full-size case, piece by piece. In half precision a difference is printed and no failure: that both are equal
+    is shown in float32 (`middle`)."""
+    began = time.perf_counter()
+    case = full_case(steps=options.steps, device=device, dtype=_dtype(options))
+    log.info("full: weights drawn in %.1f s", time.perf_counter() - began)
+    measure_pieces(Clip(case, compiled_case(case) if options.compile else None), options.turns, sections)
+
+
+def measure_pieces(clip: Clip, turns: int, sections: Sections) -> None:
+    """All that `full` holds, each piece a section."""
+    card = next(clip.case.model.backbone.parameters()).device.type == "cuda"
+    timed_turns: Turns | None = sections.run(
+        "full", lambda: measure_turns(clip, turns), lambda made: made.as_text(on_card=card)
+    )
+    if timed_turns is not None:
+        wrong = timed_turns.dtype == "float32" and not timed_turns.difference <= EQUAL
+        sections.failed |= wrong or timed_turns.compile_error is not None
+    plain_s, product_s = (None, None) if timed_turns is None else (timed_turns.plain.median, timed_turns.product.median)
+    fast: Fast | None = sections.run(
+        "fast", lambda: measure_fast(clip, turns, plain_s=plain_s), lambda made: made.as_text(on_card=card)
+    )
+    sections.run(
+        "reference",
+        lambda: measure_reference(clip, guided_clip_s=product_s),
+        lambda made: made.as_text(on_card=card),
+    )
+    sections.run(
+        "idle",
+        lambda: measure_idle(clip, fast, timed_turns),
+        lambda rows: "\n".join(row.as_text(on_card=card) for row in rows),
+    )
+
+
+def _limits(options: argparse.Namespace, device: torch.device, sections: Sections) -> None:
+    try:
+        limits = [float(limit) for limit in options.limits.split(",")]
+    except ValueError as error:
+        raise EmoInputError("limits", options.limits, "numbers of GB, such as 8,6") from error
+    if device.type != "cuda":
+        raise EmoInputError("limits", f"the device {device}", "a CUDA device, whose memory torch can be held to")
+    began = time.perf_counter()
+    steps = 10 if options.steps is None else options.steps
+    with sections.guarded("limits"):
+        case = full_case(steps=steps, device=device, dtype=_dtype(options))
+        case.model.to("cpu")
+        log.info("full: weights drawn and in main memory in %.1f s", time.perf_counter() - began)
+        _limited(case, limits, device, sections)
+
+
+def _limited(case: Case, limits: Sequence[float], device: torch.device, sections: Sections) -> None:
+    rows = sections.run("limits", lambda: measure_limits(case, limits, device=device), limits_table)
+    sections.failed |= rows is not None and any(row.error is not None for row in rows)
 
 
 def _dtype(options: argparse.Namespace, default: str = "float16") -> torch.dtype:
@@ -149,7 +272,7 @@ def _peer(options: argparse.Namespace, device: torch.device) -> int:
     line = measure_peer(
         options.peer,
         size=options.peer_size or ("full" if on_cuda else "small"),
-        steps=options.steps,
+        steps=2 if options.steps is None else options.steps,
         turns=options.turns,
         device=device,
         dtype=_dtype(options, "float16" if on_cuda else "float32"),
@@ -162,7 +285,9 @@ def _peer(options: argparse.Namespace, device: torch.device) -> int:
 
 def _write(path: Path, figures: dict[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=1))
+    whole = path.with_name(path.name + ".part")
+    whole.write_text(json.dumps(figures, indent=1))
+    whole.replace(path)  # a run that is killed here leaves what was written before
 
 
 def _released(options: argparse.Namespace) -> int:
@@ -171,7 +296,8 @@ def _released(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{write_hallo(options.write_released, dtype)}\n")
         return 0
     device = options.device or "cpu"
-    peaks = measure_released(options.released, dtype, steps=options.steps, device=device)
+    steps = 2 if options.steps is None else options.steps
+    peaks = measure_released(options.released, dtype, steps=steps, device=device)
     sys.stdout.write(f"{machine(torch.device(device))}\n{peaks.as_text()}\n")
     return 0
 
@@ -267,14 +393,3 @@ def _compiled_row(compiled: Compiled) -> str:
         f"{'':<12} B' compiled: {spread_text(compiled.seconds, compiled.spread_s)} s, {compiled.ratio:.2f}x as fast as"
         f" the product, same {compiled.difference:.0e}, first run {compiled.first_s:.0f} s"
     )
-
-
-def _as_json(
-    device: torch.device, lines: Sequence[Line], saved: Sequence[Saving], memory: Footprint | None
-) -> dict[str, object]:
-    return {
-        "machine": machine(device),
-        "cases": [asdict(line) for line in lines],
-        "approximate": [asdict(row) for row in saved],
-        "memory": None if memory is None else asdict(memory),
-    }

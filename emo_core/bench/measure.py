@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+log = logging.getLogger(__name__)
 
 Work = Callable[[], object]
 
@@ -64,6 +68,16 @@ def versus(a: Work, b: Work, turns: int = 7) -> Versus:
         for which in (0, 1) if turn % 2 == 0 else (1, 0):  # who goes first changes, so that neither profits
             seconds[which].append(timed((a, b)[which]))
     return Versus(Timing(tuple(seconds[0])), Timing(tuple(seconds[1])))
+
+
+def in_turns(works: Mapping[str, Work], turns: int) -> dict[str, Timing]:
+    """Time works by name in turns, each turn in the other order, without a warm run; every run is told as it ends."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(turns):
+        for name in list(works) if turn % 2 == 0 else reversed(list(works)):
+            seconds[name].append(timed(works[name]))
+            log.info("turn %d of %d: %s %.2f s", turn + 1, turns, name, seconds[name][-1])
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
 def timed(work: Work) -> float:
@@ -123,6 +137,59 @@ def watched(*modules: nn.Module) -> Iterator[Inside]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def watched_calls(owner: object, name: str) -> Iterator[Inside]:
+    """The same for a method that is called by itself; it must not call itself."""
+    inside, method = Inside(), getattr(owner, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        synchronise()
+        began = time.perf_counter()
+        made = method(*args, **kwargs)
+        synchronise()
+        inside.seconds += time.perf_counter() - began
+        return made
+
+    vars(owner)[name] = call
+    try:
+        yield inside
+    finally:
+        del vars(owner)[name]
+
+
+def kernel_seconds(work: Work) -> float | None:
+    """Seconds in which the CUDA device works during one run, overlapping work counted once; None without CUDA, or where
+    its profiler sees nothing."""
+    if not torch.cuda.is_available():
+        return None
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    synchronise()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        work()
+        synchronise()
+    events = seen.profiler.kineto_results.events()  # as they come: seen.events() takes long to make a tree of them
+    spans = sorted(
+        (event.start_ns(), event.start_ns() + event.duration_ns())
+        for event in events
+        if event.device_type() == DeviceType.CUDA and not event.is_user_annotation()
+    )
+    if not spans:
+        log.warning("The profiler sees nothing of the CUDA device (it may lack the right to).")
+        return None
+    return covered(spans) / 1e9
+
+
+def covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The length that sorted spans (begin, end) cover together."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in spans:
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
 
 
 def peak_rss() -> int:

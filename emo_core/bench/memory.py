@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from .measure import peak_rss, timed
@@ -58,6 +57,7 @@ def footprint(*, short_s: float, long_s: float, device: torch.device, steps: int
             sound, video = Path(folder) / f"{length:g}.wav", Path(folder) / f"{length:g}.mp4"
             write_hum(sound, length)
             if device.type == "cuda":
+                torch.cuda.init()  # there are no statistics before
                 torch.cuda.reset_peak_memory_stats(device)
             seconds = timed(lambda s=sound, v=video: animate(DEMO_PORTRAIT, s, v, options=options))  # type: ignore[misc]
             vram = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
@@ -68,6 +68,8 @@ def footprint(*, short_s: float, long_s: float, device: torch.device, steps: int
 
 def write_hum(path: Path, seconds: float, sample_rate: int = 16_000) -> None:
     """A hum that swells four times a second, written block by block."""
+    import soundfile
+
     with soundfile.SoundFile(path, "w", sample_rate, 1) as file:
         for start in range(0, round(seconds * sample_rate), sample_rate):
             time = (start + np.arange(min(sample_rate, round(seconds * sample_rate) - start))) / sample_rate

@@ -33,6 +33,7 @@ from ..models.transformer import BackboneBlock, SpatialTransformer
 from ..models.unet import Backbone
 from ..pipeline.conditions import clip_conditions, encode_region, resolved, step_back, video_sway
 from ..pipeline.motion import ease_seam, next_state
+from ..pipeline.placement import dtype_of, to_network
 from ..pipeline.plan import ClipPlan, clip_count, plan_clip
 
 
@@ -140,7 +141,8 @@ def plain_generate(
     settings: GenerateSettings,
 ) -> Iterator[Tensor]:
     """Frames (f, H, W, 3) of clip after clip: the same as `generate` gives for the same inputs."""
-    latent = model.vae.encode(portrait.crop.permute(2, 0, 1)[None] * 2 - 1)
+    pictures = to_network(portrait.crop.permute(2, 0, 1)[None] * 2 - 1, model.vae)
+    latent = to_network(model.vae.encode(pictures), model.backbone)
     controls = resolved(controls, audio, model.config, seed=settings.seed)
     size, expand = portrait.crop.shape[0], model.config.face_locator.expand
     region, own = (
@@ -157,9 +159,10 @@ def plain_generate(
         latents = _denoise(model, backbone, latent, conditions, reference=reference, plan=plan, settings=settings)
         moved = step_back(model, latent, sway, plan.start)
         latents = ease_seam(latents, state, model.config.clip.seam_easing, moved=moved)
-        frames = torch.cat([model.vae.decode(one[None]) for one in latents[: plan.kept]])
-        frames = ((frames + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
-        state = next_state(model, state, latents=latents, frames=frames)
+        frames = torch.cat([model.vae.decode(to_network(one[None], model.vae)) for one in latents[: plan.kept]])
+        frames = ((frames.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu()
+        if not plan.is_last:
+            state = next_state(model, state, latents=latents, frames=frames)
         yield frames
 
 
@@ -185,9 +188,8 @@ def _denoise(
             speed_tokens=_stack(unconditional.speed_tokens, conditions.speed_tokens),
             posed_portrait=_stack(unconditional.posed_portrait, conditions.posed_portrait),
         )
-        rows: Tensor = backbone(
-            noisy.expand(2, -1, -1, -1, -1), timestep.to(noisy.device).expand(2), reference, stacked
-        )
+        both = noisy.to(dtype_of(backbone)).expand(2, -1, -1, -1, -1)
+        rows: Tensor = backbone(both, timestep.to(noisy.device).expand(2), reference, stacked)
         return guided(rows[:1], rows[1:], scale)
 
     shape = (plan.frames, *latent.shape[1:])
@@ -224,7 +226,9 @@ def _reference_rows(model: EmoModel, latent: Tensor, portrait: Portrait, state: 
         motion={site: value * keep_motion for site, value in motion.items()},
         latents=portraits * keep_reference[..., None],
         identity=tokens,
-        audio_regions=() if config.unet.audio_module is None else audio_regions(portrait, sides),
+        audio_regions=()
+        if config.unet.audio_module is None
+        else tuple(region.to(latent) for region in audio_regions(portrait, sides)),
     )
 
 

@@ -66,7 +66,7 @@ def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) 
         "wav2vec/wav2vec2-base-960h/model.safetensors": ("audio_encoder.", "wav2vec2."),
     }
     for file, (ours, theirs) in others.items():
-        tensors = dict(_filled(model, torch.float32, only=ours))
+        tensors = dict(filled(model, torch.float32, only=ours))
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         save_file({theirs + name.removeprefix(ours): value for name, value in tensors.items()}, folder / file)
     return path
@@ -74,8 +74,8 @@ def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) 
 
 def hallo_tensors(config: EmoConfig, dtype: torch.dtype) -> dict[str, Tensor]:
     """Random weights of `config`, under every name that net.pth has."""
-    filled = _filled(_everything(config), dtype)
-    return {_hallo_name(name): value for name, value in filled if not _is_elsewhere(name)}
+    values = filled(_everything(config), dtype)
+    return {_hallo_name(name): value for name, value in values if not _is_elsewhere(name)}
 
 
 def measure_released(
@@ -134,19 +134,21 @@ def _everything(config: EmoConfig) -> nn.Module:
     return model
 
 
-def _filled(model: nn.Module, dtype: torch.dtype, *, only: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a model with random values of about the size that training leaves.
+def filled(
+    model: nn.Module, dtype: torch.dtype, *, only: str = "", device: torch.device | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a model with random values of about the size that training leaves, on `device` (the CPU).
 
     They are cut from one pool of Gaussian noise: to draw two billion numbers takes minutes.
     """
-    pool = torch.randn(_POOL, generator=torch.Generator().manual_seed(0)).to(dtype)
+    pool = torch.randn(_POOL, generator=torch.Generator().manual_seed(0)).to(device or torch.device("cpu"), dtype)
     state: Mapping[str, Tensor] = model.state_dict()
     begin = 0
     for name, value in state.items():
         if not name.startswith(only):
             continue
         if not value.is_meta:  # a buffer
-            yield name, value.to(dtype).clone()
+            yield name, value.to(pool.device, dtype).clone()
             continue
         begin = (begin + 1_234_577) % _POOL  # another place for every tensor
         end = begin + value.numel()

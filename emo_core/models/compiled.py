@@ -8,6 +8,7 @@ and a copy of the model is not compiled.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 from collections.abc import Callable
@@ -36,6 +37,7 @@ REGIONS = (
 )
 # Graphs of one kind of block, all shapes together. torch's own limit is 8: SD1.5's residual blocks have 14 shapes in
 # the backbone, with guidance and perhaps without, and as many in ReferenceNet, for the portrait and for motion frames.
+# Where torch.compile takes no limit for a region (before 2.13), torch's limit for the whole process is raised to it.
 GRAPHS = 128
 Backend = str | Callable[..., Any]
 
@@ -48,9 +50,27 @@ def compile_regions(model: EmoModel, *, device: torch.device | None = None, back
     if obstacle is not None:
         log.warning("Not compiled, going on without: %s", obstacle)
         return False
+    limit = _limit_of_graphs()
     for block in regions(model):
-        block.compile(fullgraph=True, dynamic=False, backend=backend, recompile_limit=GRAPHS)
+        block.compile(fullgraph=True, dynamic=False, backend=backend, **limit)
     return True
+
+
+def _limit_of_graphs() -> dict[str, int]:
+    """What torch.compile is to be told so that GRAPHS are built of one kind of block. Before torch 2.13 it takes no
+    limit of its own for a region: torch's for all is raised then, where it is lower."""
+    if "recompile_limit" in inspect.signature(torch.compile).parameters:
+        return {"recompile_limit": GRAPHS}
+    config: Any = importlib.import_module("torch._dynamo.config")
+    for name, older in (
+        ("recompile_limit", "cache_size_limit"),
+        ("accumulated_recompile_limit", "accumulated_cache_size_limit"),
+    ):
+        known = name if hasattr(config, name) else older  # renamed in torch 2.6
+        if hasattr(config, known) and getattr(config, known) < GRAPHS:
+            log.debug("torch._dynamo.config.%s raised from %d to %d", known, getattr(config, known), GRAPHS)
+            setattr(config, known, GRAPHS)
+    return {}
 
 
 def regions(model: EmoModel) -> list[nn.Module]:
@@ -60,8 +80,6 @@ def regions(model: EmoModel) -> list[nn.Module]:
 
 def _obstacle(device: torch.device, backend: Backend) -> str | None:
     """Why nothing can be compiled for `device`, found out on a small function; None if it can."""
-    if "recompile_limit" not in inspect.signature(torch.compile).parameters:
-        return f"torch {torch.__version__} knows no limit of its own for a region (2.13 does)"
 
     def small(x: Tensor) -> Tensor:
         return torch.nn.functional.silu(x) * 2

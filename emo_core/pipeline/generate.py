@@ -34,7 +34,7 @@ from .conditions import (
     video_sway,
 )
 from .decode import decode_frames
-from .memory import KNOBS, Work, plan_memory
+from .memory import KNOBS, MemoryPlan, Work, plan_memory
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
 from .offload import CONDITIONS, Offload, candidates, weights_of
 from .placement import conditions_to_network, device_of, dtype_of, reference_to_network, to_network
@@ -99,13 +99,63 @@ def generate(
     it was. Raises EmoInputError at once for inputs that do not fit the model, and while running for lack of memory and
     for NaN.
     """
-    controls, settings, offload = controls or Controls(), settings or GenerateSettings(), offload or Offload()
+    run = _run_of(
+        model,
+        reference,
+        audio,
+        controls=controls or Controls(),
+        settings=settings or GenerateSettings(),
+        on_progress=on_progress,
+        should_stop=should_stop,
+        offload=offload or Offload(),
+    )
+    config = model.config
+    state = resume or ClipState()
+    clips = clip_count(audio.frames, config.clip.frames)
+    check_state(state, reference, n_motion_frames=config.clip.motion_frames, clips=clips)
+    return _clips(run, state)
+
+
+def memory_plan(
+    model: EmoModel,
+    reference: ReferenceCache,
+    audio: AudioFeatures,
+    controls: Controls | None = None,
+    settings: GenerateSettings | None = None,
+    *,
+    offload: Offload | None = None,
+) -> MemoryPlan:
+    """What `generate` would decide on for these inputs with the memory that is free now, counted in any case. Raises
+    EmoInputError as `generate` does, also for a lack of memory."""
+    run = _run_of(
+        model,
+        reference,
+        audio,
+        controls=controls or Controls(),
+        settings=settings or GenerateSettings(),
+        offload=offload or Offload(),
+    )
+    return _memory_plan(run, always=True)
+
+
+def _run_of(
+    model: EmoModel,
+    reference: ReferenceCache,
+    audio: AudioFeatures,
+    *,
+    controls: Controls,
+    settings: GenerateSettings,
+    offload: Offload,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Run:
+    """The inputs checked and resolved. Raises EmoInputError."""
     candidates(offload, model, settings)  # raises for what cannot be
     _check(model, reference, audio, controls=controls, settings=settings)
     config = model.config
     controls = resolved(controls, audio, config, seed=settings.seed)
     region = face_region(model, reference, controls)
-    run = Run(
+    return Run(
         model=model,
         reference=with_emphasis(reference, controls),
         audio=audio,
@@ -119,10 +169,6 @@ def generate(
         should_stop=should_stop,
         offload=offload,
     )
-    state = resume or ClipState()
-    clips = clip_count(audio.frames, config.clip.frames)
-    check_state(state, reference, n_motion_frames=config.clip.motion_frames, clips=clips)
-    return _clips(run, state)
 
 
 def _clips(run: Run, state: ClipState) -> Iterator[Clip]:
@@ -158,8 +204,13 @@ def _clips_in_turn(run: Run, state: ClipState, thrift: Thrift) -> Iterator[Clip]
 def _planned(run: Run) -> tuple[Run, Thrift]:
     """The run with a measure that was decided on, and how much of a clip to compute at a time: what fits into the
     memory that is free."""
+    plan = _memory_plan(run)
+    return dataclasses.replace(run, offload=dataclasses.replace(run.offload, mode=plan.mode)), plan.thrift
+
+
+def _memory_plan(run: Run, *, always: bool = False) -> MemoryPlan:
     model, offload = run.model, run.offload
-    plan = plan_memory(
+    return plan_memory(
         model,
         work_of(run),
         guided=run.guided,
@@ -167,8 +218,8 @@ def _planned(run: Run) -> tuple[Run, Thrift]:
         modes=candidates(offload, model, run.settings),
         weights=weights_of(model, offload),
         device=offload.device,
+        always=always,
     )
-    return dataclasses.replace(run, offload=dataclasses.replace(offload, mode=plan.mode)), plan.thrift
 
 
 def work_of(run: Run) -> Work:

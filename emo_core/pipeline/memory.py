@@ -89,10 +89,13 @@ NOTHING = Weights(0, 0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How a clip is computed: how its networks come to the device (`offload`), how much of it at a time."""
+    """How a clip is computed: how its networks come to the device (`offload`), how much of it at a time. `needed`: the
+    bytes at one time that this was counted to take, with MARGIN; None where there was plenty and nothing was counted.
+    """
 
     mode: Mode
     thrift: Thrift
+    needed: int | None = None
 
 
 def plan_memory(
@@ -104,17 +107,19 @@ def plan_memory(
     modes: Sequence[Mode] = ("none",),
     weights: Weights = NOTHING,
     device: torch.device | None = None,
+    always: bool = False,
 ) -> MemoryPlan:
     """The first of `modes` with which a clip fits into what the device has free, and how much to compute at a time: all
     rows of guidance together or one after the other, and as many frames decoded at once as there is room for.
 
     `device`: the backbone's own, unless it has yet to come. Raises EmoInputError if even the least does not fit: a
     device that spills takes twenty times as long and does not say so. Where nobody can tell what is free, the first
-    mode and everything at once are tried; running out is caught later (recovery).
+    mode and everything at once are tried; running out is caught later (recovery). `always`: counted also where there is
+    plenty.
     """
     device = device_of(model.backbone) if device is None else device
     free = free_bytes(device)
-    if free is None or free > PLENTY * weight_bytes(model.backbone):
+    if free is None or (free > PLENTY * weight_bytes(model.backbone) and not always):
         return MemoryPlan(modes[0], Thrift(one_row_per_pass=False, decode_chunk=decode_chunk))
     counts = _Counts(without_weights(model), work, moved=weights != NOTHING)
     least = 0
@@ -127,7 +132,7 @@ def plan_memory(
         least = weights.most(mode, counts.needed(thrift))
         if least <= free:
             log.info("%s", _said(mode, thrift, guided=guided, needed=least, free=free, device=device))
-            return MemoryPlan(mode, thrift)
+            return MemoryPlan(mode, thrift, least)
     beside = "" if weights != NOTHING else " beside the weights"
     found = f"{gigabytes(free)} free on {device}, where a clip needs about {gigabytes(least)}{beside}"
     raise EmoInputError("memory", found, "enough for one clip, computed in the smallest parts", KNOBS)
@@ -171,16 +176,27 @@ def needed_for(twin: EmoModel, work: Work, thrift: Thrift) -> Needed:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """What may still be taken on a device; None where nobody can tell (a CPU that is not Linux's)."""
+    """What may still be taken on a device; None where nobody can tell (a CPU that is not Linux's). On CUDA no more than
+    the share of the card that torch was told to leave it at (`set_per_process_memory_fraction`)."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0] + kept)
+        return _free_cuda_bytes(device)
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     if device.type == "cpu" and _MEMINFO.exists():
         lines = _MEMINFO.read_text().splitlines()
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
     return None
+
+
+def _free_cuda_bytes(device: torch.device) -> int:
+    allocated = torch.cuda.memory_allocated(device)
+    free, total = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - allocated  # what torch holds and nobody uses
+    if not hasattr(torch.cuda, "get_per_process_memory_fraction"):  # torch 2.8
+        return int(free)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    allowed = int(torch.cuda.get_per_process_memory_fraction(index) * total)
+    return int(min(free, max(0, allowed - allocated)))
 
 
 _MEMINFO = Path("/proc/meminfo")

@@ -15,6 +15,7 @@ from .heads.performance import Style
 from .voices.corpus import Split, VoiceCorpus
 
 TEST_IDENTITIES = 1_000_000
+_TURNING_TESTED = 20  # one in so many clips of heads in any pose is kept for testing
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def head_jobs(corpus: VoiceCorpus, recipe: HeadsRecipe) -> list[HeadJob]:
     for index in range(recipe.turning_clips):
         identity = recipe.clips + index
         job = _job(rng, corpus, "train", identity=identity, style="turning", frames=recipe.turning_frames)
+        if index < recipe.turning_clips // _TURNING_TESTED:
+            job = replace(job, split="test", identity=TEST_IDENTITIES + recipe.test_clips + index)
         jobs.append(_one_expression(job, int(rng.integers(recipe.turning_frames))))
     for index in range(recipe.test_clips):
         voices: Split = "test_sentences" if index % 2 == 0 else "test_voice"

@@ -25,7 +25,7 @@ from emo_core.cli import DEMO_PORTRAIT, DEMO_VOICE
 from emo_core.config import ECHOMIMIC, TINY, EmoConfig
 from emo_core.data import GenerateSettings, Portrait
 from emo_core.models import compiled
-from emo_core.models.compiled import compile_regions, regions
+from emo_core.models.compiled import GRAPHS, compile_regions, regions
 from emo_core.pipeline.animate import AnimateOptions, animate
 from emo_core.video import UnfinishedVideo
 from emo_core.weights.file import save_model
@@ -115,9 +115,25 @@ def test_without_a_compiler_it_says_so_in_a_line_and_goes_on(
     assert torch.equal(frames_of(model, portrait), plain)
 
 
-def test_an_older_torch_goes_on_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(torch, "compile", lambda model, *, fullgraph=False, dynamic=None, backend="inductor": model)
-    assert not compile_regions(awake(TINY)) and "knows no limit of its own" in caplog.text
+def test_an_older_torch_has_its_limit_for_all_raised(
+    portrait: Portrait, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before 2.13 torch.compile takes no limit of its own for a region. Enough of its own is left alone."""
+    real, config = torch.compile, torch._dynamo.config
+
+    def older(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "") -> Any:
+        return real(model, fullgraph=fullgraph, dynamic=dynamic, backend=backend)
+
+    model = awake(TINY)
+    plain = frames_of(model, portrait, total=8)
+    monkeypatch.setattr(torch, "compile", older)
+    caplog.set_level("DEBUG")
+    with config.patch(recompile_limit=2, accumulated_recompile_limit=256):
+        assert compile_regions(model, backend=Counting())
+        assert (config.recompile_limit, config.accumulated_recompile_limit) == (GRAPHS, 256)
+        assert f"recompile_limit raised from 2 to {GRAPHS}" in caplog.text
+        assert float((frames_of(model, portrait, total=8) - plain).abs().max()) < 1e-4
+    assert config.recompile_limit < GRAPHS
 
 
 @pytest.mark.parametrize("backend", [Counting(), no_compiler], ids=["compiler", "none"])

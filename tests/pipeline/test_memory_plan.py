@@ -12,7 +12,7 @@ from emo_core.data import Portrait
 from emo_core.models.emo import EmoModel
 from emo_core.models.parts import join_parts, split_model
 from emo_core.pipeline import memory
-from emo_core.pipeline.generate import generate
+from emo_core.pipeline.generate import generate, memory_plan
 from emo_core.pipeline.memory import (
     Thrift,
     Weights,
@@ -85,6 +85,37 @@ def test_a_model_joined_from_a_hosts_parts_is_told_too(portrait: Portrait, monke
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     with pytest.raises(memory.EmoInputError, match="memory: found"):
         list(generate(model, reference, sound(6)))
+    with pytest.raises(memory.EmoInputError, match="memory: found"):
+        memory_plan(model, reference, sound(6))
+
+
+def test_the_plan_is_told_with_its_estimate_also_where_there_is_plenty(
+    portrait: Portrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = awake(TINY)
+    reference = encode_reference(model, portrait)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**50)
+    plan = memory_plan(model, reference, sound(6))
+    assert plan.mode == "none" and plan.needed is not None and plan.needed > 0
+    monkeypatch.setattr(memory, "free_bytes", lambda device: plan.needed)
+    assert memory_plan(model, reference, sound(6)) == plan
+
+
+@pytest.mark.parametrize(("share", "free"), [(1.0, 60), (0.5, 45), (0.05, 0), (None, 60)])
+def test_no_more_is_free_than_the_share_that_torch_is_held_to(
+    share: float | None, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100 bytes 50 are free, 15 are torch's, of which 5 are in use."""
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 5)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 15)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (50, 100))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    if share is None:  # a torch that does not say
+        monkeypatch.delattr(torch.cuda, "get_per_process_memory_fraction", raising=False)
+    else:
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda index: share, raising=False)
+    for device in ("cuda", "cuda:1"):
+        assert memory.free_bytes(torch.device(device)) == free
 
 
 def planned(free: int | None, monkeypatch: pytest.MonkeyPatch, *, guided: bool = True) -> Thrift:
