@@ -20,7 +20,7 @@ from ..config import PosedPortraitConfig
 UNIT_DEG = 5.0  # an angle of 1 in the polynomial
 _READERS = 3  # blocks that read the portrait, before it is turned
 _NEAR = 0.02  # square of the angle (of 1 = UNIT_DEG) at which half of what is painted counts
-_REACH = 0.25
+REACH = 0.25  # of half a picture: a flow of 1
 
 
 class PosedPortrait(nn.Module):
@@ -138,9 +138,9 @@ def _place(portrait: Tensor) -> Tensor:
 
 
 def _carried(maps: Tensor, moved: Tensor, place: Tensor) -> Tensor:
-    """Maps (b, c, h, w) read where `moved` (b, 2, h, w; x and y, in _REACH of half a picture) says; float32 inside,
+    """Maps (b, c, h, w) read where `moved` (b, 2, h, w; x and y, in REACH of half a picture) says; float32 inside,
     for the sake of devices that have no other kernel."""
-    grid = place.flip(0).float() + moved.float() * _REACH
+    grid = place.flip(0).float() + moved.float() * REACH
     read = functional.grid_sample(maps.float(), grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)
     return read.to(maps.dtype)
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from emo_core.audio import AudioEncoder, audio_features, encode_windows, frame_count, normalise, wav2vec2_state
+from emo_core.audio import encoder as encoder_module
 from emo_core.audio import windows as windows_module
 from emo_core.config import EMO_MINI, TINY, AudioEncoderConfig
 from emo_core.data import Waveform
@@ -148,6 +149,20 @@ def test_long_files_go_in_pieces_that_fit(monkeypatch: pytest.MonkeyPatch) -> No
     shifted = np.corrcoef(pieces[1:].flatten().numpy(), whole[:-1].flatten().numpy())[0, 1]
     assert near > 0.9
     assert shifted < near - 0.1
+
+
+def test_convolutions_a_few_seconds_at_a_time_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, samples = tiny(conv_norm="layer"), torch.randn(2, 16_000)
+    whole = encoder(samples, frames=25)
+    seen: list[int] = []
+    encoder.feature_extractor.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    monkeypatch.setattr(encoder_module, "PIECE", 7)
+    assert torch.allclose(encoder(samples, frames=25), whole, atol=1e-5)
+    assert len(seen) > 3 and max(seen) < 16_000 / 3
+    of_all_time = tiny(conv_norm="group")  # normalises over time: never in pieces
+    of_all_time.feature_extractor.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    of_all_time(samples, frames=25)
+    assert seen[-1] == 16_000
 
 
 def test_import_is_light() -> None:
