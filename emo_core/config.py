@@ -243,12 +243,11 @@ class ClipConfig:
 @dataclass(frozen=True)
 class PosedPortraitConfig:
     """The portrait's latent turned to a pose (models/posed_portrait.py), which is not in the paper: `width` channels,
-    `blocks` residual blocks, a polynomial of this `degree`."""
+    `blocks` residual blocks that are told the pose, a flow that is a polynomial of this `degree` in its angles."""
 
-    width: int = 80
-    blocks: int = 5
-    degree: int = 3
-    kind: Literal["polynomial", "warped"] = "polynomial"
+    width: int = 96
+    blocks: int = 4
+    degree: int = 2
 
 
 @dataclass(frozen=True)
@@ -400,7 +399,7 @@ EMO_MINI = EmoConfig(
     ),
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10, seam_easing=0.5),
-    posed_portrait=PosedPortraitConfig(width=96, blocks=4, degree=2, kind="warped"),
+    posed_portrait=PosedPortraitConfig(),
 )
 
 TINY = dataclasses.replace(

@@ -15,12 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-REACH_DEG = (4.5, 7.0, 2.5)  # pitch, yaw, roll at the widest, inside what training/heads/performance.py draws
-# Beyond these together, as the half axes of an ellipsoid, emo-mini's posed portrait is no face any more but a relief of
-# one: heads that far out are few in training, and the polynomial's cubes outgrow them (looked at, two unseen people).
-WHOLE_DEG = (3.6, 5.8, 2.3)
+REACH_DEG = (5.5, 9.0, 3.5)  # pitch, yaw, roll at the widest: what training/heads/performance.py draws
 _CALM, _QUICK = 0.5, 1.5  # share of the reach for a head that hardly moves; degrees per frame at which it is all used
-_ROOM = (0.3, 1.15)  # share of the reach in a narrow face region, in a wide one
+_ROOM = (0.25, 0.8, 1.0)  # share of the reach in a narrow face region, in the portrait's own, in a wide one
+_ROOM_POWER = 1.3  # of the region's side over its own
 _WAVES = ((1.0, 1.0), (0.61, 0.6))  # per axis: waves per unit of the path, weight
 _AXES = (1.37, 1.0, 0.73)  # pitch, yaw and roll swing at unrelated paces, so that the path does not repeat itself
 _EVEN = 0.35  # 0: at the speed asked for even where the path turns, sharply; 1: slowing down there as a wave does
@@ -81,7 +79,8 @@ def _extent(mask: Tensor) -> tuple[int, int]:
 def _reach(mean_speed: float, room: tuple[float, float]) -> NDArray[np.float64]:
     """Degrees (3,) that the path stays within."""
     share = _CALM + (1 - _CALM) * min(mean_speed / _QUICK, 1.0)
-    wide, tall = (float(np.clip(ratio**2, *_ROOM)) for ratio in room)
+    low, own, high = _ROOM
+    wide, tall = (float(np.clip(own * ratio**_ROOM_POWER, low, high)) for ratio in room)
     return share * np.asarray(REACH_DEG) * (tall, wide, wide)
 
 
@@ -98,13 +97,7 @@ def _path(length: float, reach: NDArray[np.float64], generator: torch.Generator)
         for axis, pace in enumerate(_AXES):
             for (wave, weight), phase in zip(_WAVES, phases[axis], strict=True):
                 path[:, axis] += weight / total * np.sin(pace * wave * place + phase)
-        path = _kept_whole(path * begun[:, None] * reach)
+        path *= begun[:, None] * reach
         if float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum()) >= length:
             return path
         per_unit /= 2
-
-
-def _kept_whole(path: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A path (p, 3) drawn in, smoothly, where it would leave the ellipsoid of WHOLE_DEG."""
-    out = np.linalg.norm(path / np.asarray(WHOLE_DEG), axis=1, keepdims=True)
-    return path / (1 + out**4) ** 0.25

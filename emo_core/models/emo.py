@@ -12,7 +12,7 @@ from torch import nn
 from ..config import EmoConfig
 from .audio_projection import AudioProjection, window_frames
 from .face_locator import FaceLocator
-from .posed_portrait import turner
+from .posed_portrait import PosedPortrait
 from .reference_net import ReferenceNet
 from .speed_layers import SpeedLayers
 from .unet import Backbone
@@ -36,7 +36,7 @@ class EmoModel(nn.Module):
         self.face_locator = FaceLocator(config.face_locator, config.unet.block_out_channels[0])
         self.speed_layers = None if config.unet.speed is None else SpeedLayers(config.unet.speed)
         posed = config.posed_portrait
-        self.posed_portrait = None if posed is None else turner(posed, config.vae.latent_channels)
+        self.posed_portrait = None if posed is None else PosedPortrait(posed, config.vae.latent_channels)
 
 
 def audio_projection(config: EmoConfig) -> AudioProjection:

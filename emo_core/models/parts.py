@@ -16,7 +16,7 @@ from ..errors import EmoInputError
 from .audio_projection import AudioProjection
 from .emo import EmoModel
 from .face_locator import FaceLocator
-from .posed_portrait import PosedPortrait, WarpedPortrait
+from .posed_portrait import PosedPortrait
 from .reference_net import ReferenceNet
 from .speed_layers import SpeedLayers
 from .unet import Backbone
@@ -66,7 +66,7 @@ def join_parts(backbone: ModelPart, reference_net: ModelPart, vae: nn.Module) ->
     model.audio_projection = cast(AudioProjection, backbone.audio_projection)
     model.face_locator = cast(FaceLocator, backbone.face_locator)
     model.speed_layers = cast("SpeedLayers | None", backbone.speed_layers)
-    model.posed_portrait = cast("PosedPortrait | WarpedPortrait | None", backbone.posed_portrait)
+    model.posed_portrait = cast("PosedPortrait | None", backbone.posed_portrait)
     model.reference_net = cast(ReferenceNet, reference_net.main)
     model.add_module("vae", vae)
     return model

@@ -205,7 +205,7 @@ def train_pose(options: Options) -> None:
     """The portrait turned to a pose: a regression on latents, by itself; the stages build on it."""
     from safetensors.torch import save_file
 
-    from ..models.posed_portrait import turner
+    from ..models.posed_portrait import PosedPortrait
     from .growth import load_grown
     from .heads.dataset import HeadDataset
     from .latents import LatentDataset, load_audio
@@ -216,7 +216,7 @@ def train_pose(options: Options) -> None:
         raise EmoInputError(
             "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
         )
-    posed = turner(options.config.posed_portrait, options.config.vae.latent_channels)
+    posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:
         load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
     make = partial(

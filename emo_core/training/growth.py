@@ -35,7 +35,8 @@ LATENT_LAYERS = (  # the first of them that a module has tells its number of lat
     _LatentLayer(ENCODER_OUT, 0),
     _LatentLayer("backbone.conv_out", 0),
     _LatentLayer("posed_portrait.conv_in", 1, beside=2),  # where a cell lies
-    _LatentLayer("posed_portrait.conv_out", 0),  # a group for each power of the pose
+    _LatentLayer("posed_portrait.carried_in", 1),
+    _LatentLayer("posed_portrait.conv_out", 0),
     _LatentLayer(DECODER_IN, 1),
     _LatentLayer("reference_net.conv_in", 1),
     _LatentLayer("backbone.conv_in", 1),  # a second group where the portrait's latent is concatenated

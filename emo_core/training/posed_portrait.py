@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..models.posed_portrait import PosedPortrait, WarpedPortrait
+from ..models.posed_portrait import PosedPortrait
 from .batches import at_rest
 from .latents import LatentClip, LatentDataset, latent_weight
 from .loop import Batch, Parts
@@ -52,7 +52,7 @@ class PosedBatches:
 class PosedStep(nn.Module):
     """The weighted squared error of the posed portrait; logs which share of the change it leaves unexplained."""
 
-    def __init__(self, posed: PosedPortrait | WarpedPortrait) -> None:
+    def __init__(self, posed: PosedPortrait) -> None:
         super().__init__()
         self.posed = posed
 
@@ -63,7 +63,7 @@ class PosedStep(nn.Module):
 
 
 @torch.no_grad()
-def left_over(posed: PosedPortrait | WarpedPortrait, batch: Batch) -> Parts:
+def left_over(posed: PosedPortrait, batch: Batch) -> Parts:
     """RMS that the posed portrait leaves of the change from the portrait, as a share: 1 is no better than a copy."""
     batch = {name: value.to(next(posed.parameters()).device) for name, value in batch.items()}
     made = posed(batch["portrait"], batch["pose"]).float()

@@ -70,7 +70,7 @@ def _build(module: str, config: EmoConfig) -> nn.Module | None:
     from ..audio import audio_encoder
     from ..models.emo import audio_projection
     from ..models.face_locator import FaceLocator
-    from ..models.posed_portrait import turner
+    from ..models.posed_portrait import PosedPortrait
     from ..models.reference_net import ReferenceNet
     from ..models.speed_layers import SpeedLayers
     from ..models.unet import Backbone
@@ -82,7 +82,7 @@ def _build(module: str, config: EmoConfig) -> nn.Module | None:
         "audio_projection": lambda: audio_projection(config),
         "face_locator": lambda: FaceLocator(config.face_locator, config.unet.block_out_channels[0]),
         "speed_layers": None if speed is None else lambda: SpeedLayers(speed),
-        "posed_portrait": None if posed is None else lambda: turner(posed, config.vae.latent_channels),
+        "posed_portrait": None if posed is None else lambda: PosedPortrait(posed, config.vae.latent_channels),
         "reference_net": lambda: ReferenceNet(config.unet),
         "audio_encoder": lambda: audio_encoder(config.audio_encoder),
         "vae": lambda: VAE(config.vae),
