@@ -364,7 +364,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
     parser.add_argument(
-        "--turning-clips", type=int, default=0, help="heads: clips in which every frame has another pose, for `pose`"
+        "--turning-clips", type=int, default=1200, help="heads: clips with another pose in every frame, for `pose`"
     )
     parser.add_argument(
         "--workers", type=int, default=0, help="processes that draw batches ahead of a GPU (0: drawn between the steps)"

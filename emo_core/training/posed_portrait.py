@@ -1,7 +1,7 @@
 """Training of models/posed_portrait: a portrait's latent and a pose in, the latent of the frame with that pose out.
 
-Portraits are frames at rest, targets the other frames of the same clip; what their mouths and eyes do besides has no
-place in the polynomial and averages out, so it weighs little.
+Portraits are frames at rest, targets the other frames of the same clip; what mouths and eyes do besides cannot be told
+from the pose and averages out, so it weighs little.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Training of the posed portrait: rows of one clip each, and a loss that a known polynomial brings to nothing."""
+"""Training of the posed portrait: rows of one clip each, and a loss that a known movement brings to
+nothing."""
 
 from __future__ import annotations
 

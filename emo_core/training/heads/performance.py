@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Style = Literal["still", "talking", "singing", "turning"]
-# Pitch, yaw, roll away from rest. Up to here a feature moves by less than a latent's cell (8 of 128 pixels), and the
-# latent is near a polynomial of the angles (models/posed_portrait.py).
+# Pitch, yaw, roll away from rest: a feature moves by up to a latent's cell (8 of 128 pixels).
 LIMITS_DEG = np.array([5.5, 9.0, 3.5])
 _CALM_SHARE = 0.55  # of the limits for a head that hardly moves
 _SWING_HERTZ = (0.08, 2.6)  # of the main wave; slower than this the swing is narrower instead
