@@ -4,9 +4,9 @@ Not in the paper: EMO's network finds the head's movement in the noise. A small 
 the face as if the head were elsewhere. Here the latent is carried along by a flow, which is read off the portrait and
 linear in the powers of the pose, and painted over by a few convolutions that are told the pose. Of what changes in
 unseen people's latents when they turn, anywhere up to 5.5 degrees of pitch, 9 of yaw and 3.5 of roll together, it
-leaves 0.33 (RMS; weights/emo-mini/README.md); a polynomial of the angles, which stood here before, left 0.55 of it
-after as long a training, and made reliefs of the faces where it had met few poses. The rest, and all that speaks, is
-the backbone's (`diffusion.space`).
+leaves 0.34 (RMS; weights/emo-mini/README.md). A polynomial of the angles, which stood here before, took three times as
+many steps to learn as much, and made reliefs of faces in poses that it had seldom met. The rest, and all that speaks,
+is the backbone's (`diffusion.space`).
 """
 
 from __future__ import annotations
