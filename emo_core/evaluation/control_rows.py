@@ -142,6 +142,9 @@ def drift_found(videos: Mapping[str, tuple[Track, NDArray[np.floating]]], *, fps
         window = round(fps)
         note = f"{seconds:.0f} s; {np.mean(distance[:window]):.3f} to {np.mean(distance[-window:]):.3f} (1 - cosine)"
         rows.append(Row(section, f"identity distance, {name}", relative_change(distance, window), DRIFT, note))
+        quarter = max(1, len(distance) // 4)
+        note = "a second has its own blinks; last quarter against the first"
+        rows.append(Row(section, f"the same over quarters, {name}", relative_change(distance, quarter), note=note))
         worst = max(relative_change(channel, window) for channel in np.asarray(colour, np.float64).T)
         rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, f"{seconds:.0f} s", digits=3))
         means = block_means(np.mean(colour, axis=1), window)

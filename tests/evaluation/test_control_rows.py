@@ -104,6 +104,9 @@ def test_drift_is_the_last_second_against_the_first() -> None:
     assert row(found, "identity distance, on").value == 0 and row(found, "mean colour, on").passed is True
     assert found.panels[1].lines[0].points[-1][1] == pytest.approx(10, abs=2)
     assert relative_change(np.array([1.0, 1.0, 1.1, 1.1]), 2) == pytest.approx(0.1)
+    rising = row(found, "the same over quarters, off")  # only told: of 0.2 to 0.3, middles of the quarters
+    assert rising.bar is None and rising.value == pytest.approx(0.075 / 0.2125, rel=0.05)
+    assert row(found, "the same over quarters, on").value == 0
 
 
 def test_nothing_that_varies_has_no_correlation() -> None:
