@@ -63,15 +63,13 @@ def versus(a: Work, b: Work, turns: int = 7) -> Versus:
     """Time both in turns after one run of each that does not count."""
     a()
     b()
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(turns):
-        for which in (0, 1) if turn % 2 == 0 else (1, 0):  # who goes first changes, so that neither profits
-            seconds[which].append(timed((a, b)[which]))
-    return Versus(Timing(tuple(seconds[0])), Timing(tuple(seconds[1])))
+    times = in_turns({"A": a, "B": b}, turns)
+    return Versus(times["A"], times["B"])
 
 
 def in_turns(works: Mapping[str, Work], turns: int) -> dict[str, Timing]:
-    """Time works by name in turns, each turn in the other order, without a warm run; every run is told as it ends."""
+    """Time works by name in turns, each turn in the other order, so that none profits from going first; without a warm
+    run; every run is told as it ends."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(turns):
         for name in list(works) if turn % 2 == 0 else reversed(list(works)):

@@ -39,7 +39,7 @@ class PosedPortrait(nn.Module):
         self.hidden_in = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.painter = nn.ModuleList(_Residual(width) for _ in range(config.blocks))
         told = 2 * width * config.blocks
-        self.pose = nn.Sequential(nn.Linear(len(_terms(2)), width), nn.SiLU(), nn.Linear(width, told))
+        self.pose = nn.Sequential(nn.Linear(len(self.terms), width), nn.SiLU(), nn.Linear(width, told))
         self.conv_out = _zero(nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, portrait: Tensor, pose: Tensor) -> Tensor:
@@ -48,12 +48,13 @@ class PosedPortrait(nn.Module):
         hidden = self.conv_in(torch.cat([portrait, place.expand(len(portrait), -1, -1, -1)], dim=1))
         for block in self.reader:
             hidden = block(hidden)
+        powers = _powers(pose, self.terms).to(hidden.dtype)
         flow = self.flow(functional.silu(hidden)).unflatten(1, (len(self.terms), 2))
-        moved = torch.einsum("bft,btdhw->bfdhw", _powers(pose, self.terms).to(flow.dtype), flow).flatten(0, 1)
+        moved = torch.einsum("bft,btdhw->bfdhw", powers, flow).flatten(0, 1)
         both = torch.cat([portrait, hidden], dim=1).repeat_interleave(frames, dim=0)
         carried, hidden = _carried(both, moved, place).tensor_split([portrait.shape[1]], dim=1)
         hidden = self.carried_in(carried) + self.hidden_in(hidden)
-        told = self.pose(_powers(pose, _terms(2)).to(hidden.dtype)).flatten(0, 1)[..., None, None]
+        told = self.pose(powers).flatten(0, 1)[..., None, None]
         for block, scale_shift in zip(self.painter, told.chunk(len(self.painter), dim=1), strict=True):
             hidden = block(hidden, scale_shift)
         away = pose.div(UNIT_DEG).square().sum(-1).flatten()[:, None, None, None]
