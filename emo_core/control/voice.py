@@ -1,4 +1,4 @@
-"""How loud a voice is, frame by frame: in, a Waveform; out, a level (f,) in 0..1, as slow as heads are."""
+"""How loud a voice is and what it stresses, frame by frame: in, a Waveform; out, values (f,) in 0..1."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ from ..data import Waveform
 RANGE_DB = 30.0  # from the loud parts of speech down to what counts as silence
 LOUD_QUANTILE = 0.95
 SMOOTH_S = 0.5  # heads follow phrases, not syllables
+WORD_S, PHRASE_S = 0.24, 1.6
+STRESS_DB = 4.5  # above its phrase a word counts as wholly stressed
+PAUSE = 0.45  # of voice_level: below this nothing is said
 
 
 def voice_level(voice: Waveform, frames: int, fps: float) -> Tensor:
     """0 in silence, 1 where the voice is loudest, for each of `frames` frames; 0 throughout a silent recording."""
-    energy = _smooth(frame_energy(voice, frames, fps), max(1, round(SMOOTH_S * fps)))
+    return _level(voice, frames, fps, SMOOTH_S)
+
+
+def voice_stress(voice: Waveform, frames: int, fps: float) -> Tensor:
+    """1 in the words that stand out from the phrase around them, 0 elsewhere and in pauses."""
+    level = _level(voice, frames, fps, WORD_S)
+    phrase = hann_mean(level, max(1, round(PHRASE_S * fps)))
+    return ((level - phrase) * RANGE_DB / STRESS_DB).clamp(0, 1) * (level > PAUSE)
+
+
+def _level(voice: Waveform, frames: int, fps: float, smooth_s: float) -> Tensor:
+    energy = hann_mean(frame_energy(voice, frames, fps), max(1, round(smooth_s * fps)))
     loud = float(torch.quantile(energy, LOUD_QUANTILE)) if frames > 1 else float(energy.max())
     if loud <= 1e-8:  # -80 dB
         return torch.zeros(frames)
@@ -35,8 +49,8 @@ def frame_energy(voice: Waveform, frames: int, fps: float) -> Tensor:
     return (sums / counts).float().clamp(min=0)
 
 
-def _smooth(values: Tensor, window: int) -> Tensor:
-    """A Hann window over values (f,), renormalised at the ends."""
+def hann_mean(values: Tensor, window: int) -> Tensor:
+    """Means under a Hann window over values (f,), renormalised at the ends."""
     reach = window // 2
     steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = (torch.cos(steps / (reach + 1) * math.pi) + 1).view(1, 1, -1)

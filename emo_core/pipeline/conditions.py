@@ -13,6 +13,7 @@ from torch import Tensor
 from ..control.settle import calm_speed, settle_weights
 from ..control.speed import check_speed, clip_speed, speed_per_frame
 from ..control.sway import head_sway, own_pace, room_in
+from ..control.voice import voice_stress
 from ..data import AudioFeatures, Conditions, Controls, ReferenceCache
 from ..diffusion.noise import named_generator
 from ..errors import EmoInputError
@@ -33,7 +34,9 @@ def resolved(controls: Controls, audio: AudioFeatures, config: EmoConfig, *, see
     check_speed(speed, audio.frames)
     default = None if config.unet.speed is None else config.unet.speed.default
     if speed is None and default and config.posed_portrait is not None:
-        speed = own_pace(audio.frames, fps=audio.fps, mean=default, generator=named_generator(seed, "pace")).tolist()
+        sound, frames = audio.waveform, audio.frames
+        stress = torch.ones(frames) if sound is None else voice_stress(sound, frames, audio.fps)
+        speed = own_pace(stress, fps=audio.fps, mean=default, generator=named_generator(seed, "pace")).tolist()
     return dataclasses.replace(controls, speed=speed)
 
 

@@ -13,7 +13,14 @@ pytest.importorskip("anny")
 
 from emo_core.training.heads.dataset import HeadDataset, HeadJob, babble, render_dataset
 from emo_core.training.heads.identity import sample_identity
-from emo_core.training.heads.performance import LIMITS_DEG, Performance, perform, rotation_matrices, rotation_speed
+from emo_core.training.heads.performance import (
+    LIMITS_DEG,
+    Performance,
+    Style,
+    perform,
+    rotation_matrices,
+    rotation_speed,
+)
 from emo_core.training.heads.render import HeadRenderer
 
 
@@ -105,6 +112,15 @@ def test_turning_heads_are_in_any_pose_within_the_limits_after_their_first_frame
     assert (np.abs(away).max(0) < LIMITS_DEG * 1.05 + 0.4).all()  # breathing adds a little
     assert (np.abs(away) > LIMITS_DEG * 0.8).all(1).sum() > 2  # corners too: 400 * 0.24 ** 3
     assert float(np.abs(performance.actions["browInnerUp"]).max()) == 0.0  # nothing but the pose changes
+
+
+@pytest.mark.parametrize("style", ["still", "talking", "singing"])
+def test_brows_rise_with_what_the_voice_stresses(style: Style) -> None:
+    loudness = np.where(np.arange(300) % 50 < 12, 0.95, 0.5).astype(np.float32)
+    brows = perform({}, loudness, fps=25, seed=5, style=style).actions["browInnerUp"]
+    stressed, between = brows[np.arange(300) % 50 == 6], brows[np.arange(300) % 50 == 32]
+    assert stressed.min() > between.max() + 0.2
+    assert np.corrcoef(brows, loudness)[0, 1] > 0.8
 
 
 def test_still_heads_hardly_turn() -> None:
