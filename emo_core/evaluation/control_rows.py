@@ -132,18 +132,26 @@ def ends_found(
     return Found(tuple(rows), (Panel("Start and end", "seconds", "distance to portrait, 1/255", lines),))
 
 
-def drift_found(videos: Mapping[str, tuple[Track, NDArray[np.floating]]], *, fps: float = 25.0) -> Found:
-    """`videos[name]`: distance of the face to the portrait (f,) (1 - cosine), mean colour (f, 3) in 0..255. The last
-    second against the first; "off" is measured, "on" (the guards) must hold the bar."""
+def drift_found(
+    videos: Mapping[str, tuple[Track, NDArray[np.floating]]], anew: Mapping[str, Track], *, fps: float = 25.0
+) -> Found:
+    """`videos[name]`: distance of the face to the portrait (f,) (1 - cosine), mean colour (f, 3) in 0..255; `anew`: the
+    distance in the same last frames of a video begun shortly before them. The last second against the first, and
+    against itself anew: a second's distance is its frames' median, which a blink does not move."""
     section = "drift in a long video: last second against the first, change of"
     rows, lines_identity, lines_colour = [], [], []
     for name, (distance, colour) in videos.items():
         seconds = len(colour) / fps
         window = round(fps)
-        note = f"{seconds:.0f} s; {np.mean(distance[:window]):.3f} to {np.mean(distance[-window:]):.3f} (1 - cosine)"
-        rows.append(Row(section, f"identity distance, {name}", relative_change(distance, window), DRIFT, note))
+        first, last, fresh = (
+            float(np.median(d)) for d in (distance[:window], distance[-window:], anew[name][-window:])
+        )
+        note = f"{seconds:.0f} s; {first:.4f} to {last:.4f} (1 - cosine)"
+        rows.append(Row(section, f"identity distance, {name}", _change(first, last), DRIFT, note))
+        note = f"begun from the portrait a clip before: {fresh:.4f}"
+        rows.append(Row(section, f"the same second anew, {name}", _change(fresh, last), DRIFT, note))
         quarter = max(1, len(distance) // 4)
-        note = "a second has its own blinks; last quarter against the first"
+        note = "while speaking; last quarter against the first"
         rows.append(Row(section, f"the same over quarters, {name}", relative_change(distance, quarter), note=note))
         worst = max(relative_change(channel, window) for channel in np.asarray(colour, np.float64).T)
         rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, f"{seconds:.0f} s", digits=3))
@@ -196,7 +204,10 @@ def end_ratio(steps: Track, borders: Sequence[int] = ()) -> float:
 
 def relative_change(values: Track, window: int) -> float:
     """How far the mean of the last `window` values is from that of the first, as a share of the first."""
-    first, last = float(np.mean(values[:window])), float(np.mean(values[-window:]))
+    return _change(float(np.mean(values[:window])), float(np.mean(values[-window:])))
+
+
+def _change(first: float, last: float) -> float:
     return abs(last - first) / max(abs(first), 1e-9)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data import Controls, GenerateSettings
+from ..data import ClipState, Controls, GenerateSettings
 from ..face.pose import upper_face_opening
 from ..face.region import DEFAULT_EXPAND, grow_box
 from .control_rows import (
@@ -88,15 +88,22 @@ class ControlStudio(Studio):
         settings: GenerateSettings | None = None,
         lead_s: tuple[float, float] = (0.0, 0.0),
         sound: Sound | None = None,
+        resume: ClipState | None = None,
     ) -> Take:
         """One video of a person, with the case's own sound if no other is given, or the long sentences if that is too
-        short."""
+        short; from `resume` on if it is given."""
         samples = round(self.tried.frames / FPS * SAMPLE_RATE)
         own = case.samples if samples <= len(case.samples) else self.tests.long_samples
         region = controls.face_region if controls.face_region is not None else self._everywhere
         controls = replace(controls, face_region=region)
         heard = np.resize(own, samples) if sound is None else sound
-        return self._generate(case, heard, controls, case, settings=settings, lead_s=lead_s)
+        return self._generate(case, heard, controls, case, settings=settings, lead_s=lead_s, resume=resume)
+
+    def from_portrait(self, case: Case, clip: int) -> ClipState:
+        """As if the portrait had been held up to this clip."""
+        latents = self._reference(case).latents
+        assert latents is not None
+        return ClipState(clip, latents[:1].float().cpu().repeat(self.model.config.clip.motion_frames, 1, 1, 1))
 
     @property
     def _everywhere(self) -> tuple[float, float, float, float]:
@@ -197,18 +204,21 @@ def ends(studio: ControlStudio) -> Found:
 
 def drift(studio: ControlStudio) -> Found:
     """A long video without and with the guards, whose last second says what the first said, the head held still:
-    another mouth or another pose is another distance to the portrait, and no drift."""
+    another mouth or another pose is another distance to the portrait, and no drift. And that last second once more,
+    begun anew from the portrait a clip before: everything is equal but what two minutes have left behind."""
     controls = Controls(speed=0.0 if studio.model.speed_layers is not None else None)
-    case, videos = studio.tests.cases[0], {}
+    case, videos, anew = studio.tests.cases[0], {}, {}
     wanted, own = round(studio.tried.drift_s * FPS), round(len(case.samples) / SAMPLE_RATE * FPS)
     frames = max(1, round(wanted / own)) * own + round(FPS)
     sound = np.resize(case.samples[: round(own / FPS * SAMPLE_RATE)], round(frames / FPS * SAMPLE_RATE))
     for name, guards in (("off", {}), ("on", GUARDS)):
         settings = replace(studio.settings, **guards)  # type: ignore[arg-type]
         take = studio.take(case, controls, settings=settings, sound=sound)
-        distance = 1 - _likeness(take.frames, follow(take.frames), case)
-        videos[name] = (distance, take.frames.reshape(len(take.frames), -1, 3).mean(axis=1, dtype=np.float64))
-    return drift_found(videos, fps=FPS)
+        videos[name] = (_distance(take.frames, case), take.frames.reshape(frames, -1, 3).mean(axis=1, dtype=np.float64))
+        start = max(0, (frames - round(FPS)) // studio.model.config.clip.frames - 1)
+        last = studio.take(case, controls, settings=settings, sound=sound, resume=studio.from_portrait(case, start))
+        anew[name] = _distance(last.frames, case)
+    return drift_found(videos, anew, fps=FPS)
 
 
 CONTROLS: Mapping[str, Callable[[ControlStudio], Found]] = {
@@ -280,6 +290,11 @@ def sharpness(frames: Pictures, case: Case) -> float:
 def _to_portrait(frames: Pictures, case: Case) -> Track:
     """(f,) mean absolute difference to the portrait, 1/255."""
     return np.abs(frames.astype(np.float32) - case.portrait.astype(np.float32)).mean(axis=(1, 2, 3))
+
+
+def _distance(frames: Pictures, case: Case) -> Track:
+    """(f,) 1 - cosine to the portrait."""
+    return 1 - _likeness(frames, follow(frames), case)
 
 
 def _likeness(frames: Pictures, face: FaceTrack | None, case: Case) -> Track:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import AudioFeatures, Controls, GenerateSettings, Portrait, ReferenceCache, Waveform
+from ..data import AudioFeatures, ClipState, Controls, GenerateSettings, Portrait, ReferenceCache, Waveform
 from ..face.region import grow_box
 from .faces import FaceTrack, follow
 from .testset import FPS, SAMPLE_RATE, Case, TruthSet
@@ -141,6 +141,7 @@ class Studio:
         *,
         settings: GenerateSettings | None = None,
         lead_s: tuple[float, float] = (0.0, 0.0),
+        resume: ClipState | None = None,
     ) -> Take:
         from ..pipeline.audio import encode_audio
         from ..pipeline.generate import generate
@@ -149,7 +150,7 @@ class Studio:
         audio: AudioFeatures = encode_audio(self.model, waveform, FPS, lead_in_s=lead_s[0], lead_out_s=lead_s[1])
         settings = replace(settings or self.settings, seed=self.settings.seed + int(case.name[:3]))
         frames, borders = [], [0]
-        for clip in generate(self.model, self._reference(case), audio, controls, settings):
+        for clip in generate(self.model, self._reference(case), audio, controls, settings, resume=resume):
             frames.append((clip.frames.float().clamp(0, 1) * 255).round().byte().cpu().numpy())
             borders.append(borders[-1] + len(clip.frames))
         log.info("generated %s: %d frames, speed %s", case.name, borders[-1], controls.speed)

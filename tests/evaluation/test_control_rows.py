@@ -99,9 +99,11 @@ def test_clip_borders_are_no_glitches() -> None:
 def test_drift_is_the_last_second_against_the_first() -> None:
     calm = (np.full(100, 0.2), np.full((100, 3), 120.0))
     fade = (np.linspace(0.2, 0.3, 100), np.stack([np.full(100, 120.0)] * 2 + [np.linspace(120, 160, 100)], 1))
-    found = drift_found({"off": fade, "on": calm})
+    found = drift_found({"off": fade, "on": calm}, {"off": np.full(30, 0.28), "on": np.full(30, 0.25)})
     assert row(found, "identity distance, off").passed is False and row(found, "mean colour, off").passed is False
     assert row(found, "identity distance, on").value == 0 and row(found, "mean colour, on").passed is True
+    assert row(found, "the same second anew, off").value == pytest.approx(0.0281, abs=0.001)  # 0.2879 over 0.28
+    assert row(found, "the same second anew, on").passed is False
     assert found.panels[1].lines[0].points[-1][1] == pytest.approx(10, abs=2)
     assert relative_change(np.array([1.0, 1.0, 1.1, 1.1]), 2) == pytest.approx(0.1)
     rising = row(found, "the same over quarters, off")  # only told: of 0.2 to 0.3, middles of the quarters
