@@ -45,7 +45,7 @@ def head_sway(speed: Tensor, *, generator: torch.Generator, room: tuple[float, f
     travelled = np.concatenate([[0.0], np.cumsum(steps[1:])])  # degrees, up to each frame
     if travelled[-1] <= 0:
         return torch.zeros(len(steps), 3)
-    reach = _reach(float(np.sqrt(np.square(steps[1:]).mean())), room)  # what is quick needs the room
+    reach = _reach(float(np.median(steps[1:])), room)  # a head that mostly rests stays near the portrait
     path = _path(1.2 * float(travelled[-1]), reach, generator)
     lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
     arc = np.concatenate([[0.0], np.cumsum(lengths)])
