@@ -89,7 +89,7 @@ def with_seed(graph: dict[str, Any], seed: int) -> dict[str, Any]:
     return graph | {"video": video | {"inputs": video["inputs"] | {"seed": seed, "filename_prefix": "bench/EMO"}}}
 
 
-def run_graph(address: str, graph: dict[str, Any], *, wait_s: float = 0.1) -> None:
+def run_graph(address: str, graph: dict[str, Any], *, wait_s: float = 0.02) -> None:
     """Queue a graph and wait for its end. Raises EmoInputError with the server's words if it fails."""
     prompt_id = _ask(address, "/prompt", {"prompt": graph})["prompt_id"]
     while True:
