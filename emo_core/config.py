@@ -265,6 +265,7 @@ class EmoConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     posed_portrait: PosedPortraitConfig | None = None  # then control/sway.py draws the head's movement
+    fits_float16: bool = True  # no: features leave its range, and float32 is the default everywhere
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -400,6 +401,7 @@ EMO_MINI = EmoConfig(
     guidance=GuidanceConfig(scale=2.0, reference="keep", face_region="keep"),
     clip=ClipConfig(frames=14, motion_frames=2, fps=25.0, size=128, motion_from="latents", steps=10, seam_easing=0.5),
     posed_portrait=PosedPortraitConfig(),
+    fits_float16=False,  # ReferenceNet's features of noise reach 44,000 and more
 )
 
 TINY = dataclasses.replace(

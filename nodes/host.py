@@ -71,12 +71,10 @@ def load(patchers: Sequence[Any], memory_required: float = 0.0) -> None:
             patcher.model.to(patcher.load_device)
 
 
-def working_dtype(precision: str) -> torch.dtype:
-    """The type that a precision of the loaders' list means on this machine."""
+def working_dtype() -> torch.dtype:
+    """What the loaders take where no type is asked for: float16 where this machine's card is good at it."""
     from comfy import model_management
 
-    if precision in DTYPES:
-        return DTYPES[precision]
     half = model_management.should_use_fp16(model_management.get_torch_device(), prioritize_performance=False)
     return torch.float16 if half else torch.float32
 

@@ -47,10 +47,10 @@ def loader_inputs() -> list[Any]:
             options=PRECISIONS,
             default="auto",
             advanced=True,
-            tooltip="The number format of the weights. auto: float16 where the graphics card is good at it, else "
-            "float32. float32 is the safest, and what to try when pictures come out black or noisy. float8: as auto, "
-            "but linear layers are kept in 8 bits: a full-size model takes a fifth less memory, its pictures change a "
-            "little.",
+            tooltip="The number format of the weights. auto: float16 where the graphics card is good at it and the "
+            "model fits into it (emo-mini does not), else float32. float32 is the safest, and what to try when "
+            "pictures come out black or noisy. float8: as auto, but linear layers are kept in 8 bits: a full-size "
+            "model takes a fifth less memory, its pictures change a little.",
         ),
     ]
 
@@ -61,12 +61,14 @@ class Asked:
 
     path: Path
     family: str | None
-    dtype: torch.dtype
+    dtype: torch.dtype | None  # None: `default_dtype`, if the model can be computed in it
+    default_dtype: torch.dtype
     float8: bool
 
     @property
     def identity(self) -> str:
-        return f"{file_identity(self.path)} {self.dtype}{' float8' if self.float8 else ''}"
+        kind = f"{self.dtype}" if self.dtype else f"at most {self.default_dtype}"
+        return f"{file_identity(self.path)} {kind}{' float8' if self.float8 else ''}"
 
 
 def look_up(model: str, family: str, precision: str) -> Asked:
@@ -77,7 +79,13 @@ def look_up(model: str, family: str, precision: str) -> Asked:
     path = find_model(model, folders)
     if path is None:
         raise missing_model(model, folders)
-    return Asked(path, None if family == "auto" else family, host.working_dtype(precision), precision == "float8")
+    return Asked(
+        path=path,
+        family=None if family == "auto" else family,
+        dtype=host.DTYPES.get(precision),
+        default_dtype=host.working_dtype(),
+        float8=precision == "float8",
+    )
 
 
 class Loader(io.ComfyNode):
@@ -99,7 +107,7 @@ class Loader(io.ComfyNode):
 def load_one(model: str, part: str, *, family: str, precision: str) -> host.LoadedPart:
     """One part from its file, in main memory, in the host's care."""
     asked = look_up(model, family, precision)
-    loaded = load_part(asked.path, part, asked.family, dtype=asked.dtype)
+    loaded = load_part(asked.path, part, asked.family, dtype=asked.dtype, default_dtype=asked.default_dtype)
     if asked.float8:
         store_in_float8(loaded)
     return host.manage(loaded, f"{part} {asked.identity}")
@@ -133,7 +141,9 @@ class LoadModel(Loader):
     @classmethod
     def execute(cls, model: str, family: str, precision: str) -> Any:
         asked = look_up(model, family, precision)
-        loaded = load_model(asked.path, asked.family, device="cpu", dtype=asked.dtype)
+        loaded = load_model(
+            asked.path, asked.family, device="cpu", dtype=asked.dtype, default_dtype=asked.default_dtype
+        )
         if asked.float8:
             store_in_float8(loaded)
         parts = split_model(loaded)

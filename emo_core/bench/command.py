@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from ..errors import EmoInputError
+from ..pipeline.graphs import Graphs, no_graphs
 from .approximate import savings, savings_table
 from .cases import Case, compiled_case, full_case, middle_case, mini_case
 from .full import Clip, Fast, Turns, measure_fast, measure_idle, measure_reference, measure_turns
@@ -304,15 +305,15 @@ def _released(options: argparse.Namespace) -> int:
 
 def compare(case: Case, turns: int, *, compiled: bool = False) -> Line:
     """Plain against product on one case, and product against compiled product where that is asked for and works."""
-    plain, product = _plain_run(case), _product_run(case)
+    plain, product, stepwise = _plain_run(case), _product_run(case), _product_run(case, no_graphs())
     first, second = plain(), product()
     difference = float((first - second).abs().max())
     log.info("%s: %d frames, largest difference %.1e", case.name, len(second), difference)
     times = versus(plain, product, turns)
     model = case.model
     with watched(model.backbone, model.reference_net, model.audio_projection, model.face_locator) as inside:
-        whole = timed(product)
-    flop = operations(product)
+        whole = timed(stepwise)
+    flop = operations(stepwise)
     weights = next(model.backbone.parameters())
     line = Line(
         case=case.name,
@@ -351,13 +352,16 @@ def _plain_run(case: Case) -> Callable[[], torch.Tensor]:
     return lambda: torch.cat(list(run(controls=case.controls, settings=case.settings)))
 
 
-def _product_run(case: Case) -> Callable[[], torch.Tensor]:
+def _product_run(case: Case, graphs: Graphs | None = None) -> Callable[[], torch.Tensor]:
+    """CUDA graphs, where there are any, are kept from run to run, as they are from clip to clip."""
     from ..pipeline.generate import generate
     from ..pipeline.reference import encode_reference
 
+    kept = graphs or Graphs()
+
     def run() -> torch.Tensor:
         reference = encode_reference(case.model, case.portrait)
-        clips = generate(case.model, reference, case.audio, case.controls, case.settings)
+        clips = generate(case.model, reference, case.audio, case.controls, case.settings, graphs=kept)
         return torch.cat([clip.frames for clip in clips])
 
     return run

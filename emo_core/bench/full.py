@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..data import GenerateSettings
+from ..pipeline.graphs import Graphs, no_graphs
 from ..pipeline.placement import device_of, dtype_of
 from .cases import Case, case_of
 from .measure import (
@@ -167,10 +168,12 @@ def _target(value: float, on_card: bool, *, percent: bool = False) -> str:
 
 
 class Clip:
-    """A case as things to run; `made` holds the last pictures of each by name. `twin`: the case compiled."""
+    """A case as things to run; `made` holds the last pictures of each by name. `twin`: the case compiled. CUDA graphs
+    are recorded in the warm runs and kept, as they are within a video from its second clip on."""
 
     def __init__(self, case: Case, twin: Case | None = None) -> None:
         self.case, self.twin = case, twin
+        self._graphs, self._twin_graphs = Graphs(), Graphs()
         self.made: dict[str, Tensor] = {}
         self.compile_error: str | None = None
         self._backbone: PlainBackbone | None = None
@@ -194,14 +197,23 @@ class Clip:
         )
         self.made["plain"] = torch.cat(list(clips))
 
-    def product(self, settings: GenerateSettings | None = None) -> None:
+    def product(self, settings: GenerateSettings | None = None, *, graphs: Graphs | None = None) -> None:
         """The product, the portrait's encoding included."""
-        self.made["product"] = _pictures(self.case, settings)
+        self.made["product"] = _pictures(self.case, settings, graphs or self._graphs)
 
     def compiled(self, settings: GenerateSettings | None = None) -> None:
         """The compiled product; only where there is one."""
         assert self.twin is not None
-        self.made["compiled"] = _pictures(self.twin, settings)
+        self.made["compiled"] = _pictures(self.twin, settings, self._twin_graphs)
+
+    def fast(self) -> Callable[[], object]:
+        """A clip with `FAST` by the product; the portrait is encoded here and now."""
+        return _after_reference(self.case, FAST, self._graphs)
+
+    def fast_compiled(self) -> Callable[[], object]:
+        """The same by the compiled product."""
+        assert self.twin is not None
+        return _after_reference(self.twin, FAST, self._twin_graphs)
 
     def build(self, work: Callable[[], object]) -> float | None:
         """Seconds of the first run of compiled work. Where that fails it is told, and there is no twin any more."""
@@ -219,12 +231,12 @@ class Clip:
         return float((self.made[name] - self.made["plain"]).abs().max())
 
 
-def _pictures(case: Case, settings: GenerateSettings | None = None) -> Tensor:
+def _pictures(case: Case, settings: GenerateSettings | None, graphs: Graphs) -> Tensor:
     from ..pipeline.generate import generate
     from ..pipeline.reference import encode_reference
 
     reference = encode_reference(case.model, case.portrait)
-    clips = generate(case.model, reference, case.audio, case.controls, settings or case.settings)
+    clips = generate(case.model, reference, case.audio, case.controls, settings or case.settings, graphs=graphs)
     return torch.cat([clip.frames for clip in clips])
 
 
@@ -233,8 +245,8 @@ def _in_steps(settings: GenerateSettings, steps: int) -> GenerateSettings:
 
 
 def measure_turns(clip: Clip, turns: int) -> Turns:
-    """A, B and, where there is a compiled twin, B' in the same turns, after a warm run of one step each."""
-    case, once = clip.case, _in_steps(clip.case.settings, 1)
+    """A, B and, where there is a compiled twin, B' in the same turns, after a warm run of two steps each."""
+    case, once = clip.case, _in_steps(clip.case.settings, 2)  # the second step is recorded
     weights = case.model.backbone
     device, dtype = device_of(weights), dtype_of(weights)
     log.info("warm: plain %.1f s, product %.1f s", timed(lambda: clip.plain(once)), timed(lambda: clip.product(once)))
@@ -242,7 +254,8 @@ def measure_turns(clip: Clip, turns: int) -> Turns:
     if clip.twin is not None:
         compile_s = clip.build(lambda: clip.compiled(once))
     rate = matrix_rate(device, dtype, size=8192 if device.type == "cuda" else 512)
-    tflop = [_operations_of(run, case.settings, clip.steps) / 1e12 for run in (clip.plain, clip.product)]
+    counted = (clip.plain, partial(clip.product, graphs=no_graphs()))
+    tflop = [_operations_of(run, case.settings, clip.steps) / 1e12 for run in counted]
     log.info("matrix product %.3g TFLOP/s; a clip %.1f TFLOP plain, %.1f product", rate / 1e12, *tflop)
     works: dict[str, Callable[[], object]] = {"plain": clip.plain, "product": clip.product}
     if clip.twin is not None:
@@ -271,21 +284,22 @@ def _operations_of(run: Callable[[GenerateSettings], None], settings: GenerateSe
     return one + (steps - 1) * (two - one)
 
 
-def _after_reference(case: Case, settings: GenerateSettings) -> Callable[[], object]:
+def _after_reference(case: Case, settings: GenerateSettings, graphs: Graphs) -> Callable[[], object]:
     """Generates a clip to its pictures; the portrait is encoded here and now."""
     from ..pipeline.generate import generate
     from ..pipeline.reference import encode_reference
 
     reference = encode_reference(case.model, case.portrait)
-    return lambda: [len(clip.frames) for clip in generate(case.model, reference, case.audio, case.controls, settings)]
+    given = (case.model, reference, case.audio, case.controls, settings)
+    return lambda: [len(clip.frames) for clip in generate(*given, graphs=graphs)]
 
 
 def measure_fast(clip: Clip, turns: int, *, plain_s: float | None) -> Fast:
     """`FAST`, and compiled in the same turns where there is a compiled twin."""
-    works = {"fast": _after_reference(clip.case, FAST)}
+    works = {"fast": clip.fast()}
     log.info("warm: fast %.1f s", timed(works["fast"]))
     if clip.twin is not None:
-        compiled = _after_reference(clip.twin, FAST)
+        compiled = clip.fast_compiled()
         if clip.build(compiled) is not None:
             works["fast compiled"] = compiled
     times = in_turns(works, turns)
@@ -297,9 +311,9 @@ def measure_idle(clip: Clip, fast: Fast | None, turns: Turns | None) -> list[Idl
     """The card's own work in one more run of each that was timed before."""
     rows = []
     if fast is not None:
-        rows.append(Idle("fast", fast.product.median, kernel_seconds(_after_reference(clip.case, FAST))))
+        rows.append(Idle("fast", fast.product.median, kernel_seconds(clip.fast())))
         if clip.twin is not None and fast.compiled is not None:
-            seconds = kernel_seconds(_after_reference(clip.twin, FAST))
+            seconds = kernel_seconds(clip.fast_compiled())
             rows.append(Idle("fast compiled", fast.compiled.median, seconds))
     if turns is not None:
         rows.append(Idle(f"{turns.steps} steps", turns.product.median, kernel_seconds(clip.product)))

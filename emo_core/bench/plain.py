@@ -26,7 +26,7 @@ from ..face.region import face_region_mask
 from ..models.appended import AppendedBlock
 from ..models.attention import attend
 from ..models.blocks import Block, level_sides
-from ..models.context import CallContext, SiteContext
+from ..models.context import SiteContext
 from ..models.emo import EmoModel
 from ..models.temporal import FrameAttention, TemporalBlock, TemporalModule
 from ..models.transformer import BackboneBlock, SpatialTransformer
@@ -74,10 +74,10 @@ class PlainTemporalModule(TemporalModule):
     """The temporal module as AnimateDiff's and Hallo's code runs it: each pixel a row of n + f tokens, copied into that
     order and back; speed tokens repeated for every pixel (paper 3.2)."""
 
-    def forward(self, hidden: Tensor, context: CallContext) -> Tensor:
-        module, motion = self.temporal_transformer, context.reference.motion.get(self.site)
+    def forward(self, hidden: Tensor, frames: int, motion: Tensor | None, speed: Tensor | None) -> Tensor:
+        module = self.temporal_transformer
         _, width, height, breadth = hidden.shape
-        maps = hidden.unflatten(0, (-1, context.frames))
+        maps = hidden.unflatten(0, (-1, frames))
         n = 0 if motion is None else motion.shape[1]
         if motion is not None:
             maps = torch.cat([motion.expand(len(maps), -1, -1, -1, -1), maps], dim=1)
@@ -85,7 +85,7 @@ class PlainTemporalModule(TemporalModule):
         normed = module.norm(maps.flatten(0, 1)).unflatten(0, (batch, length))
         tokens = module.proj_in(normed.permute(0, 3, 4, 1, 2).reshape(batch * pixels, length, width))
         for block in module.transformer_blocks:
-            tokens = self._block(cast(TemporalBlock, block), tokens, n, context.speed)
+            tokens = self._block(cast(TemporalBlock, block), tokens, n, speed)
         out = module.proj_out(tokens).view(batch, height, breadth, length, width).permute(0, 3, 4, 1, 2)
         return (maps + out)[:, n:].flatten(0, 1)
 

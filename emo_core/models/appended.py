@@ -7,15 +7,13 @@ it as further keys and values beside its own. Then comes cross-attention to the 
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
 from ..config import UNetConfig
 from .attention import Attention, attend
 from .context import CallContext, SiteContext
+from .feed_forward import FeedForward
 from .transformer import FeatureSink
 
 
@@ -32,10 +30,10 @@ class AppendedBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.attn2 = Attention(width, config.heads, context_width)
         self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width, activation_fn="geglu")
+        self.ff = FeedForward(width)
 
-    def at_site(self, tokens: Tensor, context: CallContext) -> Tensor:
-        return cast(Tensor, self(tokens, context.at(self.site, tokens.shape[1])))
+    def reads(self, context: CallContext, pixels: int) -> tuple[SiteContext]:
+        return (context.at(self.site, pixels),)
 
     def forward(self, tokens: Tensor, given: SiteContext) -> Tensor:
         tokens = tokens + self._attend_with_portrait(self.norm1(tokens), given)
@@ -88,12 +86,10 @@ class AppendedReferenceBlock(nn.Module):
             self.norm2: nn.Module = nn.LayerNorm(width)
             self.attn2: nn.Module = Attention(width, config.heads, config.identity.width)
         self.norm3: nn.Module = nn.LayerNorm(width)
-        self.ff: nn.Module = FeedForward(width, activation_fn="geglu")
+        self.ff: nn.Module = FeedForward(width)
 
-    def at_site(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
-        tokens, features = self(tokens, sink.identity, sink.wants_more_after(self.site))
-        sink.take_attention(self.site, features)
-        return tokens
+    def reads(self, sink: FeatureSink, pixels: int) -> tuple[Tensor | None, bool]:
+        return sink.identity, sink.wants_more_after(self.site)
 
     def forward(self, tokens: Tensor, identity: Tensor | None, more: bool) -> tuple[Tensor, Tensor]:
         """tokens (r, s, c), identity (r, k, d) -> what goes on, which nothing reads unless there is `more`, and the

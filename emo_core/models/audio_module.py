@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import cast
 
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
 from ..config import AudioModuleConfig, UNetConfig
@@ -17,6 +16,7 @@ from ..errors import EmoInputError
 from .attention import Attention
 from .blocks import site_level
 from .context import CallContext, SiteContext
+from .feed_forward import FeedForward
 from .transformer import SpatialTransformer, pointwise
 
 REGIONS = ("full", "face", "lip")  # attn2_0, attn2_1, attn2_2
@@ -38,18 +38,18 @@ class RegionBlock(nn.Module):
             nn.init.zeros_(gate.bias)  # type: ignore[arg-type]
             self.add_module(f"zero_conv_{region}", gate)
         self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width, activation_fn="geglu")
+        self.ff = FeedForward(width)
 
-    def at_site(self, tokens: Tensor, context: CallContext) -> Tensor:
-        masks = None if context.audio is None else self._masks(tokens, context)
-        return cast(Tensor, self(tokens, context.at(None, tokens.shape[1]), masks, context.reference.region_weights))
+    def reads(self, context: CallContext, pixels: int) -> tuple[SiteContext, Tensor | None, tuple[float, ...]]:
+        masks = None if context.audio is None else self._masks(context, pixels)
+        return context.at(None, pixels), masks, context.reference.region_weights
 
     def forward(self, tokens: Tensor, given: SiteContext, masks: Tensor | None, weights: tuple[float, ...]) -> Tensor:
         """tokens (b * f, s, c); masks (r, 3, s), r a divisor of the rows; a weight for each of the three regions."""
         tokens = tokens + self.attn1(self.norm1(tokens))
         if given.audio is not None and masks is not None:
             normed = self.norm2(tokens[given.rows_silent :])
-            heard = normed.new_zeros(())
+            masks, heard = masks.to(tokens.dtype), normed.new_zeros(())
             for number, (region, weight) in enumerate(zip(REGIONS, weights, strict=True)):
                 attention = cast(Attention, self.get_submodule(f"attn2_{number}"))
                 gate = cast(nn.Conv2d, self.get_submodule(f"zero_conv_{region}"))
@@ -59,11 +59,11 @@ class RegionBlock(nn.Module):
             tokens = tokens + given.emphasise(heard)
         return tokens + self.ff(self.norm3(tokens))
 
-    def _masks(self, tokens: Tensor, context: CallContext) -> Tensor:
+    def _masks(self, context: CallContext, pixels: int) -> Tensor:
         """The regions of its level, (r, 3, s)."""
-        pixels, regions = tokens.shape[1], context.reference.audio_regions
+        regions = context.reference.audio_regions
         if self.level < len(regions) and regions[self.level].shape[1:] == (3, pixels):
-            return regions[self.level].to(tokens.dtype)
+            return regions[self.level]
         shapes = [tuple(region.shape) for region in regions]
         allowed = f"(r, 3, {pixels}) at level {self.level}"
         raise EmoInputError("audio regions", f"masks of shapes {shapes}", allowed, "Encode the portrait again.")

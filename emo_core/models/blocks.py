@@ -2,14 +2,14 @@
 
 A layer is a residual block, then (where the level has one) a transformer, then (where there is one) an audio module,
 then (where there is one) a motion module: the order in which EMO, AnimateDiff, V-Express and Hallo run them. What these
-are is the network's business: they are made by `Parts` and called as `module(hidden, context)`.
+are is the network's business: they are made by `Parts` and called as `at_site(hidden, context)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from diffusers.models.downsampling import Downsample2D
@@ -20,6 +20,13 @@ from torch import Tensor, nn
 
 from ..config import UNetConfig
 from ..data import DeepFeatures
+
+
+class SiteModule(Protocol):
+    """What sits at a site. `at_site` looks up in the context what the site reads, calls the module with tensors and
+    numbers alone, and leaves with the context what it hands on."""
+
+    def at_site(self, hidden: Tensor, context: Any) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,9 @@ class Block(nn.Module):
 
     def extras(self, index: int, hidden: Tensor, context: Any) -> Tensor:
         """What follows residual block `index`."""
-        if hasattr(self, "attentions"):
-            hidden = self.attentions[index](hidden, context)
-        if hasattr(self, "audio_modules"):
-            hidden = self.audio_modules[index](hidden, context)
-        if hasattr(self, "motion_modules"):
-            hidden = self.motion_modules[index](hidden, context)
+        for name in ("attentions", "audio_modules", "motion_modules"):
+            if hasattr(self, name):
+                hidden = cast(SiteModule, getattr(self, name)[index]).at_site(hidden, context)
         return hidden
 
 

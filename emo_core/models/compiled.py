@@ -1,9 +1,9 @@
 """The repeated blocks of a model, compiled by torch.compile. In: a model on its device. Out: whether they are.
 
-Regional compilation: each residual, transformer, audio and temporal block of backbone and ReferenceNet is a graph of
-its own, and blocks of one shape share one, so that the compiler works for tens of blocks, not for a network. Shapes are
-static: every clip has the model's length, the last one is padded. Module.compile leaves names and weights as they are,
-and a copy of the model is not compiled.
+Regional compilation: each residual block, transformer, audio and temporal module of backbone and ReferenceNet, and each
+residual block of SD's VAE decoder, is a graph of its own, and those of one shape share one, so that the compiler works
+for tens of blocks, not for a network. Shapes are static: every clip has the model's length, the last one is padded.
+Module.compile leaves names and weights as they are, and a copy of the model is not compiled.
 """
 
 from __future__ import annotations
@@ -18,23 +18,14 @@ import torch
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from .appended import AppendedBlock, AppendedReferenceBlock
-from .audio_module import RegionBlock
 from .emo import EmoModel
-from .temporal import TemporalBlock
-from .transformer import BackboneBlock, ReferenceBlock
+from .temporal import TemporalModule
+from .transformer import ReferenceTransformer, SpatialTransformer
+from .vae import VAE
 
 log = logging.getLogger(__name__)
 
-REGIONS = (
-    ResnetBlock2D,
-    BackboneBlock,
-    ReferenceBlock,
-    AppendedBlock,
-    AppendedReferenceBlock,
-    RegionBlock,
-    TemporalBlock,
-)
+REGIONS = (ResnetBlock2D, SpatialTransformer, ReferenceTransformer, TemporalModule)
 # Graphs of one kind of block, all shapes together. torch's own limit is 8: SD1.5's residual blocks have 14 shapes in
 # the backbone, with guidance and perhaps without, and as many in ReferenceNet, for the portrait and for motion frames.
 # Where torch.compile takes no limit for a region (before 2.13), torch's limit for the whole process is raised to it.
@@ -75,7 +66,10 @@ def _limit_of_graphs() -> dict[str, int]:
 
 def regions(model: EmoModel) -> list[nn.Module]:
     """The blocks that are compiled, each by itself; none lies within another."""
-    return [m for net in (model.backbone, model.reference_net) for m in net.modules() if isinstance(m, REGIONS)]
+    networks: list[nn.Module] = [model.backbone, model.reference_net]
+    if isinstance(model.vae, VAE) and model.vae.config.kind == "kl":
+        networks.append(model.vae.autoencoder.decoder)
+    return [module for network in networks for module in network.modules() if isinstance(module, REGIONS)]
 
 
 def _obstacle(device: torch.device, backend: Backend) -> str | None:

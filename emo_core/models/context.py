@@ -1,6 +1,6 @@
 """What the backbone's modules are told about the call they are part of, besides their hidden states.
 
-Modules get the call; the blocks at attention sites, which may be compiled, get what their site reads of it.
+A module's `at_site` gets the call; its forward, which may be compiled, gets what the site reads of it.
 """
 
 from __future__ import annotations

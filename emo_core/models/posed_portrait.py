@@ -11,6 +11,7 @@ is the backbone's (`diffusion.space`).
 
 from __future__ import annotations
 
+import math
 from itertools import combinations_with_replacement
 
 import torch
@@ -86,7 +87,8 @@ def _terms(degree: int) -> list[tuple[int, ...]]:
 
 def _powers(pose: Tensor, terms: list[tuple[int, ...]]) -> Tensor:
     """(b, f, 3) in degrees -> (b, f, t)."""
-    return torch.stack([pose[..., list(term)].div(UNIT_DEG).prod(-1) for term in terms], dim=-1)
+    angles = pose.div(UNIT_DEG).unbind(-1)
+    return torch.stack([math.prod(angles[axis] for axis in term) for term in terms], dim=-1)  # type: ignore[misc]
 
 
 def _place(portrait: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ..errors import EmoInputError
 from .appended import AppendedReferenceBlock
 from .blocks import Parts, UNet, UpBlock, site_level
 from .identity import IdentityProjection
-from .transformer import ReferenceBlock, SpatialTransformer
+from .transformer import ReferenceBlock, ReferenceTransformer
 
 BLOCKS = {"separate": ReferenceBlock, "appended": AppendedReferenceBlock}
 
@@ -61,7 +61,7 @@ class MotionTap(nn.Module):
         super().__init__()
         self.site, self.width = site, width
 
-    def forward(self, hidden: Tensor, sink: Collector) -> Tensor:
+    def at_site(self, hidden: Tensor, sink: Collector) -> Tensor:
         sink.take_motion(self.site, hidden)
         return hidden
 
@@ -74,7 +74,7 @@ class ReferenceNet(UNet):
             raise EmoInputError("attention_levels", "none", "at least one level with attention")
         block = BLOCKS[config.reference_attention]
         parts = Parts(
-            attention=lambda site, width: SpatialTransformer(config, width, block(config, width, site)),
+            attention=lambda site, width: ReferenceTransformer(config, width, block(config, width, site)),
             motion=MotionTap if config.motion is not None else None,
         )
         super().__init__(config, parts, config.in_channels)
@@ -148,7 +148,7 @@ class ReferenceNet(UNet):
         last = cast(UpBlock, self.up_blocks[-1])
         last.upsamplers = None
         if not layer_output:
-            cast(SpatialTransformer, last.attentions[-1]).drop_tail()
+            cast(ReferenceTransformer, last.attentions[-1]).drop_tail()
 
 
 def with_motion(features: ReferenceFeatures, motion: Mapping[str, Tensor]) -> ReferenceFeatures:

@@ -23,8 +23,8 @@ class SpeedLayers(nn.Module):
 
     def buckets(self, speed: Tensor) -> Tensor:
         """speed (b, f) in degrees per frame -> (b, f, d) in -1..1."""
-        centres = torch.tensor(self.config.centres, device=speed.device, dtype=speed.dtype)
-        return torch.tanh((speed.unsqueeze(-1) - centres) / self.config.radius * 3)
+        away = torch.stack([speed - centre for centre in self.config.centres], dim=-1)  # no copy to a card in it
+        return torch.tanh(away / self.config.radius * 3)
 
     def forward(self, speed: Tensor) -> Tensor:
         """speed (b, f) in degrees per frame -> tokens (b, f, l). The edge frames are repeated outwards."""

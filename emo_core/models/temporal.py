@@ -8,15 +8,16 @@ self-attention, cross-attention to the speed tokens, silent at the start.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
 from ..config import MotionModuleConfig, UNetConfig
 from ..errors import EmoInputError
 from .attention import Attention, attend_over_frames
 from .context import CallContext
+from .feed_forward import FeedForward
 
 
 class PositionalEncoding(nn.Module):
@@ -66,7 +67,7 @@ class TemporalBlock(nn.Module):
         super().__init__()
         self.attention_blocks = nn.ModuleList(FrameAttention(width, motion) for _ in range(motion.attention_blocks))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(motion.attention_blocks))
-        self.ff = FeedForward(width, activation_fn="geglu")
+        self.ff = FeedForward(width)
         self.ff_norm = nn.LayerNorm(width)
         if config.speed is not None:
             self.speed_norm = nn.LayerNorm(width)
@@ -107,28 +108,33 @@ class TemporalTransformer(nn.Module):
 
 
 class TemporalModule(nn.Module):
-    """One motion module. Parameter names are AnimateDiff's, `temporal_transformer.…`."""
+    """One motion module. Parameter names are AnimateDiff's, `temporal_transformer.…`. `forward` is what may be compiled
+    (see `compiled`)."""
 
     def __init__(self, config: UNetConfig, motion: MotionModuleConfig, width: int, *, site: str) -> None:
         super().__init__()
         self.site, self.max_length = site, motion.max_length
         self.temporal_transformer = TemporalTransformer(config, motion, width)
 
-    def forward(self, hidden: Tensor, context: CallContext) -> Tensor:
-        """hidden (b * f, c, h, w) -> the same shape."""
+    def at_site(self, hidden: Tensor, context: CallContext) -> Tensor:
         if not context.temporal:
             return hidden
+        motion = context.reference.motion.get(self.site)
+        self._check(context.frames + (0 if motion is None else motion.shape[1]))
+        return cast(Tensor, self(hidden, context.frames, motion, context.speed))
+
+    def forward(self, hidden: Tensor, frames: int, motion: Tensor | None, speed: Tensor | None) -> Tensor:
+        """hidden (b * f, c, h, w), maps of motion frames (1 or b, n, c, h, w), speed tokens (b, f, d) -> as hidden."""
         rows, width, height, breadth = hidden.shape
-        module, motion = self.temporal_transformer, context.reference.motion.get(self.site)
-        tokens = module.embed(hidden.unflatten(0, (-1, context.frames)))
+        module = self.temporal_transformer
+        tokens = module.embed(hidden.unflatten(0, (-1, frames)))
         n_motion_frames = 0
         if motion is not None:
             n_motion_frames = motion.shape[1]
             before = module.embed(motion).expand(tokens.shape[0], -1, -1, -1)
             tokens = torch.cat([before, tokens], dim=1)
-        self._check(tokens.shape[1])
         for block in module.transformer_blocks:
-            tokens = block(tokens, n_motion_frames, context.speed)
+            tokens = block(tokens, n_motion_frames, speed)
         out = module.proj_out(tokens).view(rows, height, breadth, width)
         return hidden + out.permute(0, 3, 1, 2)
 

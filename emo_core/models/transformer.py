@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 
 import torch
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..config import UNetConfig
 from .attention import Attention
 from .context import CallContext, SiteContext
+from .feed_forward import FeedForward
 
 
 class FeatureSink(Protocol):
@@ -31,10 +31,10 @@ class FeatureSink(Protocol):
 
 
 class SiteBlock(Protocol):
-    """A block inside the shell. `at_site` looks up what its site reads and leaves what it hands on; `forward`, which is
-    what may be compiled (see `compiled`), knows tensors and numbers alone."""
+    """A block inside a shell. `reads` looks up what its site reads, on maps of `pixels`: tensors, numbers and
+    `SiteContext`s, which its `forward` takes after the tokens."""
 
-    def at_site(self, tokens: Tensor, context: Any) -> Tensor: ...
+    def reads(self, context: Any, pixels: int) -> tuple[Any, ...]: ...
 
 
 class BackboneBlock(nn.Module):
@@ -51,11 +51,11 @@ class BackboneBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.attn2 = Attention(width, config.heads, config.audio_dim)
         self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width, activation_fn="geglu")
+        self.ff = FeedForward(width)
         self.attn2.silence()
 
-    def at_site(self, tokens: Tensor, context: CallContext) -> Tensor:
-        return cast(Tensor, self(tokens, context.at(self.site, tokens.shape[1])))
+    def reads(self, context: CallContext, pixels: int) -> tuple[SiteContext]:
+        return (context.at(self.site, pixels),)
 
     def forward(self, tokens: Tensor, given: SiteContext) -> Tensor:
         tokens = tokens + self.attn1(self.norm1(tokens))
@@ -112,12 +112,10 @@ class ReferenceBlock(nn.Module):
         if config.reference_cross_attention == "zero_token":
             self.attn2 = ConstantAttention(width)
         self.norm3: nn.Module = nn.LayerNorm(width)
-        self.ff: nn.Module = FeedForward(width, activation_fn="geglu")
+        self.ff: nn.Module = FeedForward(width)
 
-    def at_site(self, tokens: Tensor, sink: FeatureSink) -> Tensor:
-        tokens, features = self(tokens, sink.wants_more_after(self.site))
-        sink.take_attention(self.site, features)
-        return tokens
+    def reads(self, sink: FeatureSink, pixels: int) -> tuple[bool]:
+        return (sink.wants_more_after(self.site),)
 
     def forward(self, tokens: Tensor, more: bool) -> tuple[Tensor, Tensor]:
         """tokens (r, s, c) -> what goes on, which nothing reads unless there is `more`, and the features."""
@@ -135,10 +133,11 @@ class ReferenceBlock(nn.Module):
         self.attn2 = None
 
 
-class SpatialTransformer(nn.Module):
+class Shell(nn.Module):
     """SD1.5's shell around one block: GroupNorm, 1x1 projection in, block over the pixels, 1x1 out, residual.
 
-    Inside it is `inner` wide, by default as outside.
+    Inside it is `inner` wide, by default as outside. `forward` is what may be compiled (see `compiled`): it takes what
+    the block reads, and no context.
     """
 
     def __init__(self, config: UNetConfig, width: int, block: nn.Module, *, inner: int | None = None) -> None:
@@ -148,18 +147,49 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([block])
         self.proj_out: nn.Conv2d | None = nn.Conv2d(inner or width, width, 1)
 
-    def forward(self, hidden: Tensor, context: Any) -> Tensor:
-        """hidden (r, c, h, w) -> the same shape. `context` goes to the block's `at_site` as it is."""
-        rows, width, height, breadth = hidden.shape
-        tokens = self.norm(hidden).permute(0, 2, 3, 1).reshape(rows, height * breadth, width)
-        block = cast(SiteBlock, self.transformer_blocks[0])
-        tokens = block.at_site(pointwise(self.proj_in, tokens), context)
+    def read(self, hidden: Tensor, context: Any) -> tuple[Any, ...]:
+        """What the block reads of the context."""
+        return cast(SiteBlock, self.transformer_blocks[0]).reads(context, hidden.shape[2] * hidden.shape[3])
+
+    def enter(self, hidden: Tensor) -> Tensor:
+        """(r, c, h, w) -> the block's tokens (r, h * w, inner)."""
+        tokens = self.norm(hidden).permute(0, 2, 3, 1).flatten(1, 2)
+        return pointwise(self.proj_in, tokens)
+
+    def leave(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """What the block made of the tokens, added to what came in."""
         if self.proj_out is None:
             return hidden
-        tokens = pointwise(self.proj_out, tokens)
-        return hidden + tokens.view(rows, height, breadth, width).permute(0, 3, 1, 2)
+        out = pointwise(self.proj_out, tokens).unflatten(1, hidden.shape[2:])
+        return hidden + out.permute(0, 3, 1, 2)
+
+
+class SpatialTransformer(Shell):
+    """The backbone's."""
+
+    def at_site(self, hidden: Tensor, context: CallContext) -> Tensor:
+        return cast(Tensor, self(hidden, *self.read(hidden, context)))
+
+    def forward(self, hidden: Tensor, *given: Any) -> Tensor:
+        """hidden (r, c, h, w) -> the same shape."""
+        return self.leave(hidden, self.transformer_blocks[0](self.enter(hidden), *given))
+
+
+class ReferenceTransformer(Shell):
+    """ReferenceNet's, whose block also makes features (r, h * w, inner), which the sink takes."""
+
+    def at_site(self, hidden: Tensor, sink: FeatureSink) -> Tensor:
+        hidden, features = self(hidden, *self.read(hidden, sink))
+        sink.take_attention(cast(str, self.transformer_blocks[0].site), features)
+        return hidden
+
+    def forward(self, hidden: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
+        """hidden (r, c, h, w) -> the same shape, and the features."""
+        tokens, features = self.transformer_blocks[0](self.enter(hidden), *given)
+        return self.leave(hidden, tokens), features
 
     def drop_tail(self) -> None:
+        """Remove what stands after the features, for the site whose output nothing reads."""
         self.proj_out = None
         self.transformer_blocks[0].drop_tail()  # type: ignore[operator]
 

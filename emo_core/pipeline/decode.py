@@ -8,18 +8,28 @@ import torch
 from torch import Tensor
 
 from ..models.vae import VAE
-from .placement import to_network
+from .placement import is_compiled, to_network
 
 
 @torch.no_grad()
 def decode_frames(
     vae: VAE, latents: Tensor, *, chunk: int, should_stop: Callable[[], bool] | None = None
 ) -> Tensor | None:
-    """latents (f, c, h, w) -> frames (f, H, W, 3) float32 on the CPU, in 0..1; None if `should_stop` answered True."""
-    pieces = []
+    """latents (f, c, h, w) -> frames (f, H, W, 3) float32 on the CPU, in 0..1; None if `should_stop` answered True.
+
+    From a card the pictures of one chunk come into page-locked memory while the next is decoded. A compiled decoder
+    gets chunks of one size, the last filled up, or it would be built anew.
+    """
+    pieces, filled = [], is_compiled(vae)
     for part in latents.split(chunk):
         if should_stop is not None and should_stop():
             return None
-        pictures = vae.decode(to_network(part, vae)).float()
-        pieces.append(((pictures + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu())
+        count = len(part)
+        if filled and count < chunk:
+            part = torch.cat([part, part[-1:].expand(chunk - count, -1, -1, -1)])
+        pictures = vae.decode(to_network(part, vae))[:count].float()
+        shown = ((pictures + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
+        pieces.append(shown.contiguous().to("cpu", non_blocking=True) if shown.is_cuda else shown.cpu())
+    if pictures.is_cuda:
+        torch.cuda.synchronize(pictures.device)
     return torch.cat(pieces)

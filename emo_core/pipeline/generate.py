@@ -34,6 +34,7 @@ from .conditions import (
     video_sway,
 )
 from .decode import decode_frames
+from .graphs import Graphs
 from .memory import KNOBS, MemoryPlan, Work, plan_memory
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
 from .offload import CONDITIONS, Offload, candidates, weights_of
@@ -68,6 +69,7 @@ class Run:
     on_progress: OnProgress | None
     should_stop: ShouldStop | None
     offload: Offload = field(default_factory=Offload)
+    graphs: Graphs | None = None
 
     @property
     def guided(self) -> bool:
@@ -90,14 +92,15 @@ def generate(
     should_stop: ShouldStop | None = None,
     resume: ClipState | None = None,
     offload: Offload | None = None,
+    graphs: Graphs | None = None,
 ) -> Iterator[Clip]:
     """Yield the clips of a video, in order, each as soon as it is finished; audio.frames frames in all.
 
     `on_progress` hears of every step; `should_stop` is asked before each, and ends the iterator without the clip in
     work. `resume` continues after a Clip.state: the same inputs give the same frames, resumed or not. `offload`:
     how the networks come to the card; between two clips, and once the iterator has ended or is closed, the model is as
-    it was. Raises EmoInputError at once for inputs that do not fit the model, and while running for lack of memory and
-    for NaN.
+    it was. `graphs`: what steps are recorded in; None: CUDA graphs, where there is room. Raises EmoInputError at once
+    for inputs that do not fit the model, and while running for lack of memory and for NaN.
     """
     run = _run_of(
         model,
@@ -108,6 +111,7 @@ def generate(
         on_progress=on_progress,
         should_stop=should_stop,
         offload=offload or Offload(),
+        graphs=graphs,
     )
     config = model.config
     state = resume or ClipState()
@@ -148,6 +152,7 @@ def _run_of(
     offload: Offload,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
+    graphs: Graphs | None = None,
 ) -> Run:
     """The inputs checked and resolved. Raises EmoInputError."""
     candidates(offload, model, settings)  # raises for what cannot be
@@ -168,6 +173,7 @@ def _run_of(
         on_progress=on_progress,
         should_stop=should_stop,
         offload=offload,
+        graphs=graphs,
     )
 
 
@@ -205,7 +211,9 @@ def _planned(run: Run) -> tuple[Run, Thrift]:
     """The run with a measure that was decided on, and how much of a clip to compute at a time: what fits into the
     memory that is free."""
     plan = _memory_plan(run)
-    return dataclasses.replace(run, offload=dataclasses.replace(run.offload, mode=plan.mode)), plan.thrift
+    graphs = (run.graphs or Graphs()) if plan.roomy and plan.mode == "none" else None
+    offload = dataclasses.replace(run.offload, mode=plan.mode)
+    return dataclasses.replace(run, offload=offload, graphs=graphs), plan.thrift
 
 
 def _memory_plan(run: Run, *, always: bool = False) -> MemoryPlan:
@@ -280,6 +288,8 @@ def _retried(run: Run, make: Callable[[EmoModel], Tensor | None], thrift: Thrift
     """What `make` denoises, once more with less memory or in another precision where that is needed."""
 
     def split_rows() -> bool:
+        if run.graphs is not None and run.graphs.give_up():
+            return True
         could = run.guided and not thrift.one_row_per_pass
         thrift.one_row_per_pass = True
         return could
@@ -294,6 +304,8 @@ def _retried(run: Run, make: Callable[[EmoModel], Tensor | None], thrift: Thrift
 def _denoise_clip(run: Run, model: EmoModel, plan: ClipPlan, state: ClipState, thrift: Thrift) -> Tensor | None:
     conditions, reference = _seen(run, model, plan, state)
     with run.offload.sampling(model) as network:
+        if run.graphs is not None:
+            network = run.graphs.around(model.backbone, network)
         conditions = conditions_to_network(conditions, model.backbone)
         reference = reference_to_network(reference, model.backbone)
         return _denoise(run, model, plan, thrift, network=network, conditions=conditions, reference=reference)
@@ -385,6 +397,8 @@ def _decode(run: Run, plan: ClipPlan, latents: Tensor, thrift: Thrift) -> Tensor
     """Frames (f, H, W, 3) of one clip's latents; None when stopped."""
 
     def halve() -> bool:
+        if run.graphs is not None and run.graphs.give_up():
+            return True
         could = thrift.decode_chunk > 1
         thrift.decode_chunk = max(1, thrift.decode_chunk // 2)
         return could

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MARGIN = 1.15  # of the estimate: what it leaves out
 PLENTY = 16  # times the backbone's weights: then nothing is estimated (a step takes 1 to 2 times, at 512x512 in fp16)
+ROOMY = 2  # times what a clip takes: then two steps, with guidance and without, may be kept beside the decoder's
 KNOBS = "Use a smaller portrait size, guidance 1, or a model in float16."
 
 Mode = Literal["auto", "none", "parts", "groups"]  # how networks come to the device: see offload
@@ -91,11 +92,13 @@ NOTHING = Weights(0, 0, 0, 0, 0)
 class MemoryPlan:
     """How a clip is computed: how its networks come to the device (`offload`), how much of it at a time. `needed`: the
     bytes at one time that this was counted to take, with MARGIN; None where there was plenty and nothing was counted.
+    `roomy`: so much is free beside it that a step's memory may be kept between the steps (`graphs`).
     """
 
     mode: Mode
     thrift: Thrift
     needed: int | None = None
+    roomy: bool = True
 
 
 def plan_memory(
@@ -132,7 +135,7 @@ def plan_memory(
         least = weights.most(mode, counts.needed(thrift))
         if least <= free:
             log.info("%s", _said(mode, thrift, guided=guided, needed=least, free=free, device=device))
-            return MemoryPlan(mode, thrift, least)
+            return MemoryPlan(mode, thrift, least, roomy=free >= ROOMY * least)
     beside = "" if weights != NOTHING else " beside the weights"
     found = f"{gigabytes(free)} free on {device}, where a clip needs about {gigabytes(least)}{beside}"
     raise EmoInputError("memory", found, "enough for one clip, computed in the smallest parts", KNOBS)

@@ -22,7 +22,7 @@ from ..data import GenerateSettings
 from ..diffusion.guidance import Network
 from ..errors import EmoInputError
 from .memory import KNOBS, NOTHING, Mode, Weights, free_bytes, gigabytes, weight_bytes
-from .placement import device_of
+from .placement import device_of, is_compiled
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
@@ -209,7 +209,7 @@ def _obstacle(backbone: Backbone, settings: GenerateSettings) -> str | None:
     """Why the layers cannot come and go; None if they can."""
     if settings.step_cache > 1:
         return "a step cache, which leaves layers out, where each fetches the next"
-    if any(getattr(module, "_compiled_call_impl", None) is not None for module in backbone.modules()):
+    if is_compiled(backbone):
         return "compiled blocks, which cannot be interrupted"
     if find_spec("accelerate") is None:
         return "no package accelerate, which diffusers needs for it (pip install accelerate)"

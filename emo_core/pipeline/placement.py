@@ -24,6 +24,11 @@ def dtype_of(network: nn.Module) -> torch.dtype:
     return next(network.parameters()).dtype
 
 
+def is_compiled(network: nn.Module) -> bool:
+    """Whether any of its blocks is (`models.compiled`)."""
+    return any(getattr(module, "_compiled_call_impl", None) is not None for module in network.modules())
+
+
 def to_network(value: Tensor, network: nn.Module) -> Tensor:
     """`value` where the network is, in its type."""
     return value.to(device_of(network), dtype_of(network))

@@ -48,6 +48,7 @@ class LoopSettings:
     leave_out: tuple[str, ...] = ()  # prefixes of parameters that other files hold already
     workers: int = 0  # processes that draw batches ahead of a GPU; 0: drawn between the steps
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
+    cuda_graph: bool = False  # forward and backward are recorded once and replayed: for small networks on one GPU
 
 
 def lr_share(counters: Counters, settings: LoopSettings) -> float:
@@ -162,6 +163,10 @@ class Run:
                 self.average[name].copy_(value)  # keeps the memory layout, without which the update is slow
             log.info("continuing %s at step %d", settings.folder, self.counters.step)
         settings.folder.mkdir(parents=True, exist_ok=True)
+        on_gpu = self.accelerator.device.type == "cuda"
+        self._ahead = torch.cuda.Event() if on_gpu else None  # the step before is done
+        alone = on_gpu and self.accelerator.num_processes == 1
+        self._recorded = Recorded(self._gradients) if settings.cuda_graph and alone else None
 
     @property
     def is_main(self) -> bool:
@@ -172,17 +177,29 @@ class Run:
         share, accelerator = lr_share(self.counters, self.settings), self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * share * group["lr_scale"]
-        with accelerator.autocast():
-            moved = {name: value.to(accelerator.device, non_blocking=True) for name, value in drawn.items()}
-            loss, parts = self.wrapped(moved)
-        accelerator.backward(loss)
+        moved = {name: value.to(accelerator.device, non_blocking=True) for name, value in drawn.items()}
+        if self._ahead is not None:
+            self._ahead.synchronize()  # or the clock would count steps that are only queued
+        if self._recorded is None:
+            self.optimizer.zero_grad(set_to_none=True)
+            parts = self._gradients(moved)
+        else:
+            parts = self._recorded(moved, self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = accelerator.clip_grad_norm_(parameters, self.settings.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         decay = min(self.settings.ema_decay, (self.counters.step + 1) / (self.counters.step + 10))
         _update_average(self.average, self.trained, decay)
-        return {"loss": loss.detach(), "grad_norm": norm, **parts}
+        if self._ahead is not None:
+            self._ahead.record()
+        return {"grad_norm": norm, **parts}
+
+    def _gradients(self, batch: Batch) -> Parts:
+        """Forward and backward of a batch on the device."""
+        with self.accelerator.autocast():
+            loss, parts = self.wrapped(batch)
+        self.accelerator.backward(loss)
+        return {"loss": loss.detach(), **parts}
 
     def tick(self, seconds: float) -> None:
         """Count the step; all processes agree on the time, so that they leave the loop at the same step."""
@@ -209,6 +226,45 @@ class Run:
         self.accelerator.wait_for_everyone()
         for name, parameter in self.trained.items():
             parameter.copy_(self.average[name])
+
+
+class Recorded:
+    """Forward and backward as one CUDA graph for each shape of batch, in place of thousands of small kernels that are
+    launched one by one. Exact: the same kernels on the same numbers."""
+
+    WARM = 3  # steps that run as they are, so that libraries have chosen their kernels
+
+    def __init__(self, gradients: Callable[[Batch], Parts]) -> None:
+        self._gradients = gradients
+        self._steps: dict[object, int] = {}
+        self._graphs: dict[object, tuple[torch.cuda.CUDAGraph, Batch, Parts, list[Tensor | None]]] = {}
+
+    def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer) -> Parts:
+        """The batch's gradients in the parameters."""
+        key = tuple((name, value.shape, value.dtype) for name, value in sorted(batch.items()))
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        steps = self._steps[key] = self._steps.get(key, 0) + 1
+        if steps <= self.WARM:
+            optimizer.zero_grad(set_to_none=True)
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                parts = self._gradients(batch)
+            torch.cuda.current_stream().wait_stream(side)
+            return parts
+        if key not in self._graphs:
+            optimizer.zero_grad(set_to_none=True)
+            graph, static = torch.cuda.CUDAGraph(), {name: value.clone() for name, value in batch.items()}
+            with torch.cuda.graph(graph):
+                parts = self._gradients(static)
+            self._graphs[key] = (graph, static, parts, [p.grad for p in parameters])
+        graph, static, parts, gradients = self._graphs[key]
+        for name, value in batch.items():
+            static[name].copy_(value, non_blocking=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        graph.replay()
+        return {name: value.clone() if isinstance(value, Tensor) else value for name, value in parts.items()}
 
 
 @torch.no_grad()

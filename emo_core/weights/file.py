@@ -40,12 +40,14 @@ def load_model(
     *,
     config: EmoConfig | None = None,
     home: torch.device | None = None,
+    default_dtype: torch.dtype | None = None,
 ) -> EmoModel:
     """A model ready for inference (eval, no gradients) from a bundled name, a file or a folder of safetensors.
 
-    `device` defaults to CUDA where there is one; `dtype` to float32 on the CPU and to the file's elsewhere. `config`
-    is for files that carry none. `home`: where the weights lie instead, until the work brings them to `device`
-    (`pipeline.offload`). Raises EmoInputError for a missing, damaged or wrong file, naming what is wrong.
+    `device` defaults to CUDA where there is one; `dtype` to `default_dtype`, and that to float32 on the CPU and to the
+    file's elsewhere; float16 is no default for a model that does not fit into it. `config` is for files that carry
+    none. `home`: where the weights lie instead, until the work brings them to `device` (`pipeline.offload`). Raises
+    EmoInputError for a missing, damaged or wrong file, naming what is wrong.
     """
     path = resolve(name)
     tensors, stored = read_whole(path, family) if config is None else read_checkpoint(path)
@@ -56,11 +58,17 @@ def load_model(
         raise EmoInputError("family", repr(family), f"{config.family!r}, which {path.name} says it is")
     device = working_device(device)
     if dtype is None:
-        dtype = torch.float32 if device.type == "cpu" else _stored_dtype(tensors)
+        stored_or_safe = torch.float32 if device.type == "cpu" else _stored_dtype(tensors)
+        dtype = suitable_dtype(config, default_dtype or stored_or_safe)
     refuse_nan(tensors, path)
     model = build_without_memory(config)
     assign(model, tensors, device=device if home is None else home, dtype=dtype, where=path.name)
     return model
+
+
+def suitable_dtype(config: EmoConfig, dtype: torch.dtype) -> torch.dtype:
+    """A default type, or float32 in place of a float16 that the model's features do not fit into."""
+    return torch.float32 if dtype == torch.float16 and not config.fits_float16 else dtype
 
 
 def working_device(name: str | torch.device | None) -> torch.device:

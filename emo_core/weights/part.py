@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..config import EMO_SD15, AudioEncoderConfig, EmoConfig
 from ..errors import EmoInputError
-from .file import assign, read_checkpoint, resolve, without_memory
+from .file import assign, read_checkpoint, resolve, suitable_dtype, without_memory
 from .inspect import WHOLE_SD, recognise
 from .read import read_tensors, refuse_nan
 from .shapes import vae_of
@@ -38,10 +38,12 @@ def load_part(
     family: str | None = None,
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
+    default_dtype: torch.dtype = torch.float32,
 ) -> ModelPart:
     """The part ("backbone", "reference_net", "audio_encoder" or "vae") that `name` holds, ready for inference.
 
+    Without a `dtype` in `default_dtype`, or in float32 where the model does not fit into that (`suitable_dtype`).
     Raises EmoInputError for a file that holds no such part, or one that is missing, damaged or of another `family`.
     """
     from ..models.parts import PART_MODULES, ModelPart
@@ -60,6 +62,8 @@ def load_part(
     if not tensors:
         found = f"{path.name}, which holds other parts of {config.name}"
         raise EmoInputError("model", found, f"a file with its {part.replace('_', ' ')}")
+    if dtype is None:
+        dtype = suitable_dtype(config, default_dtype)
     built = ModelPart(part, config, {module: _build(module, config) for module in modules})
     assign(built, tensors, device=torch.device(device), dtype=dtype, where=path.name)
     return built

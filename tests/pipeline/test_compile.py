@@ -22,10 +22,13 @@ from test_families import frames_of
 from emo_core.bench import cases
 from emo_core.bench.command import compare, table
 from emo_core.cli import DEMO_PORTRAIT, DEMO_VOICE
-from emo_core.config import ECHOMIMIC, TINY, EmoConfig
+from emo_core.config import ECHOMIMIC, TINY, EmoConfig, VAEConfig
 from emo_core.data import GenerateSettings, Portrait
 from emo_core.models import compiled
 from emo_core.models.compiled import GRAPHS, compile_regions, regions
+from emo_core.models.context import CallContext
+from emo_core.models.emo import EmoModel
+from emo_core.models.reference_net import Collector
 from emo_core.pipeline.animate import AnimateOptions, animate
 from emo_core.video import UnfinishedVideo
 from emo_core.weights.file import save_model
@@ -99,6 +102,63 @@ def test_blocks_of_one_shape_share_a_graph(portrait: Portrait) -> None:
         frames_of(model, portrait, GenerateSettings(steps=1), total=4)
         made.append((len(regions(model)), backend.graphs))
     assert made[1][0] > made[0][0] and made[1][1] == made[0][1]
+
+
+@pytest.mark.parametrize("config", [TINY, hallo(), echomimic()], ids=["emo", "hallo", "echomimic"])
+def test_sites_of_one_shape_share_a_graph(config: EmoConfig) -> None:
+    """No name of a site is in it: on the way up, the modules of one kind are one graph."""
+    config = dataclasses.replace(config, unet=dataclasses.replace(config.unet, layers_per_block=2))
+    model, backend, latents = awake(config), Counting(), torch.randn(1, 4, 8, 8)
+    face = None if config.unet.identity is None else torch.randn(1, 3, 2, config.unet.identity.width)
+    features = model.reference_net(latents, torch.randn(1, 2, 4, 8, 8), identity=face)
+    cache = dataclasses.replace(
+        model.backbone.project_reference(features),
+        identity=None if face is None else face[:, 0],
+        audio_regions=(torch.rand(1, 3, 64),),
+    )
+    speed = None if config.unet.speed is None else torch.randn(1, 4, config.unet.speed.width)
+    context = CallContext(frames=4, reference=cache, audio=torch.randn(4, 2, 16), speed=speed, temporal=True)
+    sink = Collector(config.unet, last_site="", motion=True, identity=None if face is None else face[0])
+    up, read_up = model.backbone.up_blocks[-1], model.reference_net.up_blocks[-1]
+    assert compile_regions(model, backend=backend)
+    kinds = [up.attentions, up.motion_modules, *([up.audio_modules] if hasattr(up, "audio_modules") else [])]
+    for sites, rows, read in (
+        *((kind, 4, context) for kind in kinds),
+        (read_up.attentions[:-1], 3, sink),  # the last may have no tail
+    ):
+        built, hidden = backend.graphs, torch.randn(rows, 16, 8, 8)
+        for site in sites:
+            site.at_site(hidden, read)
+        assert len(sites) > 1 and backend.graphs == built + 1
+    assert list(sink.attention) == [site.transformer_blocks[0].site for site in read_up.attentions[:-1]]
+
+
+@pytest.mark.parametrize("config", [TINY, hallo(), echomimic()], ids=["emo", "hallo", "echomimic"])
+def test_all_that_repeats_is_compiled(config: EmoConfig) -> None:
+    """Outside stand the convolutions in and out, what embeds time and identity, and the samplers between levels."""
+    model = EmoModel(config)
+    inside = {id(parameter) for region in regions(model) for parameter in region.parameters()}
+    outside = [
+        name
+        for network in (model.backbone, model.reference_net)
+        for name, parameter in network.named_parameters()
+        if id(parameter) not in inside
+        and not name.startswith(("conv_", "time_", "audio_time.", "identity_projection."))
+    ]
+    assert outside and all("samplers." in name for name in outside)
+
+
+def test_the_decoder_of_sd_is_compiled_too() -> None:
+    vae = VAEConfig(block_out_channels=(8, 16), layers_per_block=1)
+    model, latents = awake(dataclasses.replace(TINY, vae=vae)), torch.randn(2, 4, 8, 8)
+    plain, backend = model.vae.decode(latents), Counting()
+    assert len(regions(model)) == len(regions(awake(TINY))) + 6  # two in the middle, two to each level
+    assert compile_regions(model, backend=backend)
+    built = backend.graphs
+    assert float((model.vae.decode(latents) - plain).abs().max()) < 1e-4
+    once = backend.graphs
+    model.vae.decode(latents + 1)
+    assert built < once == backend.graphs
 
 
 def test_without_a_compiler_it_says_so_in_a_line_and_goes_on(

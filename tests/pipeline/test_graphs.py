@@ -1,0 +1,101 @@
+"""pipeline/graphs: what is recorded, copied, replayed and forgotten. Without a card, what is recorded is the work run
+again on the recorded inputs; with one, real graphs are compared with plain steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from awake_model import awake, sound
+from torch import Tensor
+
+from emo_core.config import TINY
+from emo_core.data import GenerateSettings, Portrait, ReferenceCache
+from emo_core.models.emo import EmoModel
+from emo_core.pipeline.generate import generate
+from emo_core.pipeline.graphs import Graphs, Recorder
+from emo_core.pipeline.reference import encode_reference
+
+
+class Again(Recorder):
+    """Writes to one tensor each time, as a graph does, and counts."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.recorded = self.replayed = 0
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        self.recorded += 1
+        output = torch.full_like(work(), float("nan"))  # a graph that is being recorded computes nothing
+
+        def replay() -> None:
+            self.replayed += 1
+            output.copy_(work())
+
+        return replay, output
+
+
+def frames(model: EmoModel, reference: ReferenceCache, graphs: Graphs | None, **settings: object) -> Tensor:
+    chosen = replace(GenerateSettings(steps=4, seed=3), **settings)  # type: ignore[arg-type]
+    return torch.cat([clip.frames for clip in generate(model, reference, sound(10), settings=chosen, graphs=graphs)])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"guidance": 1.0}, {"guidance_interval": (0.3, 0.8)}, {"scheduler": "dpm++"}, {"guidance_reuse": 2}],
+)
+def test_replayed_steps_give_the_same_frames(
+    model: EmoModel, reference: ReferenceCache, settings: dict[str, object]
+) -> None:
+    recorder = Again()
+    assert torch.equal(
+        frames(model, reference, Graphs(recorder), **settings), frames(model, reference, None, **settings)
+    )
+    assert recorder.recorded in (1, 2) and recorder.replayed >= 3 * 4 - 2 * 2
+
+
+def test_a_step_cache_runs_as_it_is(model: EmoModel, reference: ReferenceCache) -> None:
+    recorder = Again()
+    made = frames(model, reference, Graphs(recorder), step_cache=2)
+    assert torch.equal(made, frames(model, reference, None, step_cache=2)) and recorder.recorded == 0
+
+
+def test_weights_that_have_moved_are_recorded_anew(portrait: Portrait) -> None:
+    """A host may take the networks off the card between two clips: a graph reads where they were."""
+    model, recorder = awake(TINY), Again()
+    clips = generate(model, encode_reference(model, portrait), sound(10), graphs=Graphs(recorder))
+    next(clips)
+    assert recorder.recorded == 1
+    next(clips)
+    assert recorder.recorded == 1
+    for parameter in model.backbone.parameters():
+        parameter.data = parameter.data.clone()
+    next(clips)
+    assert recorder.recorded == 2
+
+
+def test_where_nothing_can_be_recorded_steps_run_as_they_are(
+    model: EmoModel, reference: ReferenceCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fails(Again):
+        def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+            self.recorded += 1
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    recorder = Fails()
+    made = frames(model, reference, Graphs(recorder))
+    assert torch.equal(made, frames(model, reference, None)) and recorder.recorded == 1
+    assert "No CUDA graph" in caplog.text and "not permitted" in caplog.text and "more" not in caplog.text
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_real_graphs_give_the_same_frames(model: EmoModel, portrait: Portrait) -> None:
+    on_card = awake(TINY).to("cuda")
+    reference = encode_reference(on_card, portrait)
+    off = Graphs(Again())  # for another device: records nothing
+    for settings in ({}, {"guidance_interval": (0.3, 0.8)}):
+        plain, graphs = frames(on_card, reference, off, **settings), Graphs()
+        assert torch.equal(frames(on_card, reference, graphs, **settings), plain) and graphs.count > 0
