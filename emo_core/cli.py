@@ -122,6 +122,12 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "pictures but for rounding; goes on without where there is no C++ compiler or Triton",
     )
     add(
+        "--cuda-graphs",
+        action="store_true",
+        help="on a CUDA device with room for it, record a step once and replay it: the same pictures, sooner where the "
+        "card waits for its processor. New, and not yet tried on a whole video",
+    )
+    add(
         "--float8",
         action="store_true",
         help="keep the networks' linear layers in 8 bits: less memory for a full-size model, slightly other pictures",
@@ -240,6 +246,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
         feather=DEFAULT_FEATHER if options.feather is None else options.feather,
         control=control_options(options),
         compile=options.compile,
+        cuda_graphs=options.cuda_graphs,
         float8=options.float8,
         offload=options.offload,
         resume="same" if options.resume is None else "must" if options.resume else "never",

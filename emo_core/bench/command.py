@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from ..errors import EmoInputError
-from ..pipeline.graphs import Graphs, no_graphs
+from ..pipeline.graphs import Graphs
 from .approximate import savings, savings_table
 from .cases import Case, compiled_case, full_case, middle_case, mini_case
 from .full import Clip, Fast, Turns, measure_fast, measure_idle, measure_reference, measure_turns
@@ -91,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cases", default="emo-mini", help=f"of {','.join([*CASES, FULL])} (emo-mini)")
     add("--turns", type=int, default=7, help="runs of each, in turns (7)")
     add("--compile", action="store_true", help="also the product with its blocks compiled by torch.compile (B')")
+    add("--cuda-graphs", action="store_true", help="the product (B, B') with its steps recorded as CUDA graphs")
     add("--approximate", action="store_true", help="also what each approximation saves, against the product as it is")
     add("--memory", action="store_true", help="also the memory of a long sound against a short one")
     add("--needs", action="store_true", help="only this: what a clip takes on a device, counted, at several sizes")
@@ -190,7 +191,9 @@ def _cases(options: argparse.Namespace, device: torch.device, sections: Sections
     for name in cases:
 
         def measured(name: str = name) -> list[Line]:
-            return [compare(CASES[name](device=device), options.turns, compiled=options.compile)]
+            return [
+                compare(CASES[name](device=device), options.turns, compiled=options.compile, graphs=options.cuda_graphs)
+            ]
 
         lines = sections.run("cases", measured, table) or []
         sections.failed |= not all(line.is_exact for line in lines)
@@ -214,7 +217,8 @@ def _full(options: argparse.Namespace, device: torch.device, sections: Sections)
     began = time.perf_counter()
     case = full_case(steps=options.steps, device=device, dtype=_dtype(options))
     log.info("full: weights drawn in %.1f s", time.perf_counter() - began)
-    measure_pieces(Clip(case, compiled_case(case) if options.compile else None), options.turns, sections)
+    twin = compiled_case(case) if options.compile else None
+    measure_pieces(Clip(case, twin, graphs=options.cuda_graphs), options.turns, sections)
 
 
 def measure_pieces(clip: Clip, turns: int, sections: Sections) -> None:
@@ -303,9 +307,9 @@ def _released(options: argparse.Namespace) -> int:
     return 0
 
 
-def compare(case: Case, turns: int, *, compiled: bool = False) -> Line:
+def compare(case: Case, turns: int, *, compiled: bool = False, graphs: bool = False) -> Line:
     """Plain against product on one case, and product against compiled product where that is asked for and works."""
-    plain, product, stepwise = _plain_run(case), _product_run(case), _product_run(case, no_graphs())
+    plain, product, stepwise = _plain_run(case), _product_run(case, graphs=graphs), _product_run(case)
     first, second = plain(), product()
     difference = float((first - second).abs().max())
     log.info("%s: %d frames, largest difference %.1e", case.name, len(second), difference)
@@ -334,7 +338,9 @@ def compare(case: Case, turns: int, *, compiled: bool = False) -> Line:
     )
     twin = compiled_case(case) if compiled else None
     return (
-        line if twin is None else replace(line, compiled=_compare_compiled(product, _product_run(twin), first, turns))
+        line
+        if twin is None
+        else replace(line, compiled=_compare_compiled(product, _product_run(twin, graphs=graphs), first, turns))
     )
 
 
@@ -352,12 +358,12 @@ def _plain_run(case: Case) -> Callable[[], torch.Tensor]:
     return lambda: torch.cat(list(run(controls=case.controls, settings=case.settings)))
 
 
-def _product_run(case: Case, graphs: Graphs | None = None) -> Callable[[], torch.Tensor]:
-    """CUDA graphs, where there are any, are kept from run to run, as they are from clip to clip."""
+def _product_run(case: Case, *, graphs: bool = False) -> Callable[[], torch.Tensor]:
+    """CUDA graphs, where they are asked for, are kept from run to run, as they are from clip to clip."""
     from ..pipeline.generate import generate
     from ..pipeline.reference import encode_reference
 
-    kept = graphs or Graphs()
+    kept = Graphs() if graphs else None
 
     def run() -> torch.Tensor:
         reference = encode_reference(case.model, case.portrait)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..data import GenerateSettings
-from ..pipeline.graphs import Graphs, no_graphs
+from ..pipeline.graphs import Graphs
 from ..pipeline.placement import device_of, dtype_of
 from .cases import Case, case_of
 from .measure import (
@@ -168,12 +168,12 @@ def _target(value: float, on_card: bool, *, percent: bool = False) -> str:
 
 
 class Clip:
-    """A case as things to run; `made` holds the last pictures of each by name. `twin`: the case compiled. CUDA graphs
-    are recorded in the warm runs and kept, as they are within a video from its second clip on."""
+    """A case as things to run; `made` holds the last pictures of each by name. `twin`: the case compiled. With `graphs`
+    steps are recorded in the warm runs and kept, as they are within a video from its second clip on."""
 
-    def __init__(self, case: Case, twin: Case | None = None) -> None:
+    def __init__(self, case: Case, twin: Case | None = None, *, graphs: bool = False) -> None:
         self.case, self.twin = case, twin
-        self._graphs, self._twin_graphs = Graphs(), Graphs()
+        self._graphs, self._twin_graphs = (Graphs(), Graphs()) if graphs else (None, None)
         self.made: dict[str, Tensor] = {}
         self.compile_error: str | None = None
         self._backbone: PlainBackbone | None = None
@@ -197,9 +197,9 @@ class Clip:
         )
         self.made["plain"] = torch.cat(list(clips))
 
-    def product(self, settings: GenerateSettings | None = None, *, graphs: Graphs | None = None) -> None:
-        """The product, the portrait's encoding included."""
-        self.made["product"] = _pictures(self.case, settings, graphs or self._graphs)
+    def product(self, settings: GenerateSettings | None = None, *, replayed: bool = True) -> None:
+        """The product, the portrait's encoding included; not `replayed`: every step is run, so that it can be counted."""
+        self.made["product"] = _pictures(self.case, settings, self._graphs if replayed else None)
 
     def compiled(self, settings: GenerateSettings | None = None) -> None:
         """The compiled product; only where there is one."""
@@ -231,7 +231,7 @@ class Clip:
         return float((self.made[name] - self.made["plain"]).abs().max())
 
 
-def _pictures(case: Case, settings: GenerateSettings | None, graphs: Graphs) -> Tensor:
+def _pictures(case: Case, settings: GenerateSettings | None, graphs: Graphs | None) -> Tensor:
     from ..pipeline.generate import generate
     from ..pipeline.reference import encode_reference
 
@@ -254,7 +254,7 @@ def measure_turns(clip: Clip, turns: int) -> Turns:
     if clip.twin is not None:
         compile_s = clip.build(lambda: clip.compiled(once))
     rate = matrix_rate(device, dtype, size=8192 if device.type == "cuda" else 512)
-    counted = (clip.plain, partial(clip.product, graphs=no_graphs()))
+    counted = (clip.plain, partial(clip.product, replayed=False))
     tflop = [_operations_of(run, case.settings, clip.steps) / 1e12 for run in counted]
     log.info("matrix product %.3g TFLOP/s; a clip %.1f TFLOP plain, %.1f product", rate / 1e12, *tflop)
     works: dict[str, Callable[[], object]] = {"plain": clip.plain, "product": clip.product}
@@ -284,7 +284,7 @@ def _operations_of(run: Callable[[GenerateSettings], None], settings: GenerateSe
     return one + (steps - 1) * (two - one)
 
 
-def _after_reference(case: Case, settings: GenerateSettings, graphs: Graphs) -> Callable[[], object]:
+def _after_reference(case: Case, settings: GenerateSettings, graphs: Graphs | None) -> Callable[[], object]:
     """Generates a clip to its pictures; the portrait is encoded here and now."""
     from ..pipeline.generate import generate
     from ..pipeline.reference import encode_reference

@@ -46,7 +46,7 @@ def denoise(
             return None
         noisy = plan.scale_model_input(latents, timestep)
         prediction = predict(noisy, timestep).float()
-        alpha = alphas[timestep.long()].to(noise.device)
+        alpha = alphas[timestep.long()]  # stays on the CPU: a number to a card, which nothing waits for
         clean = clean_estimate(noisy, prediction, alpha, config.prediction_type)
         if anchor is not None:
             clean = anchor.pull(clean, step=done, steps=steps)

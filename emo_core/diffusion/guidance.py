@@ -83,7 +83,7 @@ def predict_rows(
 ) -> Tensor:
     """What the network says in each row, the conditional one last: (r, f, c, h, w). Inputs as `predict_guided`."""
     batch = latents.expand(rows.rows_per_pass, *latents.shape[1:])
-    timesteps = timestep.to(latents.device).expand(rows.rows_per_pass)
+    timesteps = timestep.to(latents.device, non_blocking=True).expand(rows.rows_per_pass)
     shared = [{} if deep is None else {"deep": deep[i]} for i in range(len(rows.passes))]
     return torch.cat([network(batch, timesteps, *seen, **more) for seen, more in zip(rows.passes, shared, strict=True)])
 

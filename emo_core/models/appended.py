@@ -59,19 +59,22 @@ class AppendedBlock(nn.Module):
         if without > 0:
             parts.append(attend(query[:without], key[:without], value[:without], self.attn1.heads))
         if given.keys is not None and given.values is not None and without < rows:
-            index = _rows_of_keys(len(given.keys), without, rows, in_turn=given.in_turn)
-            key = torch.cat([key[without:], given.keys[index]], dim=1)
-            value = torch.cat([value[without:], given.values[index]], dim=1)
+            kept = (_for_rows(x, without, rows, in_turn=given.in_turn) for x in (given.keys, given.values))
+            key, value = (torch.cat([x[without:], k], dim=1) for x, k in zip((key, value), kept, strict=True))
             parts.append(attend(query[without:], key, value, self.attn1.heads))
         return self.attn1.to_out[0](torch.cat(parts) if len(parts) > 1 else parts[0])
 
 
-def _rows_of_keys(count: int, first: int, last: int, *, in_turn: bool) -> list[int]:
-    """Which of `count` rows of keys each of the rows first..last-1 reads: in turn, or each a run of its own."""
-    if in_turn:
-        return [row % count for row in range(first, last)]
-    each = (last - first) // count
-    return [row // each for row in range(last - first)]
+def _for_rows(kept: Tensor, first: int, last: int, *, in_turn: bool) -> Tensor:
+    """Of kept rows (n, k, c) the one that each of the rows first..last-1 reads, (last - first, k, c): row i % n in
+    turn, or each a run of its own. By views: a list of numbers would have to come to the card, at every site and step.
+    """
+    count, rows = len(kept), last - first
+    if not in_turn:
+        return kept.unsqueeze(1).expand(-1, rows // count, -1, -1).flatten(0, 1)
+    start = first % count
+    turned = torch.cat([kept[start:], kept[:start]]) if start else kept
+    return turned.unsqueeze(0).expand(-(-rows // count), -1, -1, -1).flatten(0, 1)[:rows]
 
 
 class AppendedReferenceBlock(nn.Module):

@@ -41,7 +41,7 @@ class AnimateOptions:
     `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
     writes the whole picture with the face in it, over a border of `feather` of the square's side. `compile` builds the
     networks' blocks with torch.compile, where that works (`models.compiled`): the same pictures but for rounding.
-    `float8` keeps their linear layers in 8 bits (`models.float8`): approximate. `offload` is what waits in
+    `cuda_graphs` records steps on a CUDA device that has room for it (`graphs`): the same pictures. `float8` keeps their linear layers in 8 bits (`models.float8`): approximate. `offload` is what waits in
     main memory (`pipeline.offload`): none, parts, groups, or auto, the least that fits; the same pictures.
     """
 
@@ -62,6 +62,7 @@ class AnimateOptions:
     paste_back: bool = False
     feather: float = DEFAULT_FEATHER
     compile: bool = False
+    cuda_graphs: bool = False
     float8: bool = False
     offload: Mode = "auto"
 
@@ -93,6 +94,7 @@ def animate(
     from ..weights.file import load_model, working_device
     from .audio import encode_audio
     from .generate import generate
+    from .graphs import Graphs
     from .reference import encode_reference
 
     options = options or AnimateOptions()
@@ -138,6 +140,7 @@ def animate(
             should_stop=should_stop,
             resume=job.state,
             offload=offload,
+            graphs=Graphs() if options.cuda_graphs else None,
         )
         sound = waveform if features.waveform is None else features.waveform
         frames = features.frames

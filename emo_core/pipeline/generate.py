@@ -35,7 +35,7 @@ from .conditions import (
 )
 from .decode import decode_frames
 from .graphs import Graphs
-from .memory import KNOBS, MemoryPlan, Work, plan_memory
+from .memory import KNOBS, ROOMY, MemoryPlan, Work, plan_memory
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
 from .offload import CONDITIONS, Offload, candidates, weights_of
 from .placement import conditions_to_network, device_of, dtype_of, reference_to_network, to_network
@@ -99,8 +99,8 @@ def generate(
     `on_progress` hears of every step; `should_stop` is asked before each, and ends the iterator without the clip in
     work. `resume` continues after a Clip.state: the same inputs give the same frames, resumed or not. `offload`:
     how the networks come to the card; between two clips, and once the iterator has ended or is closed, the model is as
-    it was. `graphs`: what steps are recorded in; None: CUDA graphs, where there is room. Raises EmoInputError at once
-    for inputs that do not fit the model, and while running for lack of memory and for NaN.
+    it was. `graphs`: CUDA graphs in which steps are recorded, where there is room for them. Raises EmoInputError at
+    once for inputs that do not fit the model, and while running for lack of memory and for NaN.
     """
     run = _run_of(
         model,
@@ -211,7 +211,9 @@ def _planned(run: Run) -> tuple[Run, Thrift]:
     """The run with a measure that was decided on, and how much of a clip to compute at a time: what fits into the
     memory that is free."""
     plan = _memory_plan(run)
-    graphs = (run.graphs or Graphs()) if plan.roomy and plan.mode == "none" else None
+    graphs = run.graphs if plan.roomy and plan.mode == "none" else None
+    if run.graphs is not None and graphs is None:
+        log.info("No CUDA graphs: they would need about %d times the memory of a clip.", ROOMY)
     offload = dataclasses.replace(run.offload, mode=plan.mode)
     return dataclasses.replace(run, offload=offload, graphs=graphs), plan.thrift
 

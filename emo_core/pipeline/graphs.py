@@ -3,6 +3,9 @@
 A step is thousands of kernels, and a card that is faster than its processor waits for each to be launched; replayed,
 they follow each other by themselves. Exact: the same kernels on the same numbers. A graph holds on to all the memory of
 a step, so that there are none where memory is short (`memory.MemoryPlan.roomy`) or where layers come and go.
+
+Only where it is asked for: a recording that fails may leave the card's random numbers unusable for the process (seen on
+an H200 with torch 2.11), and with recordings nobody has yet run a whole video on a card.
 """
 
 from __future__ import annotations
@@ -21,13 +24,6 @@ from ..diffusion.guidance import Network
 from .placement import device_of
 
 log = logging.getLogger(__name__)
-
-
-def no_graphs() -> Graphs:
-    """One that records nothing, so that every step is run: to count its operations, or to compare with."""
-    graphs = Graphs()
-    graphs.give_up()
-    return graphs
 
 
 class Recorder:

@@ -255,7 +255,8 @@ class Recorded:
         if key not in self._graphs:
             optimizer.zero_grad(set_to_none=True)
             graph, static = torch.cuda.CUDAGraph(), {name: value.clone() for name, value in batch.items()}
-            with torch.cuda.graph(graph):
+            # thread_local: the thread that page-locks the next batches may go on asking for memory.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 parts = self._gradients(static)
             self._graphs[key] = (graph, static, parts, [p.grad for p in parameters])
         graph, static, parts, gradients = self._graphs[key]

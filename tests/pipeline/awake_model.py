@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from emo_core.config import HALLO, TINY, AudioModuleConfig, ClipConfig, EmoConfig, IdentityConfig
+from emo_core.config import ECHOMIMIC, HALLO, TINY, AudioModuleConfig, ClipConfig, EmoConfig, IdentityConfig
 from emo_core.data import AudioFeatures
 from emo_core.models.emo import EmoModel
 
@@ -42,6 +42,12 @@ def hallo(frames: int = 4, halves: str = "interleaved") -> EmoConfig:
     clip = dataclasses.replace(TINY.clip, frames=frames, first_motion="portrait")
     schedule = dataclasses.replace(HALLO.schedule)
     return dataclasses.replace(TINY, unet=unet, clip=clip, schedule=schedule, guidance=HALLO.guidance)
+
+
+def echomimic() -> EmoConfig:
+    """EchoMimic's attention at TINY's size, clip after clip."""
+    unet = dataclasses.replace(TINY.unet, reference_attention="appended", audio_weight=3.0, speed=None)
+    return dataclasses.replace(TINY, unet=unet, guidance=ECHOMIMIC.guidance)
 
 
 def sound(frames: int) -> AudioFeatures:

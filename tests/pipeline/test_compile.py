@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 import torch
-from awake_model import awake, hallo
+from awake_model import awake, echomimic, hallo
 from test_families import frames_of
 
 from emo_core.bench import cases
 from emo_core.bench.command import compare, table
 from emo_core.cli import DEMO_PORTRAIT, DEMO_VOICE
-from emo_core.config import ECHOMIMIC, TINY, EmoConfig, VAEConfig
+from emo_core.config import TINY, EmoConfig, VAEConfig
 from emo_core.data import GenerateSettings, Portrait
 from emo_core.models import compiled
 from emo_core.models.compiled import GRAPHS, compile_regions, regions
@@ -68,11 +68,6 @@ def test_a_compiled_video_is_the_same(portrait: Portrait) -> None:
     assert float((frames_of(model, portrait, total=10) - plain).abs().max()) < 1e-4
     assert list(model.state_dict()) == names and all(is_compiled(block) for block in regions(model))
     assert not any(is_compiled(block) for block in regions(copy.deepcopy(model)))
-
-
-def echomimic() -> EmoConfig:
-    unet = dataclasses.replace(TINY.unet, reference_attention="appended", audio_weight=3.0, speed=None)
-    return dataclasses.replace(TINY, unet=unet, guidance=ECHOMIMIC.guidance)
 
 
 def with_layers(count: int) -> EmoConfig:

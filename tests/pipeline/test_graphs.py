@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from awake_model import awake, sound
-from torch import Tensor
+from awake_model import awake, echomimic, hallo, sound
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from emo_core.config import TINY
+from emo_core.config import TINY, EmoConfig
 from emo_core.data import GenerateSettings, Portrait, ReferenceCache
+from emo_core.diffusion.guidance import Network
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.generate import generate
 from emo_core.pipeline.graphs import Graphs, Recorder
@@ -99,3 +102,51 @@ def test_real_graphs_give_the_same_frames(model: EmoModel, portrait: Portrait) -
     for settings in ({}, {"guidance_interval": (0.3, 0.8)}):
         plain, graphs = frames(on_card, reference, off, **settings), Graphs()
         assert torch.equal(frames(on_card, reference, graphs, **settings), plain) and graphs.count > 0
+
+
+class Waiting(TorchFunctionMode):
+    """Collects what makes a processor wait for a card, or a card for it, wherever it runs: numbers read out of tensors,
+    tensors made of numbers, a list or a tensor as an index."""
+
+    READS = ("item", "tolist", "numpy", "cpu", "nonzero", "__bool__", "__float__", "__int__", "__index__")
+    MAKES = ("tensor", "as_tensor", "from_numpy", "new_tensor")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in (*self.READS, *self.MAKES):
+            self.found.append(name)
+        if name in ("__getitem__", "__setitem__"):
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            self.found += [f"index {type(part).__name__}" for part in index if isinstance(part, list | Tensor)]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.5])
+@pytest.mark.parametrize(
+    "config", [TINY, hallo(), hallo(halves="matched"), echomimic()], ids=["emo", "hallo", "hallo matched", "echomimic"]
+)
+def test_inside_a_step_nothing_waits_for_the_card(config: EmoConfig, face: Portrait, guidance: float) -> None:
+    model, waiting = awake(config), Waiting()
+    reference = encode_reference(model, face)
+    forward = type(model.backbone).forward
+
+    def watched(*args: Any, **kwargs: Any) -> Tensor:
+        with waiting:
+            return forward(model.backbone, *args, **kwargs)
+
+    calls = 0
+
+    class Watching(Graphs):
+        def around(self, backbone: nn.Module, network: Network) -> Network:
+            nonlocal calls
+            calls += 1
+            return watched
+
+    list(generate(model, reference, sound(4), settings=GenerateSettings(steps=2, guidance=guidance), graphs=Watching()))
+    assert calls > 0 and waiting.found == []
