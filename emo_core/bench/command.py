@@ -191,9 +191,8 @@ def _cases(options: argparse.Namespace, device: torch.device, sections: Sections
     for name in cases:
 
         def measured(name: str = name) -> list[Line]:
-            return [
-                compare(CASES[name](device=device), options.turns, compiled=options.compile, graphs=options.cuda_graphs)
-            ]
+            case, how = CASES[name](device=device), {"compiled": options.compile, "graphs": options.cuda_graphs}
+            return [compare(case, options.turns, **how)]
 
         lines = sections.run("cases", measured, table) or []
         sections.failed |= not all(line.is_exact for line in lines)
@@ -337,11 +336,10 @@ def compare(case: Case, turns: int, *, compiled: bool = False, graphs: bool = Fa
         peak_rss_mib=peak_rss() / 2**20,
     )
     twin = compiled_case(case) if compiled else None
-    return (
-        line
-        if twin is None
-        else replace(line, compiled=_compare_compiled(product, _product_run(twin, graphs=graphs), first, turns))
-    )
+    if twin is None:
+        return line
+    built = _product_run(twin, graphs=graphs)
+    return replace(line, compiled=_compare_compiled(product, built, first, turns))
 
 
 def _compare_compiled(

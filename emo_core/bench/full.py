@@ -173,7 +173,8 @@ class Clip:
 
     def __init__(self, case: Case, twin: Case | None = None, *, graphs: bool = False) -> None:
         self.case, self.twin = case, twin
-        self._graphs, self._twin_graphs = (Graphs(), Graphs()) if graphs else (None, None)
+        self._graphs = Graphs() if graphs else None
+        self._twin_graphs = Graphs() if graphs else None
         self.made: dict[str, Tensor] = {}
         self.compile_error: str | None = None
         self._backbone: PlainBackbone | None = None
@@ -198,7 +199,7 @@ class Clip:
         self.made["plain"] = torch.cat(list(clips))
 
     def product(self, settings: GenerateSettings | None = None, *, replayed: bool = True) -> None:
-        """The product, the portrait's encoding included; not `replayed`: every step is run, so that it can be counted."""
+        """The product, the portrait's encoding included; not `replayed`: every step is run, so that all are counted."""
         self.made["product"] = _pictures(self.case, settings, self._graphs if replayed else None)
 
     def compiled(self, settings: GenerateSettings | None = None) -> None:

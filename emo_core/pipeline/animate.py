@@ -41,8 +41,9 @@ class AnimateOptions:
     `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
     writes the whole picture with the face in it, over a border of `feather` of the square's side. `compile` builds the
     networks' blocks with torch.compile, where that works (`models.compiled`): the same pictures but for rounding.
-    `cuda_graphs` records steps on a CUDA device that has room for it (`graphs`): the same pictures. `float8` keeps their linear layers in 8 bits (`models.float8`): approximate. `offload` is what waits in
-    main memory (`pipeline.offload`): none, parts, groups, or auto, the least that fits; the same pictures.
+    `cuda_graphs` records steps on a CUDA device that has room for it (`graphs`): the same pictures. `float8` keeps
+    their linear layers in 8 bits (`models.float8`): approximate. `offload` is what waits in main memory
+    (`pipeline.offload`): none, parts, groups, or auto, the least that fits; the same pictures.
     """
 
     model: str = "emo-mini"
