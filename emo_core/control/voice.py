@@ -15,7 +15,7 @@ LOUD_QUANTILE = 0.95
 SMOOTH_S = 0.5  # heads follow phrases, not syllables
 WORD_S, PHRASE_S = 0.24, 1.6
 STRESS_DB = 4.5  # above its phrase a word counts as wholly stressed
-PAUSE = 0.45  # of voice_level: below this nothing is said
+PAUSE = 0.45  # of the level, smoothed over words: below this nothing is said
 
 
 def voice_level(voice: Waveform, frames: int, fps: float) -> Tensor:

@@ -30,6 +30,7 @@ from emo_core.models.context import CallContext
 from emo_core.models.emo import EmoModel
 from emo_core.models.reference_net import Collector
 from emo_core.pipeline.animate import AnimateOptions, animate
+from emo_core.pipeline.decode import decode_frames
 from emo_core.video import UnfinishedVideo
 from emo_core.weights.file import save_model
 
@@ -154,6 +155,12 @@ def test_the_decoder_of_sd_is_compiled_too() -> None:
     once = backend.graphs
     model.vae.decode(latents + 1)
     assert built < once == backend.graphs
+    # five frames in chunks of two: the last chunk is filled up, and its second picture goes
+    five = torch.randn(5, 4, 8, 8)
+    whole = decode_frames(model.vae, five, chunk=2)
+    assert whole is not None and whole.shape[0] == 5 and backend.graphs == once
+    shown = (model.vae.decode(five[3:5]) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+    assert float((whole[3:] - shown).abs().max()) < 1e-5
 
 
 def test_without_a_compiler_it_says_so_in_a_line_and_goes_on(

@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emo_core.config import EMO_SD15, TINY
+from emo_core.config import EMO_MINI, EMO_SD15, TINY
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
+from emo_core.pipeline.placement import dtype_of
 from emo_core.weights import file as weights_file
 from emo_core.weights.file import build_without_memory, load_model, save_model
+from emo_core.weights.part import load_part
 from emo_core.weights.read import CONFIG_KEY
 
 CPU = "cpu"
@@ -44,6 +46,25 @@ def test_a_file_gives_the_same_model_back(model: EmoModel, saved: Path) -> None:
     for name, value in ours.items():
         assert torch.equal(value, theirs[name]), name
     assert not any(p.requires_grad for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_float16_is_no_default_for_a_model_that_leaves_its_range(tmp_path: Path, fits: bool) -> None:
+    """On a card the default is the file's type; emo-mini is stored in float16 and has features beyond it."""
+    model = EmoModel(dataclasses.replace(TINY, fits_float16=fits))
+    path = save_model(model, tmp_path / "tiny.safetensors")[0]
+    default, half = (torch.float16 if fits else torch.float32), torch.float16
+    loaded = load_model(path, device=CPU, default_dtype=half)
+    part = load_part(path, "backbone", default_dtype=half)
+    assert dtype_of(loaded.backbone) == default and dtype_of(part) == default
+    assert dtype_of(load_model(path, device=CPU, dtype=half).backbone) == half  # who asks for it gets it
+    assert dtype_of(load_model(path, device=CPU, default_dtype=torch.bfloat16).backbone) == torch.bfloat16
+    assert dtype_of(load_model(path, device=CPU).backbone) == torch.float32
+
+
+def test_emo_mini_is_not_computed_in_float16_unless_asked() -> None:
+    assert not EMO_MINI.fits_float16 and EMO_SD15.fits_float16
+    assert load_model("emo-mini", device=CPU).config == EMO_MINI
 
 
 def test_a_folder_of_small_files_gives_the_same_model(
