@@ -144,6 +144,7 @@ def test_all_that_repeats_is_compiled(config: EmoConfig) -> None:
     assert outside and all("samplers." in name for name in outside)
 
 
+@torch.no_grad()
 def test_the_decoder_of_sd_is_compiled_too() -> None:
     vae = VAEConfig(block_out_channels=(8, 16), layers_per_block=1)
     model, latents = awake(dataclasses.replace(TINY, vae=vae)), torch.randn(2, 4, 8, 8)
