@@ -64,7 +64,8 @@ def test_float16_is_no_default_for_a_model_that_leaves_its_range(tmp_path: Path,
 
 def test_emo_mini_is_not_computed_in_float16_unless_asked() -> None:
     assert not EMO_MINI.fits_float16 and EMO_SD15.fits_float16
-    assert load_model("emo-mini", device=CPU).config == EMO_MINI
+    model = load_model("emo-mini", device=CPU, default_dtype=torch.float16)  # as on a card
+    assert model.config == EMO_MINI and dtype_of(model.reference_net) == torch.float32
 
 
 def test_a_folder_of_small_files_gives_the_same_model(
