@@ -78,9 +78,11 @@ def test_the_options_of_the_portrait_reach_the_job():
     parser = cli.build_parser()
     plain = cli._animate_options(parser.parse_args(["animate"]))
     assert plain == AnimateOptions() and not plain.paste_back and not plain.compile and not plain.float8
+    assert not plain.cuda_graphs
     assert plain.offload == "auto" and cli.OFFLOAD == MODES
     line = "animate --paste-back --compile --float8 --face-index 1 --face-order left-to-right --face-angle 20"
-    chosen = cli._animate_options(parser.parse_args([*line.split(), "--offload", "groups"]))
+    chosen = cli._animate_options(parser.parse_args([*line.split(), "--offload", "groups", "--cuda-graphs"]))
+    assert chosen.cuda_graphs
     assert chosen.paste_back and chosen.compile and chosen.float8 and chosen.offload == "groups"
     assert (chosen.face_index, chosen.face_order) == (1, "left to right")
     assert chosen.face_angle_deg == 20.0 and chosen.feather == AnimateOptions().feather

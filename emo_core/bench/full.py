@@ -46,7 +46,7 @@ REFERENCE_TARGET, FAST_REFERENCE_TARGET = 0.01, 0.05
 @dataclass(frozen=True)
 class Turns:
     """One clip with guidance. `difference` is the largest of any pixel (0..1) from the plain pictures; `*_tflop` 1e12
-    operations a clip; rates in operations a second; `compile_s` the runs of one step in which the graphs are built."""
+    operations a clip; rates in operations a second; `compile_s` the run in which the graphs are built."""
 
     frames: int
     steps: int

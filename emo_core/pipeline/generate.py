@@ -35,7 +35,7 @@ from .conditions import (
 )
 from .decode import decode_frames
 from .graphs import Graphs
-from .memory import KNOBS, ROOMY, MemoryPlan, Work, plan_memory
+from .memory import KNOBS, MemoryPlan, Work, plan_memory
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
 from .offload import CONDITIONS, Offload, candidates, weights_of
 from .placement import conditions_to_network, device_of, dtype_of, reference_to_network, to_network
@@ -211,9 +211,14 @@ def _planned(run: Run) -> tuple[Run, Thrift]:
     """The run with a measure that was decided on, and how much of a clip to compute at a time: what fits into the
     memory that is free."""
     plan = _memory_plan(run)
-    graphs = run.graphs if plan.roomy and plan.mode == "none" else None
-    if run.graphs is not None and graphs is None:
-        log.info("No CUDA graphs: they would need about %d times the memory of a clip.", ROOMY)
+    graphs = run.graphs
+    if graphs is not None and not graphs.serve(
+        plan,
+        device=run.offload.device or device_of(run.model.backbone),
+        windows=run.model.config.clip.windows is not None,
+        step_cache=run.settings.step_cache,
+    ):
+        graphs = None
     offload = dataclasses.replace(run.offload, mode=plan.mode)
     return dataclasses.replace(run, offload=offload, graphs=graphs), plan.thrift
 

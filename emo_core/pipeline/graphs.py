@@ -14,7 +14,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,11 @@ from ..data import Conditions, DeepFeatures, ReferenceCache
 from ..diffusion.guidance import Network
 from .placement import device_of
 
+if TYPE_CHECKING:
+    from .memory import MemoryPlan
+
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Recorder:
@@ -31,10 +35,10 @@ class Recorder:
 
     device = "cuda"
 
-    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """`work` as something that does it again, and the tensor that it writes to each time."""
+    def record(self, work: Callable[[], T]) -> tuple[Callable[[], object], T]:
+        """`work` as something that does it again, and what it gives, whose tensors it writes to each time."""
         graph = torch.cuda.CUDAGraph()
-        # thread_local: other threads, such as a host's, may go on asking the card for memory.
+        # thread_local: other threads (a host's, one that page-locks batches) may go on asking for memory.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             output = work()
         return graph.replay, output
@@ -83,6 +87,20 @@ class Graphs:
             return self._step(network, (latents, timesteps, reference, conditions))
 
         return step
+
+    def serve(self, plan: MemoryPlan, *, device: torch.device, windows: bool, step_cache: int) -> bool:
+        """Whether a run that was planned so has a use for them; if not, a line in the log says why."""
+        obstacles = {
+            f"the device is {device.type}": device.type != self.recorder.device,
+            "its windows move from step to step": windows,
+            "a step cache runs another part of the network in every step": step_cache > 1,
+            "its networks come to the card and go": plan.mode != "none",
+            "a step's memory cannot be kept beside a clip's": not plan.roomy,
+        }
+        reason = next((said for said, holds in obstacles.items() if holds), None)
+        if reason is not None:
+            log.info("No CUDA graphs: %s.", reason)
+        return reason is None
 
     @property
     def count(self) -> int:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..pipeline.graphs import Recorder
 from .checkpoint import Counters, find_checkpoint, load_counters, load_moments, load_shards, save_checkpoint
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ class Run:
         on_gpu = self.accelerator.device.type == "cuda"
         self._ahead = torch.cuda.Event() if on_gpu else None  # the step before is done
         alone = on_gpu and self.accelerator.num_processes == 1
-        self._recorded = Recorded(self._gradients) if settings.cuda_graph and alone else None
+        self._recorded = RecordedStep(self._gradients) if settings.cuda_graph and alone else None
 
     @property
     def is_main(self) -> bool:
@@ -228,7 +229,7 @@ class Run:
             parameter.copy_(self.average[name])
 
 
-class Recorded:
+class RecordedStep:
     """Forward and backward as one CUDA graph for each shape of batch, in place of thousands of small kernels that are
     launched one by one. Exact: the same kernels on the same numbers."""
 
@@ -237,7 +238,7 @@ class Recorded:
     def __init__(self, gradients: Callable[[Batch], Parts]) -> None:
         self._gradients = gradients
         self._steps: dict[object, int] = {}
-        self._graphs: dict[object, tuple[torch.cuda.CUDAGraph, Batch, Parts, list[Tensor | None]]] = {}
+        self._graphs: dict[object, tuple[Callable[[], object], Batch, Parts, list[Tensor | None]]] = {}
 
     def __call__(self, batch: Batch, optimizer: torch.optim.Optimizer) -> Parts:
         """The batch's gradients in the parameters."""
@@ -254,17 +255,15 @@ class Recorded:
             return parts
         if key not in self._graphs:
             optimizer.zero_grad(set_to_none=True)
-            graph, static = torch.cuda.CUDAGraph(), {name: value.clone() for name, value in batch.items()}
-            # thread_local: the thread that page-locks the next batches may go on asking for memory.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                parts = self._gradients(static)
-            self._graphs[key] = (graph, static, parts, [p.grad for p in parameters])
-        graph, static, parts, gradients = self._graphs[key]
+            static = {name: value.clone() for name, value in batch.items()}
+            replay, parts = Recorder().record(lambda: self._gradients(static))
+            self._graphs[key] = (replay, static, parts, [p.grad for p in parameters])
+        replay, static, parts, gradients = self._graphs[key]
         for name, value in batch.items():
             static[name].copy_(value, non_blocking=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        graph.replay()
+        replay()
         return {name: value.clone() if isinstance(value, Tensor) else value for name, value in parts.items()}
 
 

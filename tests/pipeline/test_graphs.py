@@ -19,6 +19,8 @@ from emo_core.diffusion.guidance import Network
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.generate import generate
 from emo_core.pipeline.graphs import Graphs, Recorder
+from emo_core.pipeline.memory import MemoryPlan
+from emo_core.pipeline.recovery import Thrift
 from emo_core.pipeline.reference import encode_reference
 
 
@@ -60,10 +62,19 @@ def test_replayed_steps_give_the_same_frames(
     assert recorder.recorded in (1, 2) and recorder.replayed >= 3 * 4 - 2 * 2
 
 
-def test_a_step_cache_runs_as_it_is(model: EmoModel, reference: ReferenceCache) -> None:
+def test_where_graphs_are_of_no_use_a_line_says_why(
+    model: EmoModel, reference: ReferenceCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     recorder = Again()
     made = frames(model, reference, Graphs(recorder), step_cache=2)
     assert torch.equal(made, frames(model, reference, None, step_cache=2)) and recorder.recorded == 0
+    assert "No CUDA graphs: a step cache" in caplog.text
+    assert torch.equal(frames(model, reference, Graphs()), frames(model, reference, None))
+    assert "No CUDA graphs: the device is cpu." in caplog.text
+    scarce = MemoryPlan("none", Thrift(one_row_per_pass=False, decode_chunk=8), roomy=False)
+    assert not Graphs(recorder).serve(scarce, device=torch.device("cpu"), windows=False, step_cache=1)
+    assert "cannot be kept beside a clip's" in caplog.text
 
 
 def test_weights_that_have_moved_are_recorded_anew(portrait: Portrait) -> None:
@@ -148,5 +159,9 @@ def test_inside_a_step_nothing_waits_for_the_card(config: EmoConfig, face: Portr
             calls += 1
             return watched
 
-    list(generate(model, reference, sound(4), settings=GenerateSettings(steps=2, guidance=guidance), graphs=Watching()))
+    list(
+        generate(
+            model, reference, sound(4), settings=GenerateSettings(steps=2, guidance=guidance), graphs=Watching(Again())
+        )
+    )
     assert calls > 0 and waiting.found == []
