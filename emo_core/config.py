@@ -361,7 +361,7 @@ EMO_MINI = EmoConfig(
         norm_groups=16,
         audio_dim=128,
         motion=MotionModuleConfig(heads=4, attention_blocks=1),
-        speed=SpeedConfig(hidden=64, width=64, default=0.4),
+        speed=SpeedConfig(hidden=64, width=64, default=0.5),
         concat_reference=True,
         audio_in_time=True,
     ),

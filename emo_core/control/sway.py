@@ -27,9 +27,9 @@ _ROLL_PACE = 0.73  # of the yaw's
 _LEAD, _LEAD_PACE = 0.3, 0.17  # the nod runs a quarter wave from the turn, by so many radians more or less
 _EVEN = 0.1  # 0: at the speed asked for even where the path turns, sharply; 1: slowing down there as a wave does
 _STEP = 0.02  # of the path's parameter
-_REST = 0.08  # degrees per frame between the stressed words
+_REST = 0.05  # degrees per frame between the stressed words
 _QUICKEST = 2.2  # degrees per frame: as far as heads were trained to go
-_BUMP_S = 0.4  # how softly a movement sets in
+_BUMP_S = 0.3  # how softly a movement sets in
 _OFTEN = 0.15  # a voice stressed less than this share of the time moves the head less, not more violently
 _WHIMS_S, _WHIMS = 0.6, 0.7  # how long a whim lasts and how far it goes (deviation of its logarithm)
 

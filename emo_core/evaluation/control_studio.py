@@ -203,22 +203,23 @@ def ends(studio: ControlStudio) -> Found:
 
 
 def drift(studio: ControlStudio) -> Found:
-    """A long video without and with the guards, whose last second says what the first said, the head held still:
-    another mouth or another pose is another distance to the portrait, and no drift. And that last second once more,
-    begun anew from the portrait a clip before: everything is equal but what two minutes have left behind."""
+    """A long video without and with the guards, the head held still, that says the same few seconds again and again.
+    And its last second once more, as the first of a video that begins with it: with the same words and the same noise,
+    so that everything is equal but what two minutes have left behind."""
     controls = Controls(speed=0.0 if studio.model.speed_layers is not None else None)
     case, videos, anew = studio.tests.cases[0], {}, {}
-    wanted, own = round(studio.tried.drift_s * FPS), round(len(case.samples) / SAMPLE_RATE * FPS)
+    clip, own = studio.model.config.clip.frames, round(len(case.samples) / SAMPLE_RATE * FPS)
+    own = max(1, own // clip) * clip  # whole clips: a last second of its own
+    wanted = round(studio.tried.drift_s * FPS)
     frames = max(1, round(wanted / own)) * own + round(FPS)
     sound = np.resize(case.samples[: round(own / FPS * SAMPLE_RATE)], round(frames / FPS * SAMPLE_RATE))
     for name, guards in (("off", {}), ("on", GUARDS)):
         settings = replace(studio.settings, **guards)  # type: ignore[arg-type]
         take = studio.take(case, controls, settings=settings, sound=sound)
         videos[name] = (_distance(take.frames, case), take.frames.reshape(frames, -1, 3).mean(axis=1, dtype=np.float64))
-        start = max(0, (frames - round(FPS)) // studio.model.config.clip.frames - 1)
-        last = studio.take(case, controls, settings=settings, sound=sound, resume=studio.from_portrait(case, start))
-        anew[name] = _distance(last.frames, case)
-    return drift_found(videos, anew, fps=FPS)
+        start = studio.from_portrait(case, (frames - round(FPS)) // clip)
+        anew[name] = _distance(studio.take(case, controls, settings=settings, sound=sound, resume=start).frames, case)
+    return drift_found(videos, anew, fps=FPS, repeat=own)
 
 
 CONTROLS: Mapping[str, Callable[[ControlStudio], Found]] = {

@@ -1,4 +1,5 @@
-"""What can be seen of the face in generated frames, by the face mesh alone: nothing here was trained by us.
+"""What can be seen of the face in generated frames by the face mesh, which was not trained by us. How its points go
+with a turning head was fitted on rendered ones (turns).
 
 In: frames (f, H, W, 3) uint8. Out: `FaceTrack`, and from it mouth opening, rotation speed, boxes, and the crops that
 the two small readers look at. Crops are anchored on the face's width and the upper lip, which the jaw does not move.
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..face.detect import detect_faces
-from ..face.pose import mouth_opening, rotation_speed
+from ..face.pose import mouth_opening
 from ..face.track import track_face
+from .turns import read_turns, speed_of_turns
 
 Boxes = NDArray[np.float32]
 
@@ -46,7 +48,7 @@ class FaceTrack:
     @property
     def speed_deg(self) -> NDArray[np.float32]:
         """(f,) head rotation in degrees per frame."""
-        return np.asarray(rotation_speed(self.landmarks).numpy(), np.float32)
+        return speed_of_turns(read_turns(self.landmarks))
 
     @property
     def mouth_anchor(self) -> Boxes:

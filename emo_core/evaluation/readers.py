@@ -8,8 +8,6 @@ Trained on rendered heads of the training split by `train_readers`; both print t
 from __future__ import annotations
 
 import functools
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import EmoInputError
+from .bundled import with_weights
 from .faces import FaceTrack, cut_squares, face_squares, mouth_squares
-
-WEIGHTS = Path(__file__).parent / "weights"
-
-Net = TypeVar("Net", "MouthReader", "FaceEmbedder")
 
 
 class MouthReader(nn.Module):
@@ -65,13 +59,13 @@ def _convolutions(channels: tuple[int, ...], strides: tuple[int, ...]) -> nn.Seq
 @functools.cache
 def mouth_reader() -> MouthReader:
     """The reader with its bundled weights, once per process."""
-    return _load(MouthReader())
+    return with_weights(MouthReader(), MouthReader.weights)
 
 
 @functools.cache
 def face_embedder() -> FaceEmbedder:
     """The embedder with its bundled weights, once per process."""
-    return _load(FaceEmbedder())
+    return with_weights(FaceEmbedder(), FaceEmbedder.weights)
 
 
 def read_mouth(frames: NDArray[np.uint8], track: FaceTrack) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -87,14 +81,3 @@ def embed_faces(frames: NDArray[np.uint8], track: FaceTrack) -> NDArray[np.float
     crops = cut_squares(frames, face_squares(track.mouth_anchor), FaceEmbedder.size)
     with torch.no_grad():
         return np.asarray(face_embedder()(crops).numpy(), np.float32)
-
-
-def _load(net: Net) -> Net:
-    from safetensors.torch import load_file
-
-    path = WEIGHTS / net.weights
-    if not path.exists():
-        remedy = "Make it: python -m emo_core.evaluation.train_readers --heads FOLDER."
-        raise EmoInputError(str(path), "no file", "the reader's weights", remedy)
-    net.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    return net.eval().requires_grad_(False)

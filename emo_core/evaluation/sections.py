@@ -118,7 +118,7 @@ def region_rows(studio: Studio) -> list[Row]:
 
 
 def speed_rows(studio: Studio) -> list[Row]:
-    """Measured head rotation at each setting, degrees per frame (mesh, smoothed over 5 frames)."""
+    """Measured head rotation at each setting, degrees per frame (mesh, slope over 5 frames)."""
     section = "speed (measured head rotation, degrees per frame)"
     if studio.model.speed_layers is None:
         return []

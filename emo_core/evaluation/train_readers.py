@@ -1,4 +1,4 @@
-"""Train the two readers of generated frames: `python -m emo_core.evaluation.train_readers --heads runs/heads`.
+"""Train the readers of generated frames: `python -m emo_core.evaluation.train_readers --heads runs/heads`.
 
 In: rendered heads (training split; the test split only measures). Out: the safetensors files of `readers`. The crops
 are spoilt as a generator spoils them: through a VAE if one is given, blurred, noisy, shifted, brighter or darker.
@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .faces import anchor_of_truth, cut_squares, face_squares, mouth_squares
-from .readers import WEIGHTS, FaceEmbedder, MouthReader
+from .bundled import WEIGHTS
+from .faces import anchor_of_truth, cut_squares, face_squares, follow, mouth_squares
+from .readers import FaceEmbedder, MouthReader
+from .turns import TurnReader, speed_of_turns, turn_features
 
 if TYPE_CHECKING:
     from ..models.vae import VAE
@@ -31,6 +33,8 @@ _GROW = 1.25  # crops are kept this much larger than the readers see, so that th
 _PEOPLE = 48  # different people in a batch of the embedder
 _LEARNING_RATE = 2e-3
 _TEMPERATURE = 0.1  # of the contrastive loss
+_RIDGE = 1e-4  # of the mean square of the points' places
+_THROUGH_VAE = 3  # one clip in so many
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Crops:
 
 
 def collect(heads: HeadDataset, split: str, per_clip: int, *, vae: VAE | None = None, seed: int = 0) -> Crops:
-    """Random frames of every clip of a split; every third clip goes through the VAE, if there is one."""
+    """Random frames of every clip of a split; one in three goes through the VAE, if there is one."""
     rng = np.random.default_rng(seed)
     mouths: list[Tensor] = []
     faces: list[Tensor] = []
@@ -54,7 +58,7 @@ def collect(heads: HeadDataset, split: str, per_clip: int, *, vae: VAE | None = 
         clip = heads[index]
         chosen = np.sort(rng.choice(len(clip.frames), min(per_clip, len(clip.frames)), replace=False))
         frames = np.asarray(clip.frames)[chosen]
-        if vae is not None and number % 3 == 0:
+        if vae is not None and number % _THROUGH_VAE == 0:
             frames = round_trip(vae, frames)
         anchor = anchor_of_truth(np.asarray(clip.face_box)[chosen], np.asarray(clip.mouth_box)[chosen])
         for squares, size, kept in (
@@ -137,6 +141,62 @@ def train_embedder(crops: Crops, steps: int, *, seed: int = 0) -> FaceEmbedder:
     return net
 
 
+@dataclass(frozen=True)
+class Turning:
+    """A moving head: `features` (f, 33) of its mesh, `turns` (f, 3) its true pose in degrees, away from the mean."""
+
+    features: Tensor
+    turns: Tensor
+
+
+def collect_turns(heads: HeadDataset, split: str, clips: int, *, vae: VAE | None = None) -> list[Turning]:
+    """Up to so many clips of heads that move, evenly from the whole split, as the mesh follows them."""
+    moving = [
+        i for i, clip in enumerate(heads.clips) if clip["split"] == split and clip["style"] in ("talking", "singing")
+    ]
+    found = []
+    for number, place in enumerate(np.linspace(0, len(moving) - 1, min(clips, len(moving))).round().astype(int)):
+        clip = heads[moving[place]]
+        frames = np.array(clip.frames)
+        track = follow(round_trip(vae, frames) if vae is not None and number % _THROUGH_VAE == 0 else frames)
+        if track is None or not track.found.all():
+            continue
+        turns = torch.from_numpy(np.array(clip.rotation_deg, np.float32))
+        found.append(Turning(turn_features(track.landmarks), turns - turns.mean(0)))
+    return found
+
+
+def train_turns(clips: Sequence[Turning]) -> TurnReader:
+    """Least squares, and then so much more of each angle that a turn is read as large as it is: what noise in the
+    points takes off it is a constant share."""
+    features = torch.cat([clip.features for clip in clips]).double()
+    turns = torch.cat([clip.turns for clip in clips]).double()
+    square = features.T @ features
+    ridge = _RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
+    weight = torch.linalg.solve(square + ridge, features.T @ turns)
+    shown = (features @ weight * turns).sum(0) / turns.square().sum(0)
+    net = TurnReader()
+    net.layer.weight.data.copy_((weight / shown).T)
+    return net
+
+
+@torch.no_grad()
+def turn_accuracy(clips: Sequence[Turning], net: TurnReader) -> dict[str, float]:
+    """On people never seen: how far an angle is off (degrees, root mean square), what is read of a clip's true speed,
+    and how far that is off."""
+    read = [net(clip.features) for clip in clips]
+    found = {"clips": float(len(clips))}
+    for axis, name in enumerate(("pitch", "yaw", "roll")):
+        wrong = torch.cat([turns[:, axis] - clip.turns[:, axis] for turns, clip in zip(read, clips, strict=True)])
+        found[f"{name}_deg"] = float(wrong.square().mean().sqrt())
+    true = np.array([clip.turns.diff(dim=0).norm(dim=1).mean().item() for clip in clips])
+    speed = np.array([speed_of_turns(turns.numpy()).mean() for turns in read])
+    found["speed_r"] = float(np.corrcoef(true, speed)[0, 1])
+    found["speed_over_truth"] = float(speed.sum() / true.sum())
+    found["speed_deg"] = float(np.sqrt(np.mean(np.square(speed - true))))
+    return found
+
+
 def _fit(net: nn.Module, loss: Callable[[], Tensor], steps: int, name: str) -> None:
     """AdamW for so many steps, its learning rate falling to nothing."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=_LEARNING_RATE, weight_decay=1e-3)
@@ -175,7 +235,7 @@ def accuracy(crops: Crops, reader: MouthReader, embedder: FaceEmbedder) -> dict[
     return found
 
 
-def _save(net: MouthReader | FaceEmbedder, folder: Path) -> None:
+def _save(net: MouthReader | FaceEmbedder | TurnReader, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,24 +243,34 @@ def _save(net: MouthReader | FaceEmbedder, folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train both readers and write their weights. Returns the exit status."""
+    """Train the readers and write their weights. Returns the exit status."""
     from ..training.heads.dataset import HeadDataset
 
     parser = argparse.ArgumentParser(prog="python -m emo_core.evaluation.train_readers", description=__doc__)
     parser.add_argument("--heads", type=Path, required=True, help="folder of rendered heads")
     parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini's kind)")
-    parser.add_argument("--steps", type=int, default=1400, help="for each of the two networks")
-    parser.add_argument("--per-clip", type=int, default=12, help="frames taken from a clip")
+    parser.add_argument(
+        "--only", choices=("pictures", "turns"), help="mouth and face alone, or turns of the head alone"
+    )
+    parser.add_argument("--steps", type=int, default=1400, help="for mouth and face, each")
+    parser.add_argument("--per-clip", type=int, default=12, help="frames taken from a clip for mouth and face")
+    parser.add_argument("--turning-clips", type=int, default=200, help="clips of moving heads for their turns")
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     heads, vae = HeadDataset(options.heads), None if options.vae is None else _load_vae(options.vae)
-    crops = collect(heads, "train", options.per_clip, vae=vae)
-    log.info("%d crops of %d people", len(crops.mouths), len(crops.person.unique()))
-    reader, embedder = train_reader(crops, options.steps), train_embedder(crops, options.steps)
-    log.info("unseen people: %s", accuracy(collect(heads, "test", 24, seed=1), reader.eval(), embedder.eval()))
-    _save(reader, options.output)
-    _save(embedder, options.output)
+    if options.only != "turns":
+        crops = collect(heads, "train", options.per_clip, vae=vae)
+        log.info("%d crops of %d people", len(crops.mouths), len(crops.person.unique()))
+        reader, embedder = train_reader(crops, options.steps), train_embedder(crops, options.steps)
+        log.info("unseen people: %s", accuracy(collect(heads, "test", 24, seed=1), reader.eval(), embedder.eval()))
+        _save(reader, options.output)
+        _save(embedder, options.output)
+    if options.only != "pictures":
+        turns = train_turns(collect_turns(heads, "train", options.turning_clips, vae=vae))
+        unseen = collect_turns(heads, "test", options.turning_clips, vae=vae)
+        log.info("turns of unseen people: %s", turn_accuracy(unseen, turns.eval()))
+        _save(turns, options.output)
     return 0
 
 

@@ -31,7 +31,9 @@ def test_a_head_of_its_own_pace_moves_with_the_stress_and_rests_between() -> Non
     assert 0.45 < float(pace.mean()) < 0.6  # what is above 2.2 is cut
     assert float(pace[torch.arange(5000) % 40 == 26].max()) < 0.1
     assert float(pace[torch.arange(5000) % 40 == 6].mean()) > 1.0
-    assert float(pace.max()) < 2.21 and float(pace.diff().abs().max()) < 1.0  # lively, and never a jerk
+    assert (
+        float(pace.max()) < 2.21 and float(pace.diff().abs().max()) < 1.1
+    )  # from 0 to 1 at once; voices stay below 0.7
     assert torch.equal(pace, own_pace(stress, fps=25.0, mean=0.6, generator=chance(1)))
 
 

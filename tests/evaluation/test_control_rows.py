@@ -18,6 +18,7 @@ from emo_core.evaluation.control_rows import (
     relative_change,
     speed_found,
     strength_found,
+    typical_change,
 )
 from emo_core.evaluation.report import Row
 
@@ -99,16 +100,24 @@ def test_clip_borders_are_no_glitches() -> None:
 def test_drift_is_the_last_second_against_the_first() -> None:
     calm = (np.full(100, 0.2), np.full((100, 3), 120.0))
     fade = (np.linspace(0.2, 0.3, 100), np.stack([np.full(100, 120.0)] * 2 + [np.linspace(120, 160, 100)], 1))
-    found = drift_found({"off": fade, "on": calm}, {"off": np.full(30, 0.28), "on": np.full(30, 0.25)})
+    anew = {"off": np.full(25, 0.22), "on": np.full(25, 0.2)}
+    found = drift_found({"off": fade, "on": calm}, anew, fps=25.0, repeat=25)
     assert row(found, "identity distance, off").passed is False and row(found, "mean colour, off").passed is False
+    assert row(found, "identity distance, off").value == pytest.approx(0.3086, abs=0.001)  # 0.2879 over 0.22
     assert row(found, "identity distance, on").value == 0 and row(found, "mean colour, on").passed is True
-    assert row(found, "the same second anew, off").value == pytest.approx(0.0281, abs=0.001)  # 0.2879 over 0.28
-    assert row(found, "the same second anew, on").passed is False
+    first = row(found, "own first second, off")  # only told: 0.2879 over 0.2121
+    assert first.bar is None and first.value == pytest.approx(0.357, abs=0.001) and "two seconds" in first.note
     assert found.panels[1].lines[0].points[-1][1] == pytest.approx(10, abs=2)
     assert relative_change(np.array([1.0, 1.0, 1.1, 1.1]), 2) == pytest.approx(0.1)
     rising = row(found, "the same over quarters, off")  # only told: of 0.2 to 0.3, middles of the quarters
     assert rising.bar is None and rising.value == pytest.approx(0.075 / 0.2125, rel=0.05)
     assert row(found, "the same over quarters, on").value == 0
+
+
+def test_a_typical_change_is_that_of_most_pairs() -> None:
+    assert typical_change([1.0, 1.0, 1.0, 2.0]) == 0
+    assert typical_change([1.0, 2.0]) == pytest.approx(0.75)  # twice as much one way, half the other
+    assert math.isnan(typical_change([1.0]))
 
 
 def test_nothing_that_varies_has_no_correlation() -> None:

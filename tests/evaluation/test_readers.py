@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from emo_core.evaluation.bundled import WEIGHTS
 from emo_core.evaluation.faces import anchor_of_truth, cut_squares, face_squares, follow, mouth_squares
 from emo_core.evaluation.identity import nearest_share
 from emo_core.evaluation.readers import (
-    WEIGHTS,
     FaceEmbedder,
     MouthReader,
     embed_faces,
