@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SECTION_NAMES = ("psnr", "lipsync", "identity", "seams", "still", "region", "speed")
-CONTROL_NAMES = ("speed", "width", "height", "guidance", "portrait", "mouth", "upper", "ends", "drift")
+CONTROL_NAMES = (
+    "speed", "curve", "width", "height", "strength", "guidance", "portrait", "mouth", "upper", "ends", "drift",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .plot import Line, Panel
 from .report import Bar, Row
-from .tracks import Track, motion, rising_share
+from .tracks import Track, correlation, motion, rising_share
 
 RISES = Bar(">=", 1.0)
 LAST_FRAMES = 10  # where clips have been seen to end in a glitch
@@ -72,6 +72,26 @@ def speed_found(
             Panel("How steady it is", asked, "variance of the speed", tuple(variances)),
         ),
     )
+
+
+def curve_found(asked: Mapping[str, Sequence[Track]], measured: Mapping[str, Sequence[Track]], *, fps: float) -> Found:
+    """Speeds over time: `asked[way]` and `measured[way]` (f,) in degrees per frame, one pair per video. They are
+    compared by half seconds, within each video: that one is livelier than another counts for nothing."""
+    section = "speed over time: correlation of the measured with the asked, half second by half second"
+    block = max(1, round(fps / 2))
+    rows, panels = [], []
+    for way in asked:
+        blocks = [[np.asarray(block_means(track, block)) for track in tracks[way]] for tracks in (asked, measured)]
+        means = [_mean([float(np.mean(track)) for track in tracks[way]]) for tracks in (asked, measured)]
+        note = f"{len(asked[way])} videos; on average {means[0]:.2f} asked, {means[1]:.2f} measured"
+        bar = Bar(">=", 0.8) if way == "keyframes" else None
+        rows.append(Row(section, way, correlation(blocks[1], blocks[0]), bar, note))
+        lines = []
+        for name, curves, dashed in (("measured", blocks[1], False), ("asked", blocks[0], True)):
+            points = tuple((i * block / fps, float(value)) for i, value in enumerate(np.mean(curves, axis=0)))
+            lines.append(Line(name, points, dashed=dashed))
+        panels.append(Panel(f"Speed over time: {way}", "seconds", "degrees per frame", tuple(lines)))
+    return Found(tuple(rows), tuple(panels))
 
 
 def region_found(

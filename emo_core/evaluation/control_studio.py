@@ -10,12 +10,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from ..data import ClipState, Controls, GenerateSettings
+from ..control.speed import keyframe_curve, speed_per_frame
+from ..data import ClipState, Controls, GenerateSettings, Speed, SpeedKeys, VoiceSpeed, Waveform
+from ..face.driving import speed_from_video
 from ..face.pose import upper_face_opening
 from ..face.region import DEFAULT_EXPAND, grow_box
 from .control_rows import (
     Found,
+    curve_found,
     drift_found,
     ends_found,
     head_travel,
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 2.0  # pixels that a box may reach out of its region: the mesh's own jitter
 LIVELY = 1.0  # degrees per frame, so that a region has something to hold back
+CHANGING = (0.2, 1.4)  # degrees per frame, first half and second
+VOICE_SPEED = VoiceSpeed(0.1, 1.5)
 GUARDS = {"motion_drop": 0.25, "colour_anchor": 0.5}  # Hallo2's rate; half of the way to the portrait's colours
 LEAD_S = (0.4, 0.6)
 
@@ -49,6 +55,7 @@ class Settings:
     frames: int = 75
     speeds: tuple[float, ...] = (0.1, 0.4, 0.7, 1.0, 1.3, 1.6, 1.9)
     expansions: tuple[float, ...] = (0.0, 0.25, 0.5, 0.8)
+    strengths: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     voice_scales: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
     portrait_scales: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
     emphases: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -60,6 +67,7 @@ QUICK = Settings(
     frames=28,
     speeds=(0.1, 0.7, 1.3, 1.9),
     expansions=(0.0, 0.8),
+    strengths=(0.0, 2.0),
     voice_scales=(1.0, 2.0, 4.0),
     portrait_scales=(1.0, 2.0),
     emphases=(0.0, 1.0, 2.0),
@@ -92,12 +100,15 @@ class ControlStudio(Studio):
     ) -> Take:
         """One video of a person, with the case's own sound if no other is given, or the long sentences if that is too
         short; from `resume` on if it is given."""
-        samples = round(self.tried.frames / FPS * SAMPLE_RATE)
-        own = case.samples if samples <= len(case.samples) else self.tests.long_samples
         region = controls.face_region if controls.face_region is not None else self._everywhere
         controls = replace(controls, face_region=region)
-        heard = np.resize(own, samples) if sound is None else sound
+        heard = self.sound(case) if sound is None else sound
         return self._generate(case, heard, controls, case, settings=settings, lead_s=lead_s, resume=resume)
+
+    def sound(self, case: Case) -> Sound:
+        """What the case says, or the long sentences if that is too short, for as many frames as are tried."""
+        samples = round(self.tried.frames / FPS * SAMPLE_RATE)
+        return np.resize(case.samples if samples <= len(case.samples) else self.tests.long_samples, samples)
 
     def from_portrait(self, case: Case, clip: int) -> ClipState:
         """As if the portrait had been held up to this clip."""
@@ -136,6 +147,34 @@ def speed(studio: ControlStudio) -> Found:
     )
 
 
+def curve(studio: ControlStudio) -> Found:
+    """Speeds that change over the video: keyframes, the voice's loudness, another head's."""
+    if studio.model.speed_layers is None:
+        return Found((), ())
+    asked: dict[str, list[Track]] = {}
+    measured: dict[str, list[Track]] = {}
+    frames = studio.tried.frames
+    middle = frames / FPS / 2
+    calm, lively = CHANGING
+    keys = SpeedKeys(((0.9 * middle, calm), (1.1 * middle, lively)))
+    heads = [case for case in studio.tests.cases if case.moving] or list(studio.tests.cases)
+    for number, case in enumerate(studio.cases):
+        sound, driving = studio.sound(case), heads[(number + 1) % len(heads)]
+        seen = speed_from_video((torch.from_numpy(frame).float() / 255 for frame in driving.frames), FPS)
+        waveform = Waveform(torch.from_numpy(sound)[None], SAMPLE_RATE)
+        ways: dict[str, tuple[Speed, Track]] = {
+            "keyframes": (keys, np.asarray(keyframe_curve(keys, frames, FPS))),
+            "the voice's": (VOICE_SPEED, np.asarray(speed_per_frame(VOICE_SPEED, frames, FPS, waveform))),
+            "a driving head's": (seen, np.resize(driving.speed_deg, frames)),
+        }
+        for way, (speed, truth) in ways.items():
+            face = studio.take(case, Controls(speed=speed)).face
+            if face is not None:
+                asked.setdefault(way, []).append(truth)
+                measured.setdefault(way, []).append(face.speed_deg)
+    return curve_found(asked, measured, fps=FPS)
+
+
 def region(studio: ControlStudio, side: str) -> Found:
     """Regions grown in one direction, the head lively."""
     axis, travel, inside = (0 if side == "width" else 1), {}, {}
@@ -153,6 +192,18 @@ def region(studio: ControlStudio, side: str) -> Found:
             share_inside(_as_drawn(face, take.case), take.region, TOLERANCE) for take, face in seen if face is not None
         ]
     return region_found("swing" if side == "width" else "nod", travel, inside, side=side)
+
+
+def strength(studio: ControlStudio) -> Found:
+    """How firmly a region as narrow as the face is kept, the head lively."""
+    wanted = LIVELY if studio.model.speed_layers is not None else None
+    at = {}
+    for value, case in _pairs(studio, studio.tried.strengths):
+        box = _grown(case, 0.0, 0.0, studio.tests.spec.size)
+        take = studio.take(case, Controls(face_region=box, face_strength=value, speed=wanted))
+        face = take.face
+        at[value, case.name] = 0.0 if face is None else share_inside(_as_drawn(face, take.case), take.region, TOLERANCE)
+    return strength_found("strength of a narrow region", "share of frames with the face inside", _by_setting(at))
 
 
 def guidance(studio: ControlStudio) -> Found:
@@ -224,8 +275,10 @@ def drift(studio: ControlStudio) -> Found:
 
 CONTROLS: Mapping[str, Callable[[ControlStudio], Found]] = {
     "speed": speed,
+    "curve": curve,
     "width": lambda studio: region(studio, "width"),
     "height": lambda studio: region(studio, "height"),
+    "strength": strength,
     "guidance": guidance,
     "portrait": portrait,
     "mouth": mouth,

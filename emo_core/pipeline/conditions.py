@@ -89,7 +89,8 @@ def video_sway(
     settle = settle_weights(audio.frames, audio.lead_in, audio.lead_out)
     if speed is None:
         return torch.zeros(audio.frames, 3)
-    room = (1.0, 1.0) if own is None else room_in(region, own)
+    wide, tall = (1.0, 1.0) if own is None else room_in(region, own)
+    room = (wide**controls.face_strength, tall**controls.face_strength)  # at 0 as in the portrait's own region
     sway = head_sway(calm_speed(speed, settle), generator=named_generator(seed, "sway"), room=room)
     return sway if settle is None else sway * (1 - settle[:, None])
 

@@ -9,6 +9,7 @@ import pytest
 
 from emo_core.evaluation.control_rows import (
     Found,
+    curve_found,
     drift_found,
     end_ratio,
     ends_found,
@@ -52,6 +53,20 @@ def test_heads_that_do_not_listen_fail() -> None:
     assert row(calmer, "variance against").passed is False and row(calmer, "equal speed").value < 0.2
     swapped = speed_found({s: heads(2.0 - s, 0.1) for s in SPEEDS})
     assert row(swapped, "correlation").value < -0.9 and row(swapped, "rank order").value == 0
+
+
+def test_a_curve_is_compared_within_each_video() -> None:
+    steps = np.repeat([0.2, 1.4], 50)
+    calm, lively = steps + 0.1 * np.sin(np.arange(100)), steps + 2
+    found = curve_found({"keyframes": [steps, steps]}, {"keyframes": [calm, lively]}, fps=25.0)
+    assert row(found, "keyframes").value > 0.99 and row(found, "keyframes").passed is True
+    assert "0.80 asked, 1.80 measured" in row(found, "keyframes").note
+    deaf = curve_found({"keyframes": [steps, steps]}, {"keyframes": [steps * 0 + 0.2, steps * 0 + 1.4]}, fps=25.0)
+    assert row(deaf, "keyframes").passed is False
+    voice = curve_found({"the voice's": [steps]}, {"the voice's": [steps[::-1]]}, fps=25.0)
+    assert row(voice, "voice").value < -0.99 and row(voice, "voice").bar is None
+    assert [line.name for line in voice.panels[0].lines] == ["measured", "asked"]
+    assert voice.panels[0].lines[1].points[0] == (0.0, pytest.approx(0.2))
 
 
 def test_travel_grows_with_the_region() -> None:
@@ -115,7 +130,7 @@ def test_drift_is_the_last_second_against_the_first() -> None:
 
 
 def test_a_typical_change_is_that_of_most_pairs() -> None:
-    assert typical_change([1.0, 1.0, 1.0, 2.0]) == 0
+    assert typical_change([1.0, 1.0, 1.0, 1.0, 2.0]) == 0
     assert typical_change([1.0, 2.0]) == pytest.approx(0.75)  # twice as much one way, half the other
     assert math.isnan(typical_change([1.0]))
 

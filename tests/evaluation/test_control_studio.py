@@ -10,7 +10,7 @@ import torch
 from test_takes import FRAMES, SIZE, case
 
 from emo_core.config import TINY
-from emo_core.data import Controls, GenerateSettings
+from emo_core.data import Controls, GenerateSettings, SpeedKeys
 from emo_core.evaluation import control_studio
 from emo_core.evaluation.command import CONTROL_NAMES
 from emo_core.evaluation.control_studio import CONTROLS, QUICK, ControlStudio, without_speed_condition
@@ -43,6 +43,7 @@ def studio(monkeypatch: pytest.MonkeyPatch) -> ControlStudio:
 
     monkeypatch.setattr(control_studio, "follow", seen)
     monkeypatch.setattr(Take, "face", property(lambda take: seen(take.frames)))
+    monkeypatch.setattr(control_studio, "speed_from_video", lambda frames, fps: SpeedKeys(((0.0, 0.4), (0.3, 1.0))))
     monkeypatch.setattr(control_studio, "embed_faces", lambda frames, face: np.ones((len(frames), 2)) / 2**0.5)
     return made
 

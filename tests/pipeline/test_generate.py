@@ -245,6 +245,22 @@ def test_a_head_that_is_turned_has_a_pace_of_its_own_and_goes_on_where_it_was(po
     assert turned is not None and turned.shape == (12, 3) and not turned[-1].any() and bool(turned[6].any())
 
 
+def test_the_strength_of_a_region_is_how_far_it_holds_the_drawn_path() -> None:
+    own = torch.zeros(64, 64)
+    own[16:48, 16:48] = 1
+    narrow = torch.zeros(64, 64)
+    narrow[20:44, 20:44] = 1
+
+    def swing(region: torch.Tensor, strength: float) -> float:
+        controls = Controls(speed=1.0, face_strength=strength)
+        sway = video_sway(TINY, sound(60), controls, seed=1, region=region, own=own)
+        assert sway is not None
+        return float((sway.amax(0) - sway.amin(0))[1])
+
+    assert swing(narrow, 0.0) == swing(own, 1.0) == swing(own, 2.0)
+    assert swing(narrow, 0.0) > swing(narrow, 1.0) > swing(narrow, 2.0)
+
+
 def test_easing_spreads_the_step_into_a_clip_and_starts_nothing_else(portrait: Portrait) -> None:
     latents = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     state = ClipState(1, torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(6)))

@@ -201,9 +201,9 @@ def _express(
     lift = np.clip(_STRESS_LIFT[style] * stress + 0.12 * slow * (style in ("talking", "singing")), 0, 1)
     mood = float(rng.uniform(0.12, 0.32))
     added = {
-        "browInnerUp": 0.55 * lift, "browOuterUpLeft": 0.45 * lift, "browOuterUpRight": 0.45 * lift,
+        "browInnerUp": lift, "browOuterUpLeft": 0.9 * lift, "browOuterUpRight": 0.9 * lift,
         "browDownLeft": 0.25 * np.clip(-slow, 0, 1) * gain, "browDownRight": 0.25 * np.clip(-slow, 0, 1) * gain,
-        "eyeWideLeft": 0.12 + 0.25 * lift, "eyeWideRight": 0.12 + 0.25 * lift,
+        "eyeWideLeft": 0.12 + 0.35 * lift, "eyeWideRight": 0.12 + 0.35 * lift,
         "cheekSquintLeft": np.full(f, mood * 0.5), "cheekSquintRight": np.full(f, mood * 0.5),
         "mouthSmileLeft": np.full(f, mood * 0.8), "mouthSmileRight": np.full(f, mood * 0.8),
     }  # fmt: skip
