@@ -233,9 +233,10 @@ def mouth(studio: ControlStudio) -> Found:
 
 
 def upper(studio: ControlStudio) -> Found:
-    at = {}
+    """Eyes and brows alone: the head holds still, whose turning would look like their movement."""
+    held, at = 0.0 if studio.model.speed_layers is not None else None, {}
     for value, case in _pairs(studio, studio.tried.emphases):
-        face = studio.take(case, Controls(upper_emphasis=value)).face
+        face = studio.take(case, Controls(upper_emphasis=value, speed=held)).face
         at[value, case.name] = 0.0 if face is None else mouth_motion([upper_face_opening(face.landmarks).numpy()])
     return strength_found("upper-face emphasis", "movement of eyes and brows", _by_setting(at), bar=None, digits=4)
 
