@@ -158,8 +158,8 @@ def drift_found(
 ) -> Found:
     """`videos[name]`: distance of the face to the portrait (f,) (1 - cosine), mean colour (f, 3) in 0..255, the same
     words every `repeat` frames; `anew`: the distance in the same last second of a video that begins with it. A second's
-    distance is its frames' median, which a blink does not move. The last second against that first one has the bar;
-    against the video's own first, other noise, it is told beside what two seconds of these words differ by chance."""
+    distance is its frames' median, which a blink does not move. The last second against the video's own first
+    is told beside what two seconds of these words differ by chance; against that other first one nothing is chance."""
     section = "drift in a long video: last second against the first, change of"
     rows, lines_identity, lines_colour = [], [], []
     for name, (distance, colour) in videos.items():
@@ -169,11 +169,11 @@ def drift_found(
             float(np.median(d)) for d in (distance[:window], distance[-window:], anew[name][-window:])
         )
         note = f"{seconds:.0f} s; {fresh:.4f} to {last:.4f} (1 - cosine), the same words and noise"
-        rows.append(Row(section, f"identity distance, {name}", _change(fresh, last), DRIFT, note))
+        rows.append(Row(section, f"the same second as a video's first, {name}", _change(fresh, last), DRIFT, note))
         starts = range(0, len(distance) - window + 1, repeat)
         chance = typical_change([float(np.median(distance[i : i + window])) for i in starts])
         note = f"{first:.4f} to {last:.4f}; between any two seconds of these words {chance:.2f}"
-        rows.append(Row(section, f"from the video's own first second, {name}", _change(first, last), note=note))
+        rows.append(Row(section, f"identity distance, {name}", _change(first, last), DRIFT, note))
         quarter = max(1, len(distance) // 4)
         note = "while speaking; last quarter against the first"
         rows.append(Row(section, f"the same over quarters, {name}", relative_change(distance, quarter), note=note))
