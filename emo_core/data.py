@@ -194,7 +194,8 @@ Speed = float | Sequence[float] | SpeedKeys | VoiceSpeed
 class Controls:
     """What a user may steer. `face_region` is a mask (H, W) in 0..1 over the crop (1: the face may be here), masks
     (m, H, W) spread evenly over the video, a box in the crop's pixels, or None for the portrait's own face box, grown;
-    all ones means no guidance (paper 3.2). `face_strength` 0..2 scales what the region says.
+    all ones means no guidance (paper 3.2). `face_strength` 0..2 scales what the region says, and how far it holds a
+    drawn path.
     `speed` is head rotation in degrees per frame: one value, one per frame, keyframes, the voice's, or None for no
     speed condition.
     `mouth_emphasis`, `upper_emphasis` 0..3: how strongly sound moves the lips and the eyes with the brows; 1 as

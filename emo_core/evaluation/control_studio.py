@@ -1,5 +1,5 @@
 """Videos at every setting of every control, and what is read from their frames. In: a model and a test set. Out: for
-each control what `control_rows` makes of it. The face mesh does the reading; nothing in it was trained by us.
+each control what `control_rows` makes of it. The face mesh does the reading, which was not trained by us (`faces`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train the readers of generated frames: `python -m emo_core.evaluation.train_readers --heads runs/heads`.
 
-In: rendered heads (training split; the test split only measures). Out: the safetensors files of `readers`. The crops
+In: rendered heads (training split; the test split only measures). Out: the weights of `readers` and `turns`. The crops
 are spoilt as a generator spoils them: through a VAE if one is given, blurred, noisy, shifted, brighter or darker.
 """
 

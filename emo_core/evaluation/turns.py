@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..face.pose import RIGID_POINTS
+from ..face.pose import RIGID_POINTS, rigid_shape
 from .bundled import with_weights
 
 REACH = 2  # frames on each side that a speed is read from: 1.05 of the mean of unseen heads, 1.02 of its variance
@@ -41,11 +41,8 @@ def turn_reader() -> TurnReader:
 
 
 def turn_features(landmarks: Tensor) -> Tensor:
-    """Landmarks (f, 468, 3) of one video -> (f, 33): the points' places about their middle, in shares of their spread,
-    less those of the mean frame."""
-    points = landmarks[:, RIGID_POINTS].float()
-    points = points - points.mean(1, keepdim=True)
-    points = points / points.square().sum((1, 2), keepdim=True).sqrt().clamp(min=1e-9)
+    """Landmarks (f, 468, 3) of one video -> (f, 33): the points' places less those of the mean frame."""
+    points = rigid_shape(landmarks.float())
     return (points - points.mean(0)).flatten(1)
 
 

@@ -52,15 +52,21 @@ def relative_rotations(landmarks: Tensor) -> Tensor:
     Only points that speech does not move are used, and all at once: half the jitter of `head_rotation`, whose chin
     goes with the jaw.
     """
-    points = landmarks[:, RIGID_POINTS]
-    points = points - points.mean(1, keepdim=True)
-    points = points / points.square().sum((1, 2), keepdim=True).sqrt().clamp(min=1e-9)
+    points = rigid_shape(landmarks)
     mean = points[0]
     rotations = torch.eye(3, dtype=points.dtype).expand(len(points), 3, 3)
     for _ in range(FIT_ROUNDS):
         rotations = nearest_rotation(torch.einsum("fnk,nj->fkj", points, mean))
         mean = torch.einsum("fkj,fnk->fnj", rotations, points).mean(0)
     return rotations
+
+
+def rigid_shape(landmarks: Tensor) -> Tensor:
+    """Landmarks (f, 468, 3) -> the points that speech does not move (f, 11, 3), about their middle, in shares of their
+    spread."""
+    points = landmarks[:, RIGID_POINTS]
+    points = points - points.mean(1, keepdim=True)
+    return points / points.square().sum((1, 2), keepdim=True).sqrt().clamp(min=1e-9)
 
 
 def nearest_rotation(matrices: Tensor) -> Tensor:
