@@ -6,7 +6,6 @@ less variance than without control (the paper's Table 2), more travel in a large
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -153,36 +152,45 @@ def ends_found(
     return Found(tuple(rows), (Panel("Start and end", "seconds", "distance to portrait, 1/255", lines),))
 
 
-def drift_found(
-    videos: Mapping[str, tuple[Track, NDArray[np.floating]]], anew: Mapping[str, Track], *, fps: float, repeat: int
-) -> Found:
-    """`videos[name]`: distance of the face to the portrait (f,) (1 - cosine), mean colour (f, 3) in 0..255, the same
-    words every `repeat` frames; `anew`: the distance in the same last second of a video that begins with it. A second's
-    distance is its frames' median, which a blink does not move. The last second against the video's own first
-    is told beside what two seconds of these words differ by chance; against that other first one nothing is chance."""
+@dataclass(frozen=True)
+class LongVideo:
+    """One person's, which begins and ends in a second's pause: `distance` (f,) of the face to the portrait, 1 - cosine;
+    `colour` (f, 3), means in 0..255. `first`, `last`: the distance in these seconds, also with other noise; `spoken`:
+    in the last time of the words, `anew`: in the same words with the same noise where a video begins with them."""
+
+    distance: Track
+    colour: NDArray[np.floating]
+    first: Sequence[Track]
+    last: Sequence[Track]
+    spoken: Track
+    anew: Track
+
+
+def drift_found(videos: Mapping[str, Sequence[LongVideo]], *, fps: float) -> Found:
+    """`videos[name]`: those of some people. A second's distance is its frames' median, which a blink does not move.
+
+    The first second and the last are pauses, for a mouth that happens to open wider changes the distance by more than
+    what is looked for. In speech the last time of the words is compared with the same words and the same noise as the
+    first of a video: there only what the video has left behind can differ."""
     section = "drift in a long video: last second against the first, change of"
     rows, lines_identity, lines_colour = [], [], []
-    for name, (distance, colour) in videos.items():
-        seconds = len(colour) / fps
-        window = round(fps)
-        first, last, fresh = (
-            float(np.median(d)) for d in (distance[:window], distance[-window:], anew[name][-window:])
-        )
-        note = f"{seconds:.0f} s; {fresh:.4f} to {last:.4f} (1 - cosine), the same words and noise"
-        rows.append(Row(section, f"the same second as a video's first, {name}", _change(fresh, last), DRIFT, note))
-        starts = range(0, len(distance) - window + 1, repeat)
-        chance = typical_change([float(np.median(distance[i : i + window])) for i in starts])
-        note = f"{first:.4f} to {last:.4f}; between any two seconds of these words {chance:.2f}"
-        rows.append(Row(section, f"identity distance, {name}", _change(first, last), DRIFT, note))
-        quarter = max(1, len(distance) // 4)
-        note = "while speaking; last quarter against the first"
-        rows.append(Row(section, f"the same over quarters, {name}", relative_change(distance, quarter), note=note))
-        worst = max(relative_change(channel, window) for channel in np.asarray(colour, np.float64).T)
-        rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, f"{seconds:.0f} s", digits=3))
-        means = block_means(np.mean(colour, axis=1), window)
-        lines_colour.append(Line(f"guards {name}", tuple((i, m - means[0]) for i, m in enumerate(means))))
-        far = block_means(distance, window)
+    second = round(fps)
+    for name, people in videos.items():
+        length = f"{_mean([len(video.distance) / fps for video in people]):.0f} s, {len(people)} people"
+        ends = [(_middles(video.first), _middles(video.last)) for video in people]
+        note = f"{length}, pauses, {len(people[0].first)} draws of noise"
+        rows.append(Row(section, f"identity distance, {name}", *_compared(ends, note)))
+        spoken = [(_middles([video.anew]), _middles([video.spoken])) for video in people]
+        note = "the last second of words against the first of a video that begins with them"
+        rows.append(Row(section, f"the same in speech, {name}", *_compared(spoken, note)))
+        quarters = [relative_change(video.distance, max(1, len(video.distance) // 4)) for video in people]
+        rows.append(Row(section, f"over quarters, {name}", _mean(quarters), note="last quarter against the first"))
+        worst = max(relative_change(channel, second) for v in people for channel in np.asarray(v.colour, np.float64).T)
+        rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, f"the largest of anyone; {length}", digits=3))
+        far = _by_seconds([video.distance for video in people], second)
         lines_identity.append(Line(f"guards {name}", tuple(enumerate(far))))
+        means = _by_seconds([np.mean(video.colour, axis=1) for video in people], second)
+        lines_colour.append(Line(f"guards {name}", tuple((i, m - means[0]) for i, m in enumerate(means))))
     return Found(
         tuple(rows),
         (
@@ -190,6 +198,23 @@ def drift_found(
             Panel("Drift of colour", "seconds", "mean colour less the first's", tuple(lines_colour)),
         ),
     )
+
+
+def _compared(pairs: Sequence[tuple[float, float]], what: str) -> tuple[float, Bar, str]:
+    """The change from the mean of the first of each pair to that of the second, its bar, and everyone's."""
+    first, last = (_mean([pair[i] for pair in pairs]) for i in (0, 1))
+    alone = ", ".join(f"{b / max(a, 1e-9):.2f}" for a, b in pairs)
+    return _change(first, last), DRIFT, f"{what}; {first:.5f} to {last:.5f} (1 - cosine); times of each {alone}"
+
+
+def _by_seconds(tracks: Sequence[Track], second: int) -> list[float]:
+    """Means of successive seconds over everyone, as long as all videos last."""
+    everyone = [block_means(track, second) for track in tracks]
+    return [_mean(list(values)) for values in zip(*everyone, strict=False)]
+
+
+def _middles(tracks: Sequence[Track]) -> float:
+    return _mean([float(np.median(track)) for track in tracks])
 
 
 def pearson(pairs: Sequence[tuple[float, float]]) -> float:
@@ -229,12 +254,6 @@ def end_ratio(steps: Track, borders: Sequence[int] = ()) -> float:
 def relative_change(values: Track, window: int) -> float:
     """How far the mean of the last `window` values is from that of the first, as a share of the first."""
     return _change(float(np.mean(values[:window])), float(np.mean(values[-window:])))
-
-
-def typical_change(values: Sequence[float]) -> float:
-    """The median change from one value to any other, as a share of the one; nan for a single value."""
-    changes = [_change(a, b) for a, b in itertools.permutations(values, 2)]
-    return float(np.median(changes)) if changes else float("nan")
 
 
 def _change(first: float, last: float) -> float:

@@ -19,6 +19,7 @@ from ..face.pose import upper_face_opening
 from ..face.region import DEFAULT_EXPAND, grow_box
 from .control_rows import (
     Found,
+    LongVideo,
     curve_found,
     drift_found,
     ends_found,
@@ -32,7 +33,7 @@ from .faces import Boxes, FaceTrack, follow, share_inside
 from .identity import distances
 from .pictures import frame_differences
 from .readers import embed_faces
-from .takes import Budget, Pictures, Sound, Studio, Take
+from .takes import ROOM_NOISE, Budget, Pictures, Sound, Studio, Take
 from .testset import FPS, SAMPLE_RATE, Case, TruthSet
 from .tracks import Track
 
@@ -60,6 +61,8 @@ class Settings:
     portrait_scales: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
     emphases: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     drift_s: float = 120.0
+    drift_people: int = 3
+    drift_draws: int = 4
 
 
 QUICK = Settings(
@@ -72,6 +75,8 @@ QUICK = Settings(
     portrait_scales=(1.0, 2.0),
     emphases=(0.0, 1.0, 2.0),
     drift_s=5.04,
+    drift_people=1,
+    drift_draws=2,
 )
 
 
@@ -97,18 +102,35 @@ class ControlStudio(Studio):
         lead_s: tuple[float, float] = (0.0, 0.0),
         sound: Sound | None = None,
         resume: ClipState | None = None,
+        clips: int | None = None,
+        draw: int = 0,
     ) -> Take:
         """One video of a person, with the case's own sound if no other is given, or the long sentences if that is too
-        short; from `resume` on if it is given."""
+        short; from `resume` on if it is given, no more than so many clips, and with another noise for each `draw`."""
         region = controls.face_region if controls.face_region is not None else self._everywhere
         controls = replace(controls, face_region=region)
         heard = self.sound(case) if sound is None else sound
-        return self._generate(case, heard, controls, case, settings=settings, lead_s=lead_s, resume=resume)
+        more = {"settings": settings, "lead_s": lead_s, "resume": resume, "clips": clips, "draw": draw}
+        return self._generate(case, heard, controls, case, **more)  # type: ignore[arg-type]
 
     def sound(self, case: Case) -> Sound:
         """What the case says, or the long sentences if that is too short, for as many frames as are tried."""
-        samples = round(self.tried.frames / FPS * SAMPLE_RATE)
+        samples = _samples(self.tried.frames)
         return np.resize(case.samples if samples <= len(case.samples) else self.tests.long_samples, samples)
+
+    def between_pauses(self, case: Case) -> tuple[Sound, int]:
+        """What the case says, again and again for `drift_s`, after a second in a quiet room and before a second and a
+        clip of it; and the frame with which it says it for the last time. All in whole clips."""
+        clip, second = self.model.config.clip.frames, round(FPS)
+        words = max(1, round(len(case.samples) / SAMPLE_RATE * FPS) // clip) * clip
+        pause, times = -(-second // clip) * clip, max(1, round(self.tried.drift_s * FPS / words))
+        rng = np.random.default_rng((self.tests.spec.seed, 94))
+
+        def quiet(frames: int) -> Sound:
+            return (ROOM_NOISE * rng.standard_normal(_samples(frames))).astype(np.float32)
+
+        said = np.tile(np.resize(case.samples, _samples(words)), times)
+        return np.concatenate([quiet(pause), said, quiet(clip + pause)]), pause + (times - 1) * words
 
     def from_portrait(self, case: Case, clip: int) -> ClipState:
         """As if the portrait had been held up to this clip."""
@@ -255,23 +277,37 @@ def ends(studio: ControlStudio) -> Found:
 
 
 def drift(studio: ControlStudio) -> Found:
-    """A long video without and with the guards, the head held still, that says the same few seconds again and again.
-    And its last second once more, as the first of a video that begins with it: with the same words and the same noise,
-    so that everything is equal but what two minutes have left behind."""
-    controls = Controls(speed=0.0 if studio.model.speed_layers is not None else None)
-    case, videos, anew = studio.tests.cases[0], {}, {}
-    clip, own = studio.model.config.clip.frames, round(len(case.samples) / SAMPLE_RATE * FPS)
-    own = max(1, own // clip) * clip  # whole clips: a last second of its own
-    wanted = round(studio.tried.drift_s * FPS)
-    frames = max(1, round(wanted / own)) * own + round(FPS)
-    sound = np.resize(case.samples[: round(own / FPS * SAMPLE_RATE)], round(frames / FPS * SAMPLE_RATE))
+    """Long videos without and with the guards, the head held still."""
+    people, videos = studio.tests.cases[: studio.tried.drift_people], {}
     for name, guards in (("off", {}), ("on", GUARDS)):
         settings = replace(studio.settings, **guards)  # type: ignore[arg-type]
-        take = studio.take(case, controls, settings=settings, sound=sound)
-        videos[name] = (_distance(take.frames, case), take.frames.reshape(frames, -1, 3).mean(axis=1, dtype=np.float64))
-        start = studio.from_portrait(case, (frames - round(FPS)) // clip)
-        anew[name] = _distance(studio.take(case, controls, settings=settings, sound=sound, resume=start).frames, case)
-    return drift_found(videos, anew, fps=FPS, repeat=own)
+        videos[name] = [_long_video(studio, case, settings) for case in people]
+    return drift_found(videos, fps=FPS)
+
+
+def _long_video(studio: ControlStudio, case: Case, settings: GenerateSettings) -> LongVideo:
+    """One; its first second and its last also with other noise; and the last time of its words as what a video begins
+    with: everything is equal there but what the time before has left behind."""
+    controls = Controls(speed=0.0 if studio.model.speed_layers is not None else None)
+    clip, second = studio.model.config.clip.frames, round(FPS)
+    clips = -(-second // clip)
+    sound, spoken = studio.between_pauses(case)
+    video = studio.take(case, controls, settings=settings, sound=sound)
+    distance = _distance(video.frames, case)
+
+    def second_from(start: ClipState, draw: int = 0) -> Track:
+        take = studio.take(case, controls, settings=settings, sound=sound, resume=start, clips=clips, draw=draw)
+        return _distance(take.frames, case)
+
+    draws = range(1, studio.tried.drift_draws)
+    return LongVideo(
+        distance=distance,
+        colour=video.frames.reshape(len(distance), -1, 3).mean(axis=1, dtype=np.float64),
+        first=[distance[:second], *(second_from(ClipState(), draw)[:second] for draw in draws)],
+        last=[distance[-second:], *(second_from(video.states[-1 - clips], draw)[-second:] for draw in draws)],
+        spoken=distance[spoken : spoken + second],
+        anew=second_from(studio.from_portrait(case, spoken // clip))[:second],
+    )
 
 
 CONTROLS: Mapping[str, Callable[[ControlStudio], Found]] = {
@@ -287,6 +323,10 @@ CONTROLS: Mapping[str, Callable[[ControlStudio], Found]] = {
     "ends": ends,
     "drift": drift,
 }
+
+
+def _samples(frames: int) -> int:
+    return round(frames / FPS * SAMPLE_RATE)
 
 
 def _pairs(studio: ControlStudio, settings: Sequence[float]) -> list[tuple[float, Case]]:

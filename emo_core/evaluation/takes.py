@@ -6,6 +6,7 @@ own path gives (encode_reference, encode_audio, generate), as the 8-bit pictures
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,13 +48,15 @@ class Budget:
 @dataclass(frozen=True)
 class Take:
     """A generated video of a case's person. `frames` (f, H, W, 3); `borders`: first frames of the clips but the first;
-    `heard`: the case whose sound was spoken (None: another sound); `region` (4,) where the face was allowed."""
+    `heard`: the case whose sound was spoken (None: another sound); `region` (4,) where the face was allowed; `states`:
+    what each clip left for the next."""
 
     case: Case
     frames: Pictures
     borders: tuple[int, ...]
     heard: Case | None
     region: NDArray[np.float32]
+    states: tuple[ClipState, ...] = ()
 
     @cached_property
     def face(self) -> FaceTrack | None:
@@ -142,20 +145,25 @@ class Studio:
         settings: GenerateSettings | None = None,
         lead_s: tuple[float, float] = (0.0, 0.0),
         resume: ClipState | None = None,
+        clips: int | None = None,
+        draw: int = 0,
     ) -> Take:
+        """`clips`: no more than so many are made of what is heard; `draw`: another noise for another number."""
         from ..pipeline.audio import encode_audio
         from ..pipeline.generate import generate
 
         waveform = Waveform(torch.from_numpy(sound)[None], SAMPLE_RATE)
         audio: AudioFeatures = encode_audio(self.model, waveform, FPS, lead_in_s=lead_s[0], lead_out_s=lead_s[1])
-        settings = replace(settings or self.settings, seed=self.settings.seed + int(case.name[:3]))
-        frames, borders = [], [0]
-        for clip in generate(self.model, self._reference(case), audio, controls, settings, resume=resume):
+        settings = replace(settings or self.settings, seed=self.settings.seed + int(case.name[:3]) + 1000 * draw)
+        frames, borders, states = [], [0], []
+        made = generate(self.model, self._reference(case), audio, controls, settings, resume=resume)
+        for clip in itertools.islice(made, clips):
             frames.append((clip.frames.float().clamp(0, 1) * 255).round().byte().cpu().numpy())
             borders.append(borders[-1] + len(clip.frames))
+            states.append(clip.state)
         log.info("generated %s: %d frames, speed %s", case.name, borders[-1], controls.speed)
         region = np.asarray(controls.face_region, np.float32)
-        return Take(case, np.concatenate(frames), tuple(borders[1:-1]), heard, region)
+        return Take(case, np.concatenate(frames), tuple(borders[1:-1]), heard, region, tuple(states))
 
     def _reference(self, case: Case) -> ReferenceCache:
         from ..pipeline.reference import encode_reference

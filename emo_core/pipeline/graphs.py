@@ -5,7 +5,7 @@ they follow each other by themselves. Exact: the same kernels on the same number
 a step, so that there are none where memory is short (`memory.MemoryPlan.roomy`) or where layers come and go.
 
 Only where it is asked for: a recording that fails may leave the card's random numbers unusable for the process (seen on
-an H200 with torch 2.11), and with recordings nobody has yet run a whole video on a card.
+an H200 with torch 2.11, where since then 252 frames of emo-mini and clips of Hallo's size were made without a failure).
 """
 
 from __future__ import annotations

@@ -68,6 +68,29 @@ def test_takes_are_as_long_as_asked_and_leads_come_on_top(studio: ControlStudio)
     assert studio.take(person, Controls()).region.tolist() == [0, 0, SIZE, SIZE]
 
 
+def test_the_long_sound_has_a_pause_at_each_end_and_whole_clips_between(studio: ControlStudio) -> None:
+    person, clip = studio.cases[0], studio.model.config.clip.frames
+    sound, spoken = studio.between_pauses(person)
+    loud = np.abs(sound.reshape(-1, 640)).max(axis=1) > 0.05  # by frames
+    words = np.flatnonzero(loud)
+    assert words[0] >= 25 and len(loud) - 1 - words[-1] >= 25 + clip and loud[words[0] : words[-1]].all()
+    assert words[0] % clip == 0 and spoken % clip == 0 and len(loud) % clip == 0
+    again = sound[spoken * 640 : (words[-1] + 1) * 640]
+    assert np.array_equal(again, sound[words[0] * 640 :][: len(again)])
+
+
+def test_a_take_ends_after_as_many_clips_as_asked(studio: ControlStudio) -> None:
+    person, clip = studio.cases[0], studio.model.config.clip.frames
+    start = studio.from_portrait(person, 1)
+    whole, part = (studio.take(person, Controls(), resume=start, clips=clips) for clips in (None, 1))
+    assert len(whole.frames) == 13 - clip and np.array_equal(part.frames, whole.frames[:clip])
+    assert len(whole.states) == len(whole.borders) + 1 and whole.states[0].next_index == 2
+    on = studio.take(person, Controls(), resume=whole.states[0])  # a video goes on from what it left
+    assert np.array_equal(on.frames, whole.frames[clip:])
+    other = studio.take(person, Controls(), resume=start, clips=1, draw=1)
+    assert not np.array_equal(other.frames, part.frames)
+
+
 def test_a_blurred_face_is_less_sharp(studio: ControlStudio) -> None:
     person = studio.cases[0]
     portrait = person.portrait.astype(np.float32)
