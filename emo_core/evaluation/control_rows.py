@@ -201,10 +201,12 @@ def drift_found(videos: Mapping[str, Sequence[LongVideo]], *, fps: float) -> Fou
 
 
 def _compared(pairs: Sequence[tuple[float, float]], what: str) -> tuple[float, Bar, str]:
-    """The change from the mean of the first of each pair to that of the second, its bar, and everyone's."""
+    """The largest change from the first to the second of any pair, so that no two make up for each other; its bar, the
+    means and everyone's."""
     first, last = (_mean([pair[i] for pair in pairs]) for i in (0, 1))
     alone = ", ".join(f"{b / max(a, 1e-9):.2f}" for a, b in pairs)
-    return _change(first, last), DRIFT, f"{what}; {first:.5f} to {last:.5f} (1 - cosine); times of each {alone}"
+    note = f"the largest of anyone; {what}; {first:.5f} to {last:.5f} (1 - cosine) on average; times of each {alone}"
+    return max(_change(a, b) for a, b in pairs), DRIFT, note
 
 
 def _by_seconds(tracks: Sequence[Track], second: int) -> list[float]:
