@@ -110,8 +110,9 @@ class ControlStudio(Studio):
         region = controls.face_region if controls.face_region is not None else self._everywhere
         controls = replace(controls, face_region=region)
         heard = self.sound(case) if sound is None else sound
-        more = {"settings": settings, "lead_s": lead_s, "resume": resume, "clips": clips, "draw": draw}
-        return self._generate(case, heard, controls, case, **more)  # type: ignore[arg-type]
+        return self._generate(
+            case, heard, controls, case, settings=settings, lead_s=lead_s, resume=resume, clips=clips, draw=draw
+        )
 
     def sound(self, case: Case) -> Sound:
         """What the case says, or the long sentences if that is too short, for as many frames as are tried."""
@@ -293,20 +294,23 @@ def _long_video(studio: ControlStudio, case: Case, settings: GenerateSettings) -
     clips = -(-second // clip)
     sound, spoken = studio.between_pauses(case)
     video = studio.take(case, controls, settings=settings, sound=sound)
-    distance = _distance(video.frames, case)
 
-    def second_from(start: ClipState, draw: int = 0) -> Track:
+    def again(start: ClipState, draw: int = 0) -> Pictures:
         take = studio.take(case, controls, settings=settings, sound=sound, resume=start, clips=clips, draw=draw)
-        return _distance(take.frames, case)
+        return take.frames
 
-    draws = range(1, studio.tried.drift_draws)
+    # Each second is looked at by itself: the mesh follows a face from the frames before, and would see it otherwise.
+    draws, end = range(1, studio.tried.drift_draws), video.states[-1 - clips]
+    firsts = (video.frames, *(again(ClipState(), draw) for draw in draws))
+    lasts = (video.frames, *(again(end, draw) for draw in draws))
+    anew = again(studio.from_portrait(case, spoken // clip))
     return LongVideo(
-        distance=distance,
-        colour=video.frames.reshape(len(distance), -1, 3).mean(axis=1, dtype=np.float64),
-        first=[distance[:second], *(second_from(ClipState(), draw)[:second] for draw in draws)],
-        last=[distance[-second:], *(second_from(video.states[-1 - clips], draw)[-second:] for draw in draws)],
-        spoken=distance[spoken : spoken + second],
-        anew=second_from(studio.from_portrait(case, spoken // clip))[:second],
+        distance=_distance(video.frames, case),
+        colour=video.frames.reshape(len(video.frames), -1, 3).mean(axis=1, dtype=np.float64),
+        first=[_distance(frames[:second], case) for frames in firsts],
+        last=[_distance(frames[-second:], case) for frames in lasts],
+        spoken=_distance(video.frames[spoken : spoken + second], case),
+        anew=_distance(anew[:second], case),
     )
 
 
