@@ -154,24 +154,31 @@ def ends_found(
 
 @dataclass(frozen=True)
 class LongVideo:
-    """One person's, which begins and ends in a second's pause: `distance` (f,) of the face to the portrait, 1 - cosine;
-    `colour` (f, 3), means in 0..255. `first`, `last`: the distance in these seconds, also with other noise; `spoken`:
-    in the last time of the words, `anew`: in the same words with the same noise where a video begins with them."""
+    """One person's, which begins and ends in a second's pause and says the same words again and again between, from the
+    frames `starts` on.
+
+    `distance` (f,) of the face to the portrait, 1 - cosine; `colour` (f, 3), means in 0..255; `first`, `last`: the
+    distance in these seconds, also with other noise. `old`: the distance in the last second of words; `young`: in the
+    same second, with the same noise, of a video that began from the portrait with the last but one time of the words;
+    `apart` (clips,): mean difference of these two videos' pictures from there on, 1/255."""
 
     distance: Track
     colour: NDArray[np.floating]
     first: Sequence[Track]
     last: Sequence[Track]
-    spoken: Track
-    anew: Track
+    old: Track
+    young: Track
+    apart: Track
+    starts: Sequence[int]
 
 
 def drift_found(videos: Mapping[str, Sequence[LongVideo]], *, fps: float) -> Found:
     """`videos[name]`: those of some people. A second's distance is its frames' median, which a blink does not move.
 
     The first second and the last are pauses, for a mouth that happens to open wider changes the distance by more than
-    what is looked for. In speech the last time of the words is compared with the same words and the same noise as the
-    first of a video: there only what the video has left behind can differ."""
+    what is looked for. In speech a long video is compared with a young one in the same words and the same noise: there
+    only what the long one has left behind can differ. That the mean of many repetitions is no other late than early is
+    told besides, with the error that so many allow."""
     section = "drift in a long video: last second against the first, change of"
     rows, lines_identity, lines_colour = [], [], []
     second = round(fps)
@@ -180,11 +187,17 @@ def drift_found(videos: Mapping[str, Sequence[LongVideo]], *, fps: float) -> Fou
         ends = [(_middles(video.first), _middles(video.last)) for video in people]
         note = f"{length}, pauses, {len(people[0].first)} draws of noise"
         rows.append(Row(section, f"identity distance, {name}", *_compared(ends, note)))
-        spoken = [(_middles([video.anew]), _middles([video.spoken])) for video in people]
-        note = "the last second of words against the first of a video that begins with them"
+        spoken = [(_middles([video.young]), _middles([video.old])) for video in people]
+        age = _mean([(video.starts[-1] - video.starts[-2]) * 2 / fps for video in people])
+        apart = ", ".join(f"{value:.2f}" for value in np.max([video.apart for video in people], axis=0)[:5])
+        note = f"last second of words against that of a video {age:.1f} s old; pictures apart by clips {apart} of 255"
         rows.append(Row(section, f"the same in speech, {name}", *_compared(spoken, note)))
-        quarters = [relative_change(video.distance, max(1, len(video.distance) // 4)) for video in people]
-        rows.append(Row(section, f"over quarters, {name}", _mean(quarters), note="last quarter against the first"))
+        halves = [late_over_early(repetitions(video.distance, video.starts)) for video in people]
+        error = float(np.sqrt(np.sum(np.square([each for _, each in halves])))) / len(halves)
+        times = ", ".join(f"{ratio:.2f}" for ratio, _ in halves)
+        note = f"{len(people[0].starts)} times the words, later half over earlier: {times}; standard error {error:.2f}"
+        value = _mean([ratio for ratio, _ in halves]) - 1
+        rows.append(Row(section, f"over all words, {name}", value, note=note))
         worst = max(relative_change(channel, second) for v in people for channel in np.asarray(v.colour, np.float64).T)
         rows.append(Row(section, f"mean colour, {name}", worst, DRIFT, f"the largest of anyone; {length}", digits=3))
         far = _by_seconds([video.distance for video in people], second)
@@ -217,6 +230,23 @@ def _by_seconds(tracks: Sequence[Track], second: int) -> list[float]:
 
 def _middles(tracks: Sequence[Track]) -> float:
     return _mean([float(np.median(track)) for track in tracks])
+
+
+def repetitions(distance: Track, starts: Sequence[int]) -> Track:
+    """(r,) the mean of each repetition of the words that begin at `starts`."""
+    words = starts[1] - starts[0]
+    return np.asarray([np.mean(distance[start : start + words]) for start in starts], np.float64)
+
+
+def late_over_early(values: Track) -> tuple[float, float]:
+    """Mean of the later half of (r,) values over that of the earlier; its standard error, nan of fewer than four."""
+    half = len(values) // 2
+    early, late = np.asarray(values[:half], np.float64), np.asarray(values[-half:], np.float64)
+    ratio = float(late.mean() / max(early.mean(), 1e-9))
+    if half < 2:
+        return ratio, float("nan")
+    spread = [part.std(ddof=1) / max(part.mean(), 1e-9) / np.sqrt(half) for part in (early, late)]
+    return ratio, ratio * float(np.hypot(*spread))
 
 
 def pearson(pairs: Sequence[tuple[float, float]]) -> float:

@@ -119,19 +119,20 @@ class ControlStudio(Studio):
         samples = _samples(self.tried.frames)
         return np.resize(case.samples if samples <= len(case.samples) else self.tests.long_samples, samples)
 
-    def between_pauses(self, case: Case) -> tuple[Sound, int]:
-        """What the case says, again and again for `drift_s`, after a second in a quiet room and before a second and a
-        clip of it; and the frame with which it says it for the last time. All in whole clips."""
+    def between_pauses(self, case: Case) -> tuple[Sound, tuple[int, ...]]:
+        """What the case says, again and again for `drift_s` (twice at least), after a second in a quiet room and before
+        a second and a clip of it; and the frames with which it begins to say it. All in whole clips."""
         clip, second = self.model.config.clip.frames, round(FPS)
         words = max(1, round(len(case.samples) / SAMPLE_RATE * FPS) // clip) * clip
-        pause, times = -(-second // clip) * clip, max(1, round(self.tried.drift_s * FPS / words))
+        pause, times = -(-second // clip) * clip, max(2, round(self.tried.drift_s * FPS / words))
         rng = np.random.default_rng((self.tests.spec.seed, 94))
 
         def quiet(frames: int) -> Sound:
             return (ROOM_NOISE * rng.standard_normal(_samples(frames))).astype(np.float32)
 
         said = np.tile(np.resize(case.samples, _samples(words)), times)
-        return np.concatenate([quiet(pause), said, quiet(clip + pause)]), pause + (times - 1) * words
+        starts = tuple(pause + i * words for i in range(times))
+        return np.concatenate([quiet(pause), said, quiet(clip + pause)]), starts
 
     def from_portrait(self, case: Case, clip: int) -> ClipState:
         """As if the portrait had been held up to this clip."""
@@ -287,30 +288,34 @@ def drift(studio: ControlStudio) -> Found:
 
 
 def _long_video(studio: ControlStudio, case: Case, settings: GenerateSettings) -> LongVideo:
-    """One; its first second and its last also with other noise; and the last time of its words as what a video begins
-    with: everything is equal there but what the time before has left behind."""
+    """One; its first second and its last also with other noise; and its last two repetitions of the words as a young
+    video, begun from the portrait: everything is equal there but what the time before has left behind."""
     controls = Controls(speed=0.0 if studio.model.speed_layers is not None else None)
     clip, second = studio.model.config.clip.frames, round(FPS)
-    clips = -(-second // clip)
-    sound, spoken = studio.between_pauses(case)
+    sound, starts = studio.between_pauses(case)
     video = studio.take(case, controls, settings=settings, sound=sound)
 
-    def again(start: ClipState, draw: int = 0) -> Pictures:
+    def again(start: ClipState, clips: int, draw: int = 0) -> Pictures:
         take = studio.take(case, controls, settings=settings, sound=sound, resume=start, clips=clips, draw=draw)
         return take.frames
 
     # Each second is looked at by itself: the mesh follows a face from the frames before, and would see it otherwise.
-    draws, end = range(1, studio.tried.drift_draws), video.states[-1 - clips]
-    firsts = (video.frames, *(again(ClipState(), draw) for draw in draws))
-    lasts = (video.frames, *(again(end, draw) for draw in draws))
-    anew = again(studio.from_portrait(case, spoken // clip))
+    draws, clips = range(1, studio.tried.drift_draws), -(-second // clip)
+    firsts = (video.frames, *(again(ClipState(), clips, draw) for draw in draws))
+    lasts = (video.frames, *(again(video.states[-1 - clips], clips, draw) for draw in draws))
+    born, words = starts[-2], starts[1] - starts[0]
+    old = video.frames[born : born + 2 * words]
+    young = again(studio.from_portrait(case, born // clip), 2 * words // clip)
+    apart = np.abs(young.astype(np.float32) - old).mean(axis=(1, 2, 3)).reshape(-1, clip).mean(axis=1)
     return LongVideo(
         distance=_distance(video.frames, case),
         colour=video.frames.reshape(len(video.frames), -1, 3).mean(axis=1, dtype=np.float64),
         first=[_distance(frames[:second], case) for frames in firsts],
         last=[_distance(frames[-second:], case) for frames in lasts],
-        spoken=_distance(video.frames[spoken : spoken + second], case),
-        anew=_distance(anew[:second], case),
+        old=_distance(old[-second:], case),
+        young=_distance(young[-second:], case),
+        apart=apart,
+        starts=starts,
     )
 
 

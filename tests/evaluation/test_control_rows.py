@@ -16,6 +16,7 @@ from emo_core.evaluation.control_rows import (
     end_ratio,
     ends_found,
     head_travel,
+    late_over_early,
     pearson,
     region_found,
     relative_change,
@@ -113,9 +114,10 @@ def test_clip_borders_are_no_glitches() -> None:
     assert end_ratio(steps) == pytest.approx((18 / 10) / (38 / 30))  # counted, they are: one in 10 against one in 30
 
 
-def long_video(distance: np.ndarray, anew: float, blue: float = 120.0) -> LongVideo:
+def long_video(distance: np.ndarray, young: float, blue: float = 120.0) -> LongVideo:
     colour = np.stack([np.full(100, 120.0)] * 2 + [np.linspace(120, blue, 100)], 1)
-    return LongVideo(distance, colour, [distance[:25]], [distance[-25:]], distance[50:75], np.full(25, anew))
+    ends, apart = ([distance[:25]], [distance[-25:]]), np.array([0.5, 0.25])
+    return LongVideo(distance, colour, *ends, distance[50:75], np.full(25, young), apart, (10, 30, 50, 70))
 
 
 def test_drift_is_the_last_second_against_the_first() -> None:
@@ -128,9 +130,22 @@ def test_drift_is_the_last_second_against_the_first() -> None:
     assert row(found, "in speech, off").passed is False and row(found, "in speech, on").passed is True
     assert found.panels[1].lines[0].points[-1][1] == pytest.approx(10, abs=2)
     assert relative_change(np.array([1.0, 1.0, 1.1, 1.1]), 2) == pytest.approx(0.1)
-    rising = row(found, "over quarters, off")  # only told: of 0.2 to 0.3, middles of the quarters
-    assert rising.bar is None and rising.value == pytest.approx(0.075 / 0.2125, rel=0.05)
-    assert row(found, "over quarters, on").value == 0
+    assert "1.6 s old" in row(found, "in speech, off").note
+    assert "0.50, 0.25 of 255" in row(found, "in speech, off").note
+    rising = row(found, "over all words, off")  # only told: of words 1 to 4 the middles, 3 and 4 over 1 and 2
+    assert rising.bar is None and rising.value == pytest.approx(40 / 99 * 0.1 / (0.2 + 29.5 / 99 * 0.1), rel=1e-3)
+    assert row(found, "over all words, on").value == 0 and "4 times" in rising.note
+
+
+def test_the_error_of_a_mean_over_repetitions_is_told() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [late_over_early(rng.normal(1, 0.2, 40)) for _ in range(400)]
+    assert np.mean([error for _, error in drawn]) == pytest.approx(np.std([ratio for ratio, _ in drawn]), rel=0.1)
+    assert late_over_early(np.array([1.0, 1.1, 9.0, 2.0, 2.2]))[0] == pytest.approx(2)  # the odd one belongs to none
+    assert math.isnan(late_over_early(np.array([1.0, 2.0]))[1])
+    one, other = ((long_video(np.concatenate([np.full(50, a), np.full(50, b)]), 0.2)) for a, b in ((1, 1.2), (1, 0.8)))
+    both = row(drift_found({"off": [one, other]}, fps=25.0), "over all words, off")  # who goes and who comes
+    assert both.value == pytest.approx(0) and "1.20, 0.80; standard error 0.00" in both.note
 
 
 def test_drift_is_that_of_whoever_drifts_most_and_each_is_told() -> None:

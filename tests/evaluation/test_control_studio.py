@@ -10,7 +10,7 @@ import torch
 from test_takes import FRAMES, SIZE, case
 
 from emo_core.config import TINY
-from emo_core.data import Controls, GenerateSettings, SpeedKeys
+from emo_core.data import ClipState, Controls, GenerateSettings, SpeedKeys
 from emo_core.evaluation import control_studio
 from emo_core.evaluation.command import CONTROL_NAMES
 from emo_core.evaluation.control_studio import CONTROLS, QUICK, ControlStudio, without_speed_condition
@@ -70,13 +70,38 @@ def test_takes_are_as_long_as_asked_and_leads_come_on_top(studio: ControlStudio)
 
 def test_the_long_sound_has_a_pause_at_each_end_and_whole_clips_between(studio: ControlStudio) -> None:
     person, clip = studio.cases[0], studio.model.config.clip.frames
-    sound, spoken = studio.between_pauses(person)
+    studio.tried = replace(studio.tried, drift_s=3 * len(person.samples) / 16000)
+    sound, starts = studio.between_pauses(person)
     loud = np.abs(sound.reshape(-1, 640)).max(axis=1) > 0.05  # by frames
     words = np.flatnonzero(loud)
     assert words[0] >= 25 and len(loud) - 1 - words[-1] >= 25 + clip and loud[words[0] : words[-1]].all()
-    assert words[0] % clip == 0 and spoken % clip == 0 and len(loud) % clip == 0
-    again = sound[spoken * 640 : (words[-1] + 1) * 640]
-    assert np.array_equal(again, sound[words[0] * 640 :][: len(again)])
+    assert len(starts) >= 3 and starts[0] == words[0] and all(start % clip == 0 for start in starts)
+    assert len(loud) % clip == 0
+    ends = (*starts[1:], words[-1] + 1)
+    parts = [sound[start * 640 : end * 640] for start, end in zip(starts, ends, strict=True)]
+    assert all(np.array_equal(part, parts[0]) for part in parts)
+    studio.tried = replace(studio.tried, drift_s=0.01)
+    assert len(studio.between_pauses(person)[1]) == 2
+
+
+def test_a_young_video_hears_the_same_and_differs_by_what_is_left_behind(
+    studio: ControlStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, settings = studio.cases[0], studio.settings
+    video = control_studio._long_video(studio, person, settings)
+    clip, words = studio.model.config.clip.frames, video.starts[1] - video.starts[0]
+    assert len(video.apart) == 2 * words // clip and video.apart.max() > 0
+    state: dict[int, ClipState] = {}
+    take = studio.take
+
+    def remembered(*args, **named) -> Take:  # the young video begins from what the old one had left
+        made = take(*args, **{**named, "resume": state.get(getattr(named.get("resume"), "next_index", 0))})
+        state.update({each.next_index: each for each in made.states} if not state else {})
+        return made
+
+    monkeypatch.setattr(studio, "take", remembered)
+    same = control_studio._long_video(studio, person, settings)
+    assert same.apart.max() == 0 and np.array_equal(same.old, same.young)
 
 
 def test_a_take_ends_after_as_many_clips_as_asked(studio: ControlStudio) -> None:
