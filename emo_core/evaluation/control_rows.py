@@ -183,7 +183,7 @@ def drift_found(videos: Mapping[str, Sequence[LongVideo]], *, fps: float) -> Fou
     rows, lines_identity, lines_colour = [], [], []
     second = round(fps)
     for name, people in videos.items():
-        length = f"{_mean([len(video.distance) / fps for video in people]):.0f} s, {len(people)} people"
+        length = f"{_mean([len(video.distance) / fps for video in people]):.0f} s, {_people(len(people))}"
         ends = [(_middles(video.first), _middles(video.last)) for video in people]
         note = f"{length}, pauses, {len(people[0].first)} draws of noise"
         rows.append(Row(section, f"identity distance, {name}", *_compared(ends, note)))
@@ -195,7 +195,8 @@ def drift_found(videos: Mapping[str, Sequence[LongVideo]], *, fps: float) -> Fou
         halves = [late_over_early(repetitions(video.distance, video.starts)) for video in people]
         error = float(np.sqrt(np.sum(np.square([each for _, each in halves])))) / len(halves)
         times = ", ".join(f"{ratio:.2f}" for ratio, _ in halves)
-        note = f"{len(people[0].starts)} times the words, later half over earlier: {times}; standard error {error:.2f}"
+        known = f"standard error {error:.2f}" if np.isfinite(error) else "too few for an error"
+        note = f"{len(people[0].starts)} times the words, later half over earlier: {times}; {known}"
         value = _mean([ratio for ratio, _ in halves]) - 1
         rows.append(Row(section, f"over all words, {name}", value, note=note))
         worst = max(relative_change(channel, second) for v in people for channel in np.asarray(v.colour, np.float64).T)
@@ -226,6 +227,10 @@ def _by_seconds(tracks: Sequence[Track], second: int) -> list[float]:
     """Means of successive seconds over everyone, as long as all videos last."""
     everyone = [block_means(track, second) for track in tracks]
     return [_mean(list(values)) for values in zip(*everyone, strict=False)]
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
 
 
 def _middles(tracks: Sequence[Track]) -> float:

@@ -135,6 +135,8 @@ def test_drift_is_the_last_second_against_the_first() -> None:
     rising = row(found, "over all words, off")  # only told: of words 1 to 4 the middles, 3 and 4 over 1 and 2
     assert rising.bar is None and rising.value == pytest.approx(40 / 99 * 0.1 / (0.2 + 29.5 / 99 * 0.1), rel=1e-3)
     assert row(found, "over all words, on").value == 0 and "4 times" in rising.note
+    few = drift_found({"off": [replace(long_video(calm, 0.2), starts=(10, 30))]}, fps=25.0)
+    assert "too few" in row(few, "over all words").note and "4 s, 1 person" in row(few, "mean colour").note
 
 
 def test_the_error_of_a_mean_over_repetitions_is_told() -> None:
