@@ -77,31 +77,43 @@ class TruthSet:
 
 
 def load_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> TruthSet:
-    """The test set of this spec in `folder`, made first if it is not there.
+    """The test set of this spec in `folder`, made first if it is not there, and anew, with a warning, if it is another.
 
-    `voices` is a corpus that training/voices wrote; without one a small one is made, which needs flite.
+    `voices` is a corpus that training/voices wrote; without one the set that is there is taken whoever speaks in it,
+    and a new one gets a small corpus of its own, which needs flite.
     """
     note = folder / _NOTE
-    if not note.exists() or json.loads(note.read_text()) != _as_noted(spec):
-        save_testset(folder, _make(folder, spec, voices))
+    noted = json.loads(note.read_text()) if note.exists() else None
+    spoken = noted.pop("voices", None) if noted else None
+    if noted != _as_noted(spec) or (voices and spoken != _spoken(voices)):
+        if noted:
+            why = "other voices" if noted == _as_noted(spec) else f"{noted}, not {_as_noted(spec)}"
+            log.warning("the test set in %s is of %s: it is drawn anew", folder, why)
+        save_testset(folder, _make(folder, spec, voices), voices or folder / "voices")
     cases = tuple(_read(folder / f"case-{i:03d}.npz") for i in range(spec.cases))
     with np.load(folder / "others.npz", allow_pickle=False) as more:
         return TruthSet(spec, cases, more["portraits"], more["samples"].astype(np.float32) / 32767)
 
 
-def save_testset(folder: Path, tests: TruthSet) -> None:
-    """Write a test set; the note that says which one it is comes last."""
+def save_testset(folder: Path, tests: TruthSet, voices: Path | None = None) -> None:
+    """Write a test set; the note that says which one it is, and whose `voices` are in it, comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, case in enumerate(tests.cases):
         arrays: dict[str, Any] = {f.name: getattr(case, f.name) for f in fields(Case)}
         arrays["samples"] = _as_int16(case.samples)
         np.savez_compressed(folder / f"case-{index:03d}.npz", **arrays)
     np.savez_compressed(folder / "others.npz", portraits=tests.others, samples=_as_int16(tests.long_samples))
-    (folder / _NOTE).write_text(json.dumps(_as_noted(tests.spec)))
+    noted = _as_noted(tests.spec) | ({"voices": _spoken(voices)} if voices else {})
+    (folder / _NOTE).write_text(json.dumps(noted))
 
 
-def _as_noted(spec: TruthSpec) -> dict[str, int]:
+def _as_noted(spec: TruthSpec) -> dict[str, Any]:
     return {"format": _FORMAT, **asdict(spec)}
+
+
+def _spoken(voices: Path) -> dict[str, int]:
+    """What tells the test voices of one corpus from those of another: their files and sizes in bytes."""
+    return {path.name: path.stat().st_size for path in sorted(voices.glob("test_*"))}
 
 
 def _make(folder: Path, spec: TruthSpec, voices: Path | None) -> TruthSet:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emo_core.errors import EmoInputError
+from emo_core.evaluation import testset
 from emo_core.evaluation.testset import Case, TruthSet, TruthSpec, load_testset, save_testset
 
 SPEC = TruthSpec(cases=2, frames=4, people=3, size=16, long_frames=8)
@@ -65,3 +66,20 @@ def test_a_set_of_another_spec_is_not_taken(tmp_path):
     other = dataclasses.replace(SPEC, seed=1)
     with pytest.raises(EmoInputError, match="corpus"):  # it goes on to draw, and there is no corpus to draw with
         load_testset(tmp_path, other, voices=tmp_path)
+
+
+def test_a_set_of_other_voices_is_not_taken_for_that_of_these(tmp_path, monkeypatch, caplog):
+    these, others = tmp_path / "these", tmp_path / "others"
+    for folder, content in ((these, b"one"), (others, b"another")):
+        folder.mkdir()
+        (folder / "test_voice-000.npz").write_bytes(content)
+    drawn = []
+    monkeypatch.setattr(testset, "_make", lambda *asked: drawn.append(asked) or made_set())
+    for voices in (these, these, None):  # without voices, the set that is there is taken
+        load_testset(tmp_path / "set", SPEC, voices)
+    assert len(drawn) == 1 and "anew" not in caplog.text
+    load_testset(tmp_path / "set", SPEC, others)
+    assert len(drawn) == 2 and "other voices: it is drawn anew" in caplog.text
+    smaller = dataclasses.replace(SPEC, cases=1)
+    load_testset(tmp_path / "set", smaller)
+    assert len(drawn) == 3 and "'cases': 2" in caplog.text and "'cases': 1" in caplog.text
