@@ -96,8 +96,10 @@ def load_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> T
 
 
 def save_testset(folder: Path, tests: TruthSet, voices: Path | None = None) -> None:
-    """Write a test set; the note that says which one it is, and whose `voices` are in it, comes last."""
+    """Write a test set; the note that says which one it is, and whose `voices` are in it, comes last. The note
+    of a set that was there before goes first, so that one half drawn anew is taken for neither."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / _NOTE).unlink(missing_ok=True)
     for index, case in enumerate(tests.cases):
         arrays: dict[str, Any] = {f.name: getattr(case, f.name) for f in fields(Case)}
         arrays["samples"] = _as_int16(case.samples)

@@ -1,6 +1,7 @@
 """The test set is read from its folder without any renderer, and only if it is the one that was asked for."""
 
 import dataclasses
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -83,3 +84,13 @@ def test_a_set_of_other_voices_is_not_taken_for_that_of_these(tmp_path, monkeypa
     smaller = dataclasses.replace(SPEC, cases=1)
     load_testset(tmp_path / "set", smaller)
     assert len(drawn) == 3 and "'cases': 2" in caplog.text and "'cases': 1" in caplog.text
+
+
+def test_a_set_half_drawn_anew_is_taken_for_neither(tmp_path, monkeypatch):
+    save_testset(tmp_path, made_set())
+    monkeypatch.setattr(testset.np, "savez_compressed", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save_testset(tmp_path, made_set())
+    monkeypatch.setattr(testset, "_make", Mock(side_effect=InterruptedError("drawn again")))
+    with pytest.raises(InterruptedError, match="drawn again"):  # and what is left is not read
+        load_testset(tmp_path, SPEC)
