@@ -14,3 +14,8 @@ class EmoInputError(ValueError):
         self.name, self.found, self.allowed, self.remedy = name, found, allowed, remedy
         message = f"{name}: found {found}; expected {allowed}."
         super().__init__(f"{message} {remedy}" if remedy else message)
+
+    def __reduce__(self) -> tuple[type[EmoInputError], tuple[str, str, str, str]]:
+        """An exception is pickled by its message alone, which does not make it again: a worker process would be told to
+        be broken instead of what it found."""
+        return type(self), (self.name, self.found, self.allowed, self.remedy)

@@ -1,0 +1,85 @@
+"""What is ours to replace: in, a place that is to be written to; out, leave to do so, or the sentence why not.
+
+Whatever lies where we want to write is somebody's, unless it carries our mark: a folder our MARK, a work folder its
+journal, a checkpoint our metadata. Inputs are never outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import EmoInputError
+from .files import exists, fitting_name, shown
+
+MARK = "made-by-emo.json"
+_OTHER = "Choose another name, or move what lies there."
+_MAKER = "ComfyUI-EMO"
+
+
+def refuse_existing(path: Path, *, overwrite: bool, name: str = "output") -> None:
+    """Raises EmoInputError for a file that is there and may not be replaced, and for a folder in any case."""
+    if path.is_dir():
+        raise EmoInputError(name, f"the folder {shown(path)}", "the name of a file", _OTHER)
+    if not overwrite and (exists(path) or path.is_symlink()):
+        remedy = "Choose another name, or --overwrite to replace it."
+        raise EmoInputError(name, f"{shown(path)}, which exists", "a name that is free", remedy)
+
+
+def refuse_inputs(output: Path, inputs: Mapping[str, Path | None], *, name: str = "output") -> None:
+    """Raises EmoInputError if `output` is one of the input files, under whatever name, or the folder that one is in."""
+    for what, path in inputs.items():
+        if path is None or not exists(path):
+            continue
+        if exists(output) and os.path.samefile(output, path):
+            found = f"{shown(output)}, which is also the {what}"
+            raise EmoInputError(name, found, "another file than every input", "Choose another name for the output.")
+        if output.is_dir() and output.resolve() in path.resolve().parents:
+            found = f"{shown(output)}, the folder that the {what} lies in"
+            raise EmoInputError(name, found, "a folder without inputs", "Choose another name for the output.")
+
+
+def claim_folder(folder: Path, kind: str, *, name: str = "output") -> None:
+    """Make `folder`, or take it over if it is empty or was made by us for the same `kind` of files; it then carries our
+    mark. Raises EmoInputError for a folder with anything else in it, and for a file of that name."""
+    if exists(folder) and not folder.is_dir():
+        raise EmoInputError(name, f"{shown(folder)}, a file", "the name of a folder", _OTHER)
+    if mark_of(folder, kind) is not None:
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        found = f"the folder {shown(folder)}, which holds files that are not ours"
+        raise EmoInputError(name, found, "a new folder, or an empty one", "Choose another name for the output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_mark(folder, kind)
+
+
+def mark_of(folder: Path, kind: str) -> dict[str, Any] | None:
+    """What our mark in a folder says; None without one, or with that of another kind."""
+    try:
+        said = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    ours = isinstance(said, dict) and said.get("made_by") == _MAKER and said.get("kind") == kind
+    return said if ours else None
+
+
+def write_mark(folder: Path, kind: str, **about: object) -> None:
+    """Mark a folder as ours, with what a person or a later run should know of it."""
+    text = json.dumps({"made_by": _MAKER, "kind": kind, **about}, indent=1)
+    (folder / MARK).write_text(f"{text}\n", encoding="utf-8")
+
+
+def free_path(path: Path) -> Path:
+    """`path`, or the first of name-2, name-3 ... at which nothing lies; the name is cut to what a disk takes."""
+    return next(free for free in _numbered(path) if not (exists(free) or free.is_symlink()))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path.with_name(fitting_name(path.stem, path.suffix))
+    number = 2
+    while True:
+        yield path.with_name(fitting_name(path.stem, f"-{number}{path.suffix}"))
+        number += 1
