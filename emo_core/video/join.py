@@ -10,11 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..data import Waveform
-from .encode import add_audio_stream, encode_audio_stream
 from .formats import VideoFormat
+from .sound import add_audio_stream, encode_audio_stream, write_wav
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -78,23 +76,12 @@ def join_png(segments: Sequence[Path], folder: Path, *, fps: Fraction, audio: Wa
     for index, packet in enumerate(_packets(segments)):  # a packet of the png codec is a PNG file
         (scratch / f"{index:06d}.png").write_bytes(bytes(packet))
     if audio is not None:
-        _write_wav(scratch / "audio.wav", audio)
+        write_wav(scratch / "audio.wav", audio)
     folder.mkdir(exist_ok=True)
     for stale in [*folder.glob("[0-9]" * 6 + ".png"), folder / "audio.wav"]:
         stale.unlink(missing_ok=True)
     for file in sorted(scratch.iterdir()):
         os.replace(file, folder / file.name)
-
-
-def _write_wav(path: Path, audio: Waveform) -> None:
-    import wave
-
-    samples = (audio.samples * 32767).round().to(torch.int16)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(samples.shape[0])
-        file.setsampwidth(2)
-        file.setframerate(audio.sample_rate)
-        file.writeframes(samples.T.contiguous().numpy().tobytes())
 
 
 def join_gif(segments: Sequence[Path], target: Path, *, fps: Fraction) -> None:

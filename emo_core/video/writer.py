@@ -22,10 +22,11 @@ from torch import Tensor
 from ..data import Clip, Waveform
 from ..errors import EmoInputError
 from .disk import explain_disk_errors
-from .encode import encode_segment, exact_fps, fit_audio
+from .encode import encode_segment, exact_fps
 from .formats import video_format
 from .job import Job, open_job
 from .join import join_copy, join_gif, join_png
+from .sound import fit_audio
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from PIL import Image
 from emo_core.data import Clip, ClipState, Waveform
 from emo_core.errors import EmoInputError
 from emo_core.video import open_job, write_video
-from emo_core.video.encode import exact_fps, fit_audio
+from emo_core.video.encode import exact_fps
+from emo_core.video.sound import fit_audio
 
 
 def smooth_clip(index: int, frames: int = 5, height: int = 48, width: int = 64) -> Clip:
