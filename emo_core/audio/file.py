@@ -25,9 +25,10 @@ _SAMPLES = "samples that are numbers, nominally -1 to 1"
 log = logging.getLogger(__name__)
 
 
-def read_audio(path: str | os.PathLike[str]) -> Waveform:
+def read_audio(path: str | os.PathLike[str], *, max_seconds: float | None = None, name: str = "audio") -> Waveform:
     """The sound of a file (wav, flac, mp3, ogg, m4a, a video ...) as it is: (channels, t) at the file's own rate.
 
+    `max_seconds`: no more than the first so many of it. `name`: the input as the user knows it, for messages.
     EmoInputError for a file that is missing, has no sound, or holds something `check_waveform` refuses.
     """
     path = Path(path)
@@ -36,7 +37,8 @@ def read_audio(path: str | os.PathLike[str]) -> Waveform:
     if path.stat().st_size == 0:
         raise EmoInputError("audio", f"an empty file, {path.name}", "a sound or video file", "Export it again.")
     samples, sample_rate = _read_soundfile(path) or _read_av(path)
-    waveform = Waveform(torch.from_numpy(np.ascontiguousarray(samples)), sample_rate)
+    wanted = None if max_seconds is None else round(max_seconds * sample_rate)
+    waveform = Waveform(torch.from_numpy(np.ascontiguousarray(samples[:, :wanted])), sample_rate)
     check_waveform(waveform)
     return waveform
 
