@@ -13,6 +13,7 @@ from ..data import AudioFeatures, Controls, GenerateSettings, Portrait, Waveform
 from ..models.audio_projection import window_frames
 from ..models.compiled import compile_regions
 from ..models.emo import EmoModel
+from .random_weights import drawn_model, random_model
 
 
 @dataclass(frozen=True)
@@ -79,27 +80,6 @@ def full_case(
     return case_of(
         "full", model, clips=clips, settings=GenerateSettings(steps=steps or config.clip.steps, guidance=3.5)
     )
-
-
-def drawn_model(config: EmoConfig, *, device: torch.device, dtype: torch.dtype) -> EmoModel:
-    """A model whose weights are made where they belong, however many: see `released.filled`."""
-    from ..weights.file import assign, build_without_memory
-    from .released import filled
-
-    model = build_without_memory(config)
-    assign(model, dict(filled(model, dtype, device=device)), device=device, dtype=dtype, where=config.name)
-    return model
-
-
-def random_model(config: EmoConfig, *, device: torch.device) -> EmoModel:
-    """Random weights; zero-initialised projections are filled too, or half of the work would add nothing."""
-    torch.manual_seed(0)
-    with device:
-        model = EmoModel(config).eval()
-    for parameter in model.parameters():
-        if not bool(parameter.any()):
-            torch.nn.init.normal_(parameter, std=0.02)
-    return model
 
 
 def case_of(name: str, model: EmoModel, *, clips: int, settings: GenerateSettings) -> Case:

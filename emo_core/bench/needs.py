@@ -13,10 +13,11 @@ import torch
 from ..config import EMO_MINI, EMO_SD15, EmoConfig
 from ..data import AudioFeatures, Controls, GenerateSettings
 from ..models.audio_projection import window_frames
-from ..pipeline.generate import Run, work_of
+from ..pipeline.generate import work_of
 from ..pipeline.memory import needed_for, weight_bytes
 from ..pipeline.offload import MODES, Offload, weights_of
 from ..pipeline.recovery import Thrift
+from ..pipeline.run import Run
 from ..weights.file import build_without_memory
 
 SIZES: dict[str, tuple[EmoConfig, tuple[int, ...]]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from ..config import EmoConfig, ScheduleConfig
 from ..diffusion.schedule import build_scheduler
 from ..models.audio_projection import window_frames
-
-if TYPE_CHECKING:
-    from .peer import ClipInput
+from .peer_clip import ClipInput
 
 
 class HalloNetworks:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +19,12 @@ from ..config import HALLO, TINY, EmoConfig
 from ..data import GenerateSettings, Progress
 from .cases import case_of
 from .measure import peak_rss, present_rss, timed
+from .random_weights import filled
 
 log = logging.getLogger(__name__)
 
 _NAMES = {"backbone": "denoising_unet", "reference_net": "reference_unet", "audio_projection": "audioproj"}
 _IDENTITY = "reference_net.identity_projection."
-_POOL = 2**22  # random numbers
 _DECODE_CHUNK = 2  # frames: the decoder at 512x512 takes more than the network otherwise
 
 
@@ -132,31 +130,6 @@ def _everything(config: EmoConfig) -> nn.Module:
     model = without_memory(lambda: EmoModel(whole))
     model.reference_net = without_memory(lambda: ReferenceNet(dataclasses.replace(config.unet, motion=read_on)))
     return model
-
-
-def filled(
-    model: nn.Module, dtype: torch.dtype, *, only: str = "", device: torch.device | None = None
-) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a model with random values of about the size that training leaves, on `device` (the CPU).
-
-    They are cut from one pool of Gaussian noise: to draw two billion numbers takes minutes.
-    """
-    pool = torch.randn(_POOL, generator=torch.Generator().manual_seed(0)).to(device or torch.device("cpu"), dtype)
-    state: Mapping[str, Tensor] = model.state_dict()
-    begin = 0
-    for name, value in state.items():
-        if not name.startswith(only):
-            continue
-        if not value.is_meta:  # a buffer
-            yield name, value.to(pool.device, dtype).clone()
-            continue
-        begin = (begin + 1_234_577) % _POOL  # another place for every tensor
-        end = begin + value.numel()
-        drawn = (pool if end <= _POOL else pool.repeat(1 + end // _POOL))[begin:end].view(value.shape)
-        if value.ndim > 1:
-            yield name, drawn / math.sqrt(value[0].numel())
-        else:
-            yield name, drawn * 0.05 + (1.0 if name.endswith(".weight") else 0.0)
 
 
 def _is_elsewhere(name: str) -> bool:

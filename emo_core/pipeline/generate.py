@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +27,6 @@ from .conditions import (
     clip_settle,
     encode_region,
     face_region,
-    region_of_frames,
     resolved,
     step_back,
     video_sway,
@@ -41,6 +39,7 @@ from .offload import CONDITIONS, Offload, candidates, weights_of
 from .placement import conditions_to_network, device_of, dtype_of, reference_to_network, to_network
 from .plan import ClipPlan, clip_count, plan_clip
 from .recovery import Thrift, finite_or_repeated, with_less_memory
+from .run import OnProgress, Run, ShouldStop
 from .windows import denoise_video
 
 if TYPE_CHECKING:
@@ -48,37 +47,6 @@ if TYPE_CHECKING:
     from ..models.emo import EmoModel
 
 log = logging.getLogger(__name__)
-
-OnProgress = Callable[[Progress], None]
-ShouldStop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that stays the same from clip to clip; `steps` and `guidance` with the model's defaults filled in."""
-
-    model: EmoModel
-    reference: ReferenceCache
-    audio: AudioFeatures
-    controls: Controls
-    settings: GenerateSettings
-    steps: int
-    guidance: float
-    region: Tensor
-    sway: Tensor | None  # (f, 3), see `video_sway`
-    on_progress: OnProgress | None
-    should_stop: ShouldStop | None
-    offload: Offload = field(default_factory=Offload)
-    graphs: Graphs | None = None
-
-    @property
-    def guided(self) -> bool:
-        """Whether the network sees more than one row."""
-        return self.guidance != 1.0 or self.settings.portrait_guidance is not None
-
-    def region_at(self, plan: ClipPlan) -> Tensor:
-        """The face region of a clip: (H, W), (1, H, W) or a picture (3, H, W)."""
-        return region_of_frames(self.region, plan.start, plan.start + plan.kept, total=self.audio.frames)
 
 
 def generate(

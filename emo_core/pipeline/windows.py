@@ -27,8 +27,8 @@ from .placement import device_of, dtype_of, reference_to_network, to_network
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
-    from .generate import Run
     from .recovery import Thrift
+    from .run import Run
 
 TOKEN_CHUNK = 64  # frames whose audio tokens are made at a time
 

@@ -22,7 +22,6 @@ from emo_core.bench.peer import (
     CHECKOUTS,
     SMALL_HALLO,
     PeerLine,
-    clip_input,
     find_checkout,
     importing,
     measure_peer,
@@ -31,6 +30,7 @@ from emo_core.bench.peer import (
     peer_config,
     relative_rms,
 )
+from emo_core.bench.peer_clip import clip_input
 from emo_core.bench.released import hallo_tensors
 from emo_core.config import HALLO
 from emo_core.errors import EmoInputError

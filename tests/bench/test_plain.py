@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from emo_core.bench.cases import Case, case_of, middle_config, random_model
+from emo_core.bench.cases import Case, case_of, middle_config
 from emo_core.bench.command import compare, machine, table
 from emo_core.bench.measure import operations, versus
 from emo_core.bench.plain import plain_backbone
+from emo_core.bench.random_weights import random_model
 from emo_core.config import TINY, GuidanceConfig
 from emo_core.data import GenerateSettings
 
