@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from .errors import EmoInputError
@@ -37,12 +38,23 @@ def exists(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def is_file_or_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or a folder lies there, and not a pipe or a device, which to open may mean to wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
 def readable_file(
     path: str | os.PathLike[str], *, name: str, allowed: str, again: str = "Export or download it again."
 ) -> Path:
     """`path`, if a file with something in it lies there that may be read. `name` is the input that named it, `allowed`
     what it should have been. Raises EmoInputError for everything else."""
     path = Path(path)
+    if exists(path) and not is_file_or_folder(path):
+        raise EmoInputError(name, f"{shown(path)}, a pipe or a device", allowed, "Save it as a file first.")
     try:
         with path.open("rb") as file:
             if file.read(1):
@@ -66,3 +78,8 @@ def fitting_name(stem: str, rest: str, *, limit: int = NAME_BYTES) -> str:
     room = limit - len(os.fsencode(rest))
     encoded = os.fsencode(stem)
     return stem + rest if len(encoded) <= room else encoded[:room].decode("utf-8", "ignore") + rest
+
+
+def media_name(path: str | os.PathLike[str]) -> str:
+    """`path` as FFmpeg takes it for a file whatever is in it: a colon would end the name of a protocol."""
+    return f"file:{os.fspath(path)}"
