@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..data import Portrait
 from ..errors import EmoInputError
+from ..libraries import UnusableLibrary, importing
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +40,16 @@ def with_identity(portrait: Portrait, network: Path | None) -> Portrait:
     else:
         try:
             return dataclasses.replace(portrait, identity=identity_embedding(portrait, network))
-        except ImportError:
-            log.warning("%s is there, but onnxruntime is not installed (pip install onnxruntime).", network)
+        except UnusableLibrary as error:
+            log.warning("%s is there, but cannot be used. %s", network, error)
     return portrait
 
 
 def identity_embedding(portrait: Portrait, network: Path) -> Tensor:
-    """ArcFace's embedding (512,), not normalised. Raises ImportError without onnxruntime, EmoInputError for a file
-    that is no such network."""
-    import onnxruntime
+    """ArcFace's embedding (512,), not normalised. Raises UnusableLibrary without a working onnxruntime,
+    EmoInputError for a file that is no such network."""
+    with importing("onnxruntime"):
+        import onnxruntime
 
     picture = (align(portrait) * 255.0 - 127.5) / 127.5
     try:

@@ -1,13 +1,15 @@
-"""Read a picture from a file, whatever its kind.
+"""Read a picture or a mask from a file, whatever its kind.
 
 In: a path to anything Pillow reads (jpg, png, webp, gif, tiff, 1 to 16 bits, grey, palette, alpha, CMYK). Out: a
-picture (H, W, 3) float32 in 0..1, upright as the camera's EXIF tag says. What is transparent becomes middle grey (0.5),
-the colour that is least wrong against hair and skin of any tone.
+picture (H, W, 3) float32 in 0..1, upright as the camera's EXIF tag says, its colours in sRGB as its ICC profile says;
+or a mask (H, W). What is transparent becomes middle grey (0.5), the colour that is least wrong against hair and skin of
+any tone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,39 +18,52 @@ import torch
 from torch import Tensor
 
 from ..errors import EmoInputError
+from .picture_file import load_picture
 
 if TYPE_CHECKING:
     from PIL import Image
 
 NEUTRAL_GREY = 0.5
 MIN_SIDE = 16  # pixels; below, the mesh has nothing to see
-_REMEDY = "Give a picture of one person, face visible, as jpg or png."
-_RELOAD = "Export or download it again."
+FLAT = 0.03  # masks whose colours differ by no more are of one colour
+_ROWS_AT_ONCE = 256  # a picture of 100 megapixels is turned into numbers without a second copy of all of it
 
 
-def read_image(path: str | Path) -> Tensor:
-    """A picture file -> (H, W, 3) float 0..1. Raises EmoInputError for what is missing, broken or too small."""
-    from PIL import Image, ImageOps, UnidentifiedImageError  # Pillow only where a file is read
+def read_image(path: str | Path, *, name: str = "portrait") -> Tensor:
+    """A picture file -> (H, W, 3) float 0..1. `name` is the input that named the file. Raises EmoInputError for what is
+    missing, broken or too small."""
+    picture = load_picture(path, name=name)
+    image = torch.empty(picture.height, picture.width, 3)
+    for first, values in _strips(picture):
+        image[first : first + len(values)] = over_grey(values)
+    return as_image(image, name=name)
 
-    path = Path(path)
-    if not path.is_file():
-        raise EmoInputError("portrait", f"no file at {path}", "a picture file", "Check the path.")
-    if path.stat().st_size == 0:
-        raise EmoInputError(
-            "portrait", f"an empty file ({path.name})", "a picture file", "Export or download it again."
-        )
-    try:
-        with Image.open(path) as picture:
-            return as_image(_to_rgb(ImageOps.exif_transpose(picture)))
-    except UnidentifiedImageError as error:
-        raise EmoInputError("portrait", f"{path.name}, which is no picture", "a picture file", _REMEDY) from error
-    except Image.DecompressionBombError as error:
-        raise EmoInputError("portrait", str(error), "at most 178 megapixels", "Scale the picture down.") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, EmoInputError):
-            raise
-        found = f"{path.name}, damaged or cut short ({error})"
-        raise EmoInputError("portrait", found, "a whole picture file", _RELOAD) from error
+
+def read_mask(path: str | Path, *, name: str = "face-mask") -> Tensor:
+    """A mask file -> (H, W) float 0..1. White is 1; what is transparent is 0. In a picture of one colour on a
+    transparent ground the opacity alone is the mask, whatever the colour. Raises EmoInputError as `read_image`."""
+    picture = load_picture(path, name=name)
+    bright, opaque = torch.empty(picture.height, picture.width), torch.ones(picture.height, picture.width)
+    for first, values in _strips(picture):
+        rows = slice(first, first + len(values))
+        colours = values.shape[-1] if values.shape[-1] in (1, 3) else values.shape[-1] - 1
+        bright[rows] = values[..., :colours].amax(-1)
+        if colours < values.shape[-1]:
+            opaque[rows] = values[..., -1]
+    if not bool(torch.isfinite(bright).all()):
+        raise EmoInputError(name, "values that are not numbers (NaN or infinite)", "a mask of 0 to 1")
+    seen = bright[opaque > 0.5]
+    if float(opaque.min()) < 1 and (not len(seen) or float(seen.max() - seen.min()) <= FLAT):
+        return opaque
+    return (bright * opaque).clamp(0, 1)
+
+
+def over_grey(values: Tensor) -> Tensor:
+    """(..., 3 or 1, or 4 or 2 with alpha) -> (..., 3 or 1): what is transparent over middle grey."""
+    if values.shape[-1] in (1, 3):
+        return values
+    colours, alpha = values[..., :-1], values[..., -1:]
+    return colours * alpha + NEUTRAL_GREY * (1 - alpha)
 
 
 def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
@@ -79,17 +94,24 @@ def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
     if low < 0 or high > 1:
         image = image.clamp(0, 1)
     if image.shape[-1] == 4:
-        return image[..., :3] * image[..., 3:] + NEUTRAL_GREY * (1 - image[..., 3:])
+        return over_grey(image)
     return image.expand(height, width, 3) if image.shape[-1] == 1 else image
 
 
-def _to_rgb(picture: Image.Image) -> Tensor:
-    """A Pillow picture of any mode -> (H, W, 3 or 4 or 1) float in 0..1."""
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16-bit and wider grey: Pillow's convert would clip it
-        grey = torch.from_numpy(np.asarray(picture).astype(np.float32))[..., None]
-        if picture.mode == "F":
-            return grey / max(1.0, float(grey.max()))
-        return grey / (65535.0 if float(grey.max()) > 255 or picture.mode != "I" else 255.0)
-    transparent = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
-    pixels = np.array(picture.convert("RGBA" if transparent else "RGB"))
-    return torch.from_numpy(pixels).float().div_(255.0)
+def _strips(picture: Image.Image) -> Iterator[tuple[int, Tensor]]:
+    """The first row of each strip and its values (h, W, 1 to 4) in 0..1."""
+    scale = _scale(picture)
+    for first in range(0, picture.height, _ROWS_AT_ONCE):
+        part = np.array(picture.crop((0, first, picture.width, min(first + _ROWS_AT_ONCE, picture.height))))
+        values = torch.from_numpy(part.astype(np.float32)).div_(scale)
+        yield first, values if values.ndim == 3 else values[..., None]
+
+
+def _scale(picture: Image.Image) -> float:
+    """What is white. Of wider grey, Pillow's own conversion would clip what is above 255."""
+    if picture.mode not in ("I", "I;16", "F"):
+        return 255.0
+    highest = float(picture.getextrema()[1])  # type: ignore[arg-type]
+    if picture.mode == "F":
+        return max(1.0, highest)
+    return 65535.0 if highest > 255 or picture.mode == "I;16" else 255.0

@@ -1,0 +1,115 @@
+"""A picture file as Pillow reads it: in, a path; out, a picture that is whole, upright, in sRGB, of a few modes.
+
+Whatever is wrong with the file is one sentence: Pillow's readers raise errors of every kind for damage, and what a file
+claims to be is looked at before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import EmoInputError
+from ..files import readable_file, shown
+from .png import SIGNATURE, without_extras
+from .profile import to_srgb
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+
+MODES = ("L", "LA", "RGB", "RGBA", "I", "I;16", "F")  # what `load_picture` gives
+LARGE = 64_000_000  # pixels; a file that claims more has to have something in it:
+PIXELS_PER_BYTE = 2000  # an even colour, packed, has a thousand
+_KIND = "a picture file"
+_REMEDY = "Give a picture of one person, face visible, as jpg or png."
+_AGAIN = "Export or download it again."
+_ORIENTATION = 0x0112  # EXIF's tag
+# What EXIF's numbers mean, as Pillow's transpositions are called; 1 is upright.
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+def load_picture(path: str | Path, *, name: str) -> Image.Image:
+    """The (first) picture in a file, of one of MODES; what is transparent has alpha. Raises EmoInputError, about the
+    input `name`, for what is missing, no picture, damaged or too large."""
+    from PIL import Image, UnidentifiedImageError  # Pillow only where a file is read
+
+    path = readable_file(path, name=name, allowed=_KIND, again=_AGAIN)
+    file_name = shown(path.name)
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow's, about tags that nobody reads and sizes that are looked at here
+        try:
+            stream, profile = without_extras(file) if file.read(8) == SIGNATURE else (file, None)
+            with Image.open(stream) as picture:
+                _check_claim(picture, path, name)
+                picture.load()
+                upright, profile = _upright(picture), profile or picture.info.get("icc_profile")
+                shining = to_srgb(_plain(upright), profile, file=file_name)
+                return shining if shining.mode in MODES else shining.convert("RGB")
+        except EmoInputError:
+            raise
+        except UnidentifiedImageError as error:
+            raise EmoInputError(name, f"{file_name}, which is no picture that can be read", _KIND, _REMEDY) from error
+        except Image.DecompressionBombError as error:
+            raise EmoInputError(name, str(error), "at most 178 megapixels", "Scale the picture down.") from error
+        except MemoryError as error:
+            found = f"{file_name}, which takes more memory than there is"
+            raise EmoInputError(name, found, "a smaller picture", "Scale the picture down.") from error
+        except Exception as error:  # of every kind: struct.error, TypeError, KeyError, RuntimeError, OSError ...
+            found = f"{file_name}, damaged or cut short ({_short(error)})"
+            raise EmoInputError(name, found, "a whole picture file", _AGAIN) from error
+
+
+def _check_claim(picture: Image.Image, path: Path, name: str) -> None:
+    """Raises EmoInputError for a file of a few bytes that claims so many pixels that memory would be taken for them."""
+    width, height = picture.size
+    size = path.stat().st_size
+    if width * height > max(LARGE, size * PIXELS_PER_BYTE):
+        found = f"{shown(path.name)}, which says it is {width}x{height} pixels but has {size} bytes"
+        raise EmoInputError(name, found, "a whole picture file", _AGAIN)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """As the camera's EXIF tag says. Nothing else of EXIF is read: other tags may be as wrong as they like."""
+    from PIL import Image
+
+    try:
+        found = picture.getexif().get(_ORIENTATION, 1)
+        turn = _TURNS.get(int(found[0] if isinstance(found, tuple) else found))
+    except Exception as error:  # Pillow's reader of EXIF raises errors of every kind for damage
+        log.info("EXIF that cannot be read (%s): the picture is taken as it is", _short(error))
+        turn = None
+    return picture if turn is None else picture.transpose(getattr(Image.Transpose, turn))
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """A picture of any mode in one of MODES, CMYK or LAB."""
+    from PIL import Image
+
+    mode = picture.mode
+    if mode in ("I", "F", "I;16", "CMYK", "LAB"):
+        return picture
+    if mode.startswith("I;16"):  # in the other order of bytes
+        return Image.fromarray(np.asarray(picture).astype(np.uint16))
+    transparent = mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+    if mode in ("1", "L", "LA", "La"):
+        return picture.convert("LA" if transparent else "L")
+    return picture.convert("RGBA" if transparent else "RGB")
+
+
+def _short(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]} ..."
