@@ -14,7 +14,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 .PHONY: demo test lint serve clean
 
 demo: $(VENV)/installed
-	$(RUN) -m emo_core animate --output output/demo.mp4
+	$(RUN) -m emo_core animate --output output/demo.mp4 --overwrite
 
 test: $(VENV)/installed-test
 	$(RUN) -m pytest tests

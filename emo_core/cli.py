@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from .cli_controls import add_control_options, box, control_options
+from .cli_progress import LineHandler, ProgressLine
 from .errors import EmoInputError
+from .files import shown
 
 if TYPE_CHECKING:
     import torch
 
-    from .data import Progress
     from .pipeline.animate import AnimateOptions
     from .video import WrittenVideo
 
@@ -38,11 +40,14 @@ DELEGATED = {
 }
 DTYPES = ("float32", "float16", "bfloat16")
 OFFLOAD = ("auto", "none", "parts", "groups")
+OUTPUT = Path("output")  # where videos go whose place nobody names
+TOLD = ("emo_core.pipeline.memory", "emo_core.video.job")  # loggers whose plans and resumptions are always told
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _print_any_name()
     try:
         if arguments and arguments[0] in DELEGATED:
             return _delegate(arguments[0], arguments[1:])
@@ -55,6 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
+
+
+def _print_any_name() -> None:
+    """A console that has no letter for a name shows its code; the work is not lost over it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,13 +88,19 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = commands.add_parser(
         "animate",
         help="make a portrait speak",
-        description="Make a portrait speak. Without portrait and audio: the bundled pair.",
+        description="Make a portrait speak. Without portrait or audio: the bundled ones.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--portrait", type=Path, help="a picture with one face seen from the front (jpg, png, webp ...)")
     add("--audio", type=Path, help="the voice: wav, flac, mp3, ogg, m4a, or a video's sound")
-    add("--output", type=Path, help="mp4, mov, mkv, webm or gif; no extension: a folder of PNG (output/PORTRAIT.mp4)")
+    add(
+        "--output",
+        type=Path,
+        help="mp4, mov, mkv, webm or gif; no extension: a folder of PNG (the first of output/PORTRAIT.mp4, "
+        "output/PORTRAIT-2.mp4 ... that is free)",
+    )
+    add("--overwrite", action="store_true", help="replace an --output that exists, of PNG folders only our own")
     add("--model", default="emo-mini", help="a bundled model or the path of a checkpoint (emo-mini)")
     add("--family", help="what the checkpoint is, where the file does not say it")
     add("--steps", type=int, help="sampling steps per clip (the model's own)")
@@ -110,9 +128,12 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add(
         "--resume",
         action=argparse.BooleanOptionalAction,
-        help="go on with an unfinished run, or refuse if it had other inputs; --no-resume: begin anew. "
-        "Without either, go on if the inputs are the same",
+        help="go on with an unfinished run, or refuse if that of this output had other inputs; --no-resume: clear what "
+        "is unfinished of this output and begin anew. Without either, go on if the inputs are the same, and keep what "
+        "had others",
     )
+    add("--unfinished", action="store_true", help="list the unfinished videos beside --output (in output), and end")
+    add("--clear-unfinished", action="store_true", help="remove them, but those that are running, and end")
     add("--device", help="cpu, cuda, cuda:1, mps (cuda where there is one)")
     add("--dtype", choices=DTYPES, help="precision (float32 on a CPU, elsewhere that of the weights)")
     add(
@@ -162,6 +183,7 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--family", help="what the checkpoint is, where the file does not say it")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="type of the weights (float16)")
     parser.add_argument("--part", choices=("unet", "vae"), help="of a whole Stable Diffusion checkpoint (unet)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier save of ours wrote there")
     parser.set_defaults(run=_convert)
 
 
@@ -182,33 +204,57 @@ def _delegate(name: str, arguments: list[str]) -> int:
 
 
 def _animate(options: argparse.Namespace) -> int:
-    portrait, audio, demo = options.portrait, options.audio, options.portrait is None and options.audio is None
-    if demo:
-        portrait, audio = DEMO_PORTRAIT, DEMO_VOICE
-    elif portrait is None or audio is None:
-        missing = "portrait" if portrait is None else "audio"
-        raise EmoInputError(missing, "none", "both --portrait and --audio, or neither (the demo)", f"Add --{missing}.")
-    output: Path = options.output or Path("output") / f"{'demo' if demo else portrait.stem}.mp4"
+    if options.unfinished or options.clear_unfinished:
+        return _unfinished(options)
+    portrait, audio = options.portrait or DEMO_PORTRAIT, options.audio or DEMO_VOICE
+    demo = options.portrait is None and options.audio is None
+    output: Path = options.output or _free_output(options.portrait or options.audio)
     line = ProgressLine(sys.stderr)
-    handler, root = _LineHandler(line), logging.getLogger()
+    handler, root = LineHandler(line), logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO if options.verbose else logging.WARNING)
-    plan = logging.getLogger("emo_core.pipeline.memory")  # where memory is counted, the plan is always told
-    plan.setLevel(logging.INFO)
-    line.say(f"{portrait} + {audio} -> {output}")
+    for name in TOLD:
+        logging.getLogger(name).setLevel(logging.INFO)
+    line.say(f"{shown(portrait)} + {shown(audio)} -> {shown(output)}")
     try:
         from .pipeline.animate import animate
 
         began = time.monotonic()
         written = animate(portrait, audio, output, options=_animate_options(options), on_progress=line.update)
     except KeyboardInterrupt:
+        line.end()
         line.say(f"Stopped. {_what_is_kept(output)}")
         return 130
     finally:
         line.end()
         root.removeHandler(handler)
-        plan.setLevel(logging.NOTSET)
+        for name in TOLD:
+            logging.getLogger(name).setLevel(logging.NOTSET)
     _report(written, time.monotonic() - began, demo=demo)
+    return 0
+
+
+def _free_output(named_after: Path | None) -> Path:
+    """A name that nothing has: of the portrait, or of the voice, or the demo's."""
+    from .video.unfinished import free_output
+
+    return free_output(OUTPUT / f"{'demo' if named_after is None else named_after.stem}.mp4")
+
+
+def _unfinished(options: argparse.Namespace) -> int:
+    """List or clear what is unfinished in the folder of the output."""
+    from .video import clear_unfinished, find_unfinished
+
+    output: Path = options.output or OUTPUT
+    folder = output if output.is_dir() else output.parent
+    found = find_unfinished(folder)
+    if not options.clear_unfinished:
+        print("\n".join(map(str, found)) if found else f"Nothing unfinished in {shown(folder)}.")
+        return 0
+    described = [f"Removed: {item}" for item in found if not item.running]
+    removed = clear_unfinished(found)
+    print(*described, sep="\n")
+    print(f"{len(removed)} removed, {len(found) - len(removed)} running in {shown(folder)}.")
     return 0
 
 
@@ -249,6 +295,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
         cuda_graphs=options.cuda_graphs,
         float8=options.float8,
         offload=options.offload,
+        overwrite=options.overwrite,
         resume="same" if options.resume is None else "must" if options.resume else "never",
     )
 
@@ -260,7 +307,10 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
 
 def _what_is_kept(output: Path) -> str:
-    clips = len(list(output.with_name(output.name + ".part").glob("clip-?????")))
+    from .video import find_unfinished
+
+    found = [item for item in find_unfinished(output.parent) if item.output == output]
+    clips = len(found[-1].journal.segments) if found else 0
     if not clips:
         return "No clip was finished yet."
     kept = "1 finished clip is kept" if clips == 1 else f"{clips} finished clips are kept"
@@ -269,7 +319,7 @@ def _what_is_kept(output: Path) -> str:
 
 def _report(written: WrittenVideo, seconds: float, *, demo: bool) -> None:
     length = f"{written.frames} frames, {written.duration_s:.2f} s at {written.fps:g} fps"
-    print(f"{written.path}: {length}, made in {seconds:.0f} s")
+    print(f"{shown(written.path)}: {length}, made in {seconds:.0f} s")
     if demo:
         python = os.path.relpath(sys.executable) if sys.prefix != sys.base_prefix else "python"
         print("With your own picture and voice:")
@@ -286,58 +336,14 @@ def _inspect(options: argparse.Namespace) -> int:
 def _convert(options: argparse.Namespace) -> int:
     from .weights.convert import convert
 
-    dtype = _dtype(options.dtype)
-    for path in convert(options.checkpoint, options.output, family=options.family, dtype=dtype, part=options.part):
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {options.dtype}")
+    written = convert(
+        options.checkpoint,
+        options.output,
+        family=options.family,
+        dtype=_dtype(options.dtype),
+        part=options.part,
+        overwrite=options.overwrite,
+    )
+    for path in written:
+        print(f"{shown(path)}: {path.stat().st_size / 1e6:.1f} MB, {options.dtype}")
     return 0
-
-
-class ProgressLine:
-    """Where a run stands: one line that is written over on a terminal, a line per clip elsewhere."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self.overwrites = stream.isatty()
-        self._open = False
-        self._first: tuple[float, int] | None = None  # time and steps done when the first report came
-        self._clip = -1
-
-    def update(self, progress: Progress) -> None:
-        """For `generate(on_progress=...)`."""
-        done, total = progress.clip * progress.steps + progress.step, progress.clips * progress.steps
-        now = time.monotonic()
-        self._first = self._first or (now, done)
-        text = f"clip {progress.clip + 1} of {progress.clips}, step {progress.step} of {progress.steps}"
-        text += f", {100 * done // total} %"
-        if done > self._first[1]:
-            left = (now - self._first[0]) / (done - self._first[1]) * (total - done)
-            text += f", {left // 60:.0f}:{left % 60:02.0f} left"
-        if self.overwrites:
-            self.stream.write(f"\r\x1b[K{text}")
-            self.stream.flush()
-            self._open = True
-        elif progress.clip != self._clip:
-            print(text, file=self.stream, flush=True)
-        self._clip = progress.clip
-
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        self.end()
-        print(text, file=self.stream, flush=True)
-
-    def end(self) -> None:
-        """Leave the line that was being written over."""
-        if self._open:
-            self.stream.write("\n")
-            self._open = False
-
-
-class _LineHandler(logging.Handler):
-    """Log messages between updates of the progress line."""
-
-    def __init__(self, line: ProgressLine) -> None:
-        super().__init__()
-        self.line = line
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.line.say(self.format(record))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,23 @@ def refuse_inputs(output: Path, inputs: Mapping[str, Path | None], *, name: str 
 
 def claim_folder(folder: Path, kind: str, *, name: str = "output") -> None:
     """Make `folder`, or take it over if it is empty or was made by us for the same `kind` of files; it then carries our
-    mark. Raises EmoInputError for a folder with anything else in it, and for a file of that name."""
+    mark. Raises EmoInputError as `claimable`."""
+    if not claimable(folder, kind, name=name):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_mark(folder, kind)
+
+
+def claimable(folder: Path, kind: str, *, name: str = "output") -> bool:
+    """Whether `folder` carries our mark for this `kind`; False if it is empty or not there. Raises EmoInputError for a
+    folder with anything else in it, and for a file of that name."""
     if exists(folder) and not folder.is_dir():
         raise EmoInputError(name, f"{shown(folder)}, a file", "the name of a folder", _OTHER)
     if mark_of(folder, kind) is not None:
-        return
+        return True
     if folder.is_dir() and any(folder.iterdir()):
         found = f"the folder {shown(folder)}, which holds files that are not ours"
         raise EmoInputError(name, found, "a new folder, or an empty one", "Choose another name for the output.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_mark(folder, kind)
+    return False
 
 
 def mark_of(folder: Path, kind: str) -> dict[str, Any] | None:
@@ -72,9 +79,10 @@ def write_mark(folder: Path, kind: str, **about: object) -> None:
     (folder / MARK).write_text(f"{text}\n", encoding="utf-8")
 
 
-def free_path(path: Path) -> Path:
-    """`path`, or the first of name-2, name-3 ... at which nothing lies; the name is cut to what a disk takes."""
-    return next(free for free in _numbered(path) if not (exists(free) or free.is_symlink()))
+def free_path(path: Path, taken: Collection[Path] = ()) -> Path:
+    """`path`, or the first of name-2, name-3 ... at which nothing lies and that is not one of `taken`; the name is cut
+    to what a disk takes."""
+    return next(free for free in _numbered(path) if not (exists(free) or free.is_symlink() or free in taken))
 
 
 def _numbered(path: Path) -> Iterator[Path]:

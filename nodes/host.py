@@ -9,6 +9,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -227,17 +228,31 @@ def _register(paths: Any) -> None:
 def output_folder(prefix: str, *, width: int, height: int) -> tuple[Path, str, str]:
     """The folder a file with this prefix goes to, the beginning of its name, and the folder below `output`.
 
-    The host fills in %date% and the like. Raises the host's error for a prefix that leads out of its output folder.
+    The host fills in %date% and the like. Raises the host's error for a prefix that leads out of its output folder,
+    EmoInputError for one that no disk takes.
     """
     paths = sys.modules["folder_paths"]
-    folder, name, _, below, _ = paths.get_save_image_path(prefix, paths.get_output_directory(), width, height)
-    return Path(folder), name, below
+    try:
+        folder, name, _, below, _ = paths.get_save_image_path(prefix, paths.get_output_directory(), width, height)
+    except (OSError, ValueError) as error:
+        remedy = "Choose a shorter one, without characters that a disk does not take."
+        raise EmoInputError("filename_prefix", f"{prefix[:200]!r} ({error})", "the name of a file", remedy) from error
+    return Path(folder), name if name.strip(".") else "EMO", below
+
+
+def output_root() -> Path:
+    """The host's output folder: what is unfinished lies in it, whatever folder below it the video will go to."""
+    return Path(sys.modules["folder_paths"].get_output_directory())
 
 
 def next_number(folder: Path, name: str) -> int:
-    """The number after the highest of `name_00001_...` in a folder, finished or not."""
-    numbers = [found.name.removeprefix(f"{name}_").split("_")[0] for found in folder.glob(f"{name}_*")]
-    return max((int(number) for number in numbers if number.isdigit()), default=0) + 1
+    """The number after the highest of `name_00001_...` in a folder, finished or not.
+
+    Names are compared as a disk does that takes no notice of their case: a number too many does no harm.
+    """
+    numbered = re.compile(re.escape(f"{name}_".casefold()) + r"(\d+)_", re.ASCII)
+    found = [numbered.match(entry.casefold()) for entry in os.listdir(folder)]
+    return max((int(match[1]) for match in found if match), default=0) + 1
 
 
 def workflow_metadata(hidden: Any) -> dict[str, str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import glob
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
 
 from ..emo_core.data import Controls
 from ..emo_core.face.paste import Paster
-from ..emo_core.video import Job, WrittenVideo, find_job, open_job, write_video
+from ..emo_core.files import fitting_name
+from ..emo_core.video import Job, WrittenVideo, open_job, write_video
+from ..emo_core.video.unfinished import free_output
 from . import host, schema
 from .audio import EncodedAudio
 from .portrait import Reference
@@ -92,12 +92,12 @@ class SampleToVideo(io.ComfyNode):
 
 
 def begin(sampling: Sampling, prefix: str, extension: str, *, height: int, width: int) -> tuple[Job, str]:
-    """The job and the folder below `output`: the unfinished one with the same inputs, or a new one under a new name."""
+    """The job and the folder below `output`: under a new name, and where an unfinished one with the same inputs was,
+    whatever its name."""
     folder, name, below = host.output_folder(prefix, width=width, height=height)
-    path = find_job(folder, f"{glob.escape(name)}_*.{extension}", sampling.inputs)
-    if path is None:
-        path = Path(folder) / f"{name}_{host.next_number(folder, name):05}_.{extension}"
-    return open_job(path, sampling.inputs), below
+    numbered = f"_{host.next_number(folder, name):05}_.{extension}"
+    path = free_output(folder / fitting_name(name, numbered))
+    return open_job(path, sampling.inputs, work=host.output_root(), about={"prefix": prefix}), below
 
 
 def write(sampling: Sampling, job: Job, metadata: dict[str, str], paster: Paster | None = None) -> WrittenVideo:
@@ -116,6 +116,7 @@ def write(sampling: Sampling, job: Job, metadata: dict[str, str], paster: Paster
             metadata=metadata,
             finish=paster,
             overlap=True,
+            should_stop=host.check_interrupt,
         )
     except BaseException:
         if not job.finished_clips:

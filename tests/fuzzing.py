@@ -1,9 +1,9 @@
 """Damaged files: in, good files of a kind and a reader; out, what the reader did with thousands of mutations of them.
 
 A test module that wants it defines `seeds(folder) -> list[Path]` (makes good files in a folder, small ones) and
-`read(path)`, and asserts `not fuzz(__file__, ...)`. The reader runs in a process of its own, so that a library that dies
-or hangs is a finding and not the end of the tests. A finding is any exception but EmoInputError, more memory than is
-allowed, or the process's death. Seeded: the same numbers give the same files.
+`read(path)`, and asserts `not fuzz(__file__, ...)`. The reader runs in a process of its own, so that a library that
+dies or hangs is a finding and not the end of the tests. A finding is any exception but EmoInputError, more memory than
+is allowed, or the process's death. Seeded: the same numbers give the same files.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def fuzz(module: str, *, count: int, seed: int = 0, timeout_s: float = 110.0) ->
     findings = [line for line in lines if not line.startswith("case ")]
     if done.returncode or not lines or not lines[-1].startswith("case done"):
         last = next((line for line in reversed(lines) if line.startswith("case ")), "before the first case")
-        findings.append(f"the process ended with {done.returncode} in {last}: {done.stderr.decode(errors='replace')[-1500:]}")
+        said = done.stderr.decode(errors="replace")[-1500:]
+        findings.append(f"the process ended with {done.returncode} in {last}: {said}")
     return findings
 
 
@@ -124,6 +125,7 @@ def _work(path: str, count: int, seed: int) -> None:
     import tempfile
 
     import torch
+
     from emo_core.errors import EmoInputError
 
     torch.set_num_threads(1)

@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,9 +195,114 @@ def test_wrong_inputs_end_in_one_sentence_and_status_2(files, tmp_path, capsys, 
     assert list(tmp_path.iterdir()) == []  # no empty work folder stays behind
 
 
-def test_one_of_the_pair_is_not_enough(capsys):
-    assert cli.main(["animate", "--portrait", "me.png"]) == 2
-    assert "audio: found none" in capsys.readouterr().err
+@pytest.mark.parametrize("given", ["--portrait", "--audio"])
+def test_one_of_the_pair_takes_the_other_half_of_the_demo(files, tmp_path, monkeypatch, capsys, given):
+    monkeypatch.chdir(tmp_path)
+    mine = files / ("face.png" if given == "--portrait" else "voice.wav")
+    more = ["--model", str(files / "tiny.safetensors"), "--steps", "1", "--max-seconds", "0.2"]
+    more += FACE_BOX if given == "--portrait" else []
+    assert cli.main(["animate", given, str(mine), *more]) == 0
+    said = capsys.readouterr().err
+    other = cli.DEMO_VOICE if given == "--portrait" else cli.DEMO_PORTRAIT
+    assert str(mine) in said and str(other) in said
+    assert [path.name for path in (tmp_path / "output").iterdir()] == [f"{mine.stem}.mp4"]
+
+
+def test_without_an_output_every_video_gets_a_name_of_its_own(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in ("1", "2"):
+        command = arguments(files, tmp_path, "--seed", seed, "--steps", "1", "--max-seconds", "0.2")
+        where = command.index("--output")
+        assert cli.main([*command[:where], *command[where + 2 :]]) == 0
+    names = sorted(path.name for path in (tmp_path / "output").iterdir())
+    assert names == ["face-2.mp4", "face.mp4"]
+
+
+def test_an_output_that_exists_is_replaced_only_with_overwrite(files, tmp_path, capsys):
+    output = tmp_path / "a.mp4"
+    output.write_bytes(b"somebody's")
+    assert cli.main(arguments(files, output)) == 2
+    assert "which exists; expected a name that is free. Choose another name, or --overwrite" in capsys.readouterr().err
+    assert output.read_bytes() == b"somebody's"
+    assert cli.main(arguments(files, output, "--overwrite", "--steps", "1", "--max-seconds", "0.2")) == 0
+    assert len(decode(output)) == 5
+
+
+def copies(files: Path, folder: Path) -> Path:
+    for name in ("face.png", "voice.wav", "tiny.safetensors"):
+        shutil.copy(files / name, folder / name)
+    shutil.copy(files / "face.png", folder / "mask.png")
+    shutil.copy(files / "voice.wav", folder / "driving.mp4")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ("voice.wav", "voice"),
+        ("face.png", "portrait"),
+        ("driving.mp4", "driving video"),
+        ("mask.png", "face mask"),
+        ("tiny.safetensors", "model"),
+        (".", "portrait"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_an_input_is_never_the_output(files, tmp_path, capsys, monkeypatch, output, what, overwrite):
+    """Refused before the model is loaded, under a name of its own too, and whatever is allowed."""
+    from emo_core.weights import file
+
+    monkeypatch.setattr(file, "load_model", None)
+    folder = copies(files, tmp_path)
+    controls = ["--speed-video", str(folder / "driving.mp4"), "--face-mask", str(folder / "mask.png")]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder / output, tmp_path / "link" / output):
+        assert cli.main(arguments(folder, place, *controls, *overwrite)) == 2
+        assert re.search(rf"output: found .* {what}", capsys.readouterr().err.strip().splitlines()[-1])
+    (tmp_path / "link").unlink()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_unfinished_videos_are_listed_and_cleared_when_asked(files, tmp_path, capsys, monkeypatch):
+    def stop(line: cli.ProgressLine, progress: Progress) -> None:
+        if progress.clip == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli.ProgressLine, "update", stop)
+        for seed in ("1", "2"):
+            assert cli.main(arguments(files, tmp_path / "a.mp4", "--seed", seed)) == 130
+    said = capsys.readouterr().err
+    assert "was begun before with other settings: 4 finished frames of that are kept in" in said
+    assert f"other unfinished videos in {tmp_path}: 1, of 0.0 MB" in said
+    assert cli.main(["animate", "--unfinished", "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("a.mp4: 4 frames in finished clips") == 2 and "of portrait face.png, voice voice.wav, seed 2" in said
+    assert cli.main(["animate", "--clear-unfinished", "--output", str(tmp_path / "a.mp4")]) == 0
+    assert "2 removed, 0 running" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+    assert cli.main(["animate", "--unfinished", "--output", str(tmp_path)]) == 0
+    assert "Nothing unfinished" in capsys.readouterr().out
+
+
+def test_a_mask_that_is_missing_is_found_before_the_model_is_loaded(files, tmp_path, capsys, monkeypatch):
+    from emo_core.weights import file
+
+    monkeypatch.setattr(file, "load_model", None)
+    assert cli.main(arguments(files, tmp_path / "a.mp4", "--face-mask", "/nowhere")) == 2
+    assert "face-mask: found no file at /nowhere" in capsys.readouterr().err
+    assert cli.main(arguments(files, tmp_path / "a.mp4", "--speed-video", "/nowhere.mp4")) == 2
+    assert "no file at /nowhere.mp4" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_a_console_has_no_letters_for_do_not_end_the_work(files, tmp_path):
+    output = tmp_path / "Stück 肖像.mp4"
+    command = [sys.executable, "-m", "emo_core", *arguments(files, output, "--steps", "1", "--max-seconds", "0.2")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ascii("Stück 肖像.mp4: 5 frames")[1:-1] in done.stdout.decode("ascii") and output.is_file()
 
 
 @pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "0,0,0,5"])
@@ -239,20 +345,22 @@ def test_inspect_and_convert(files, tmp_path, capsys):
     assert "half.safetensors" in said and "float16" in said and "emo (tiny)" in said
 
 
-def test_progress_is_one_line_on_a_terminal_and_plain_lines_elsewhere():
+def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere():
     reports = [Progress(clip, 2, step, 3) for clip in range(2) for step in (1, 2, 3)]
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as terminal:
         line = cli.ProgressLine(terminal)
         for report in reports:
             line.update(report)
+        line.say("a line that stays")
+        line.end()
         line.say("done")
         terminal.flush()
         seen = ""
         while "done" not in seen:
             seen += os.read(leader, 10000).decode()
     os.close(leader)
-    assert seen.count("\n") == 2 and seen.count("\r\x1b[K") == 6 and "100 %" in seen
+    assert "clip 2 of 2: 100%" in seen and "6/6" in seen and "a line that stays\r\n" in seen
     plain = io.StringIO()
     line = cli.ProgressLine(plain)
     for report in reports:

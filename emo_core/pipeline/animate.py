@@ -6,7 +6,7 @@ killed goes on after its last finished clip (see `video.job`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,13 @@ from ..errors import EmoInputError
 from ..face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..face.image import read_image
 from ..face.paste import DEFAULT_FEATHER, Paster
-from ..video import Job, WrittenVideo, open_job, write_video
+from ..files import readable_file
+from ..owned import refuse_inputs
+from ..video import Job, WrittenVideo, check_output, open_job, write_video
 from ..video.encode import exact_fps
-from ..video.formats import video_format
 from ..video.job import Resume
-from .controls import ControlOptions, read_controls
+from ..weights.file import resolve
+from .controls import ControlOptions, check_files, read_controls
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +45,8 @@ class AnimateOptions:
     networks' blocks with torch.compile, where that works (`models.compiled`): the same pictures but for rounding.
     `cuda_graphs` records steps on a CUDA device that has room for it (`graphs`): the same pictures. `float8` keeps
     their linear layers in 8 bits (`models.float8`): approximate. `offload` is what waits in main memory
-    (`pipeline.offload`): none, parts, groups, or auto, the least that fits; the same pictures.
+    (`pipeline.offload`): none, parts, groups, or auto, the least that fits; the same pictures. `overwrite` lets the
+    video replace a file that exists, or the pictures of an earlier one of ours.
     """
 
     model: str = "emo-mini"
@@ -66,6 +69,7 @@ class AnimateOptions:
     cuda_graphs: bool = False
     float8: bool = False
     offload: Mode = "auto"
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is not None:
@@ -87,8 +91,9 @@ def animate(
 ) -> WrittenVideo:
     """Make `portrait` (a picture file) speak `audio` (a sound or video file); the extension of `output` is its format.
 
-    Raises EmoInputError for every input that cannot be used, all of them before the first step of sampling, and
-    UnfinishedVideo if `should_stop` ended it: what is finished is kept, and the same call goes on from there.
+    Raises EmoInputError for every input that cannot be used, all of them before the first step of sampling, those that
+    a look at the files tells before the model is loaded, and UnfinishedVideo if `should_stop` ended it: what is
+    finished is kept, and the same call goes on from there.
     """
     from ..models.compiled import compile_regions
     from ..models.float8 import store_in_float8
@@ -99,8 +104,10 @@ def animate(
     from .reference import encode_reference
 
     options = options or AnimateOptions()
-    video_format(output)
-    image, waveform = read_image(portrait), _cut(read_audio(audio), options.max_seconds)
+    portrait, audio, output = Path(portrait), Path(audio), Path(output)
+    _check_files(portrait, audio, output, options)
+    image, waveform = read_image(portrait), read_audio(audio, max_seconds=options.max_seconds)
+    check_files(options.control)
     device, offload = working_device(options.device), _offload(options)
     model = load_model(options.model, options.family, device=device, dtype=options.dtype, home=offload.home)
     if options.float8:
@@ -122,6 +129,7 @@ def animate(
         output,
         prepared,
         waveform,
+        about={"portrait": portrait.name, "voice": audio.name},
         model=model,
         device=device,
         compiled=compiled,
@@ -145,7 +153,17 @@ def animate(
         )
         sound = waveform if features.waveform is None else features.waveform
         frames = features.frames
-        return write_video(output, clips, fps, sound, job=job, frames=frames, finish=paster, overlap=True)
+        return write_video(
+            output,
+            clips,
+            fps,
+            sound,
+            job=job,
+            frames=frames,
+            finish=paster,
+            overlap=True,
+            should_stop=should_stop,
+        )
     except BaseException:
         if not job.finished_clips:
             job.remove()  # nothing to go on with
@@ -154,8 +172,20 @@ def animate(
         job.release()
 
 
+def _check_files(portrait: Path, audio: Path, output: Path, options: AnimateOptions) -> None:
+    """Raises EmoInputError for an output that cannot be, or that would replace anything, and for files that cannot be
+    opened; nothing is read yet."""
+    control, inputs = options.control, {"portrait": portrait, "voice": audio}
+    readable_file(portrait, name="portrait", allowed="a picture file")
+    readable_file(audio, name="audio", allowed="a sound or video file")
+    named = {"driving video": control.speed_video, "face mask": control.face_mask}
+    model = resolve(options.model)
+    refuse_inputs(output, {**inputs, **named, "model": model})
+    check_output(output, overwrite=options.overwrite)
+
+
 def _open_job(
-    output: str | Path,
+    output: Path,
     portrait: Portrait,
     waveform: Waveform,
     *,
@@ -166,10 +196,9 @@ def _open_job(
     fps: float,
     options: AnimateOptions,
     voice: Waveform,
+    about: Mapping[str, str],
 ) -> Job:
     """The work folder of this output; everything that changes a frame is an input of the job."""
-    from ..weights.file import resolve
-
     dtype = next(model.parameters()).dtype
     inputs = {
         "portrait": (portrait.crop, portrait.face_box, *([] if portrait.identity is None else [portrait.identity])),
@@ -191,7 +220,8 @@ def _open_job(
         inputs["voice"] = voice
     if options.paste_back:
         inputs["picture"] = (portrait.source, portrait.crop_box, portrait.angle_deg, options.feather)
-    return open_job(output, inputs, resume=options.resume)
+    about = {**about, "seed": f"{options.settings.seed}"}
+    return open_job(output, inputs, resume=options.resume, overwrite=options.overwrite, about=about)
 
 
 def _prepared(image: Tensor, model: EmoModel, options: AnimateOptions) -> Portrait:
@@ -250,9 +280,3 @@ def _check_device(name: str | None) -> None:
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         remedy = "Use --device cpu, or install a build of torch for this device."
         raise EmoInputError("device", f"{name!r}, which torch cannot use here", "a device of this machine", remedy)
-
-
-def _cut(waveform: Waveform, max_seconds: float | None) -> Waveform:
-    if max_seconds is None:
-        return waveform
-    return Waveform(waveform.samples[:, : round(max_seconds * waveform.sample_rate)], waveform.sample_rate)

@@ -65,6 +65,20 @@ class ControlOptions:
         )
 
 
+def check_files(options: ControlOptions) -> None:
+    """Raises EmoInputError for a mask or a driving video that is missing or cannot be read, before anything is loaded
+    that takes long."""
+    if options.face_mask is not None:
+        from ..face.image import read_mask
+
+        read_mask(options.face_mask)
+    if options.speed_video is not None:
+        from ..video.read import open_frames
+
+        with open_frames(options.speed_video):
+            pass
+
+
 def read_controls(options: ControlOptions, portrait: Portrait) -> Controls:
     """The controls for a portrait, files read. Raises EmoInputError for a region that misses the crop, a mask that is
     empty there, a driving video without a face."""
@@ -85,9 +99,9 @@ def _region(options: ControlOptions, portrait: Portrait) -> Tensor | Box | None:
     size, feather = portrait.crop.shape[0], options.face_feather
     region: Tensor | Box | None = None
     if options.face_mask is not None:
-        from ..face.image import read_image
+        from ..face.image import read_mask
 
-        region = region_from_masks(read_image(options.face_mask).mean(-1), portrait)
+        region = region_from_masks(read_mask(options.face_mask), portrait, over="picture", name="face-mask")
     elif options.face_region is not None:
         region = region_in_crop(options.face_region, portrait)
     if options.face_expand is not None or (region is None and feather > 0):

@@ -29,12 +29,18 @@ def exact_fps(fps: float) -> Fraction:
 
 
 def encode_segment(
-    frames: Tensor, fmt: VideoFormat, fps: Fraction, finish: Callable[[Tensor], Tensor] | None = None
+    frames: Tensor,
+    fmt: VideoFormat,
+    fps: Fraction,
+    finish: Callable[[Tensor], Tensor] | None = None,
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> bytes:
     """Encode `frames` (f, H, W, 3), float 0..1, alone: the segment begins with a key frame and has times from 0.
 
     `finish` makes of a frame (H, W, 3) the picture (H', W', 3) that is written, one at a time. Odd sides are made even
-    by repeating the last row or column where the format halves chroma.
+    by repeating the last row or column where the format halves chroma. `check` is called before each picture and
+    between packets, and may raise to stop it.
     """
     import av
 
@@ -51,9 +57,16 @@ def encode_segment(
         if fmt.subsampled:
             context.color_range, context.colorspace = LIMITED_RANGE, BT709
             context.color_primaries, context.color_trc = BT709, BT709
-        for index, picture in enumerate(itertools.chain([first], pictures)):
-            container.mux(stream.encode(_video_frame(picture, index, fmt=fmt, fps=fps)))
-        container.mux(stream.encode())
+        images = (
+            _video_frame(picture, index, fmt=fmt, fps=fps)
+            for index, picture in enumerate(itertools.chain([first], pictures))
+        )
+        for image in itertools.chain(images, [None]):  # None: what it still holds, a packet at a time
+            check()
+            for packet in context.encode_lazy(image):
+                packet.stream = stream
+                container.mux(packet)
+                check()
     return buffer.getvalue()
 
 

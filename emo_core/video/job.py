@@ -1,49 +1,53 @@
-"""A job that can die: the work folder beside the output. In: the output path and the inputs. Out: where to go on.
+"""A job that can die: the work folder. In: the output path and the inputs. Out: where to go on.
 
-`out.mp4.part/` holds one finished segment per clip, the state after the last one (its motion frames), `journal.json`.
-Everything is written under a temporary name, flushed, then renamed; the journal comes last, so what it lists is whole.
+`out.mp4.KEY.part/` holds one finished segment per clip, the state after the last one (its motion frames), and a journal
+(see `journal`). KEY is made of all inputs: a job is found by what goes into it, whatever its output is called now, and
+jobs of one output with other inputs lie beside each other. Everything is written under a temporary name, flushed, then
+renamed; the journal comes last, so what it lists is whole. Only a folder with our journal is ever touched.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..data import ClipState
 from ..errors import EmoInputError
+from ..files import fitting_name, shown
 from .disk import explain_disk_errors, write_atomically
 from .fingerprint import fingerprint
-from .lock import LOCK_FILE, FolderLock, is_locked, take_lock
+from .formats import video_format
+from .journal import JOURNAL, Journal, Segment, begin_journal, own_files, read_journal, remove_own, write_journal
+from .lock import LOCK_FILE, FolderLock, take_lock
+from .output import check_output
+from .unfinished import SUFFIX, Unfinished, clear, find_unfinished
 
 log = logging.getLogger(__name__)
 
-JOURNAL = "journal.json"
-VERSION = 1
 Resume = Literal["same", "must", "never"]
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One finished clip: its file in the work folder, its length in bytes and in frames."""
-
-    file: str
-    size: int
-    frames: int
-
-
 class Job:
-    """The work folder of one output. `state` is where `generate(resume=...)` goes on; None for a new job."""
+    """The work folder of one output. `state` is where `generate(resume=...)` goes on; None for a new job.
 
-    def __init__(self, path: Path, inputs: Mapping[str, str]) -> None:
-        self.path = path
-        self.folder = path.with_name(path.name + ".part")
-        self.inputs = dict(inputs)
+    `overwrite`: whether what lies at `path` by then may be replaced. `about`: what a person is told of the job.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        inputs: Mapping[str, str],
+        *,
+        overwrite: bool = False,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path, self.folder, self.overwrite = path, folder, overwrite
+        self.inputs, self.about = dict(inputs), dict(about or {})
         self.segments: list[Segment] = []
         self.state: ClipState | None = None
         self._lock: FolderLock | None = None
@@ -59,6 +63,13 @@ class Job:
     def segment_paths(self) -> list[Path]:
         return [self.folder / segment.file for segment in self.segments]
 
+    def joined(self) -> Path:
+        """Where the finished output is made before it gets its name; what an earlier try left there is gone."""
+        joined = self.folder / "joined"
+        if joined.exists():
+            remove_own(joined)
+        return joined
+
     def add(self, *, data: bytes, frames: int, state: ClipState) -> None:
         """Keep one more finished clip: `data` is its whole encoded segment, `state` what the next clip starts from."""
         with explain_disk_errors(self.path, self.finished_clips):
@@ -66,30 +77,27 @@ class Job:
             write_atomically(self.folder / segment.file, data)
             state_file = f"state-{self.finished_clips:05d}.safetensors"
             write_atomically(self.folder / state_file, _pack_state(state))
-            self._write_journal([*self.segments, segment], state_file)
+            write_journal(self.folder, self._journal([*self.segments, segment], state_file))
             if self.segments:  # nothing refers to the state before any more
                 (self.folder / f"state-{self.finished_clips - 1:05d}.safetensors").unlink(missing_ok=True)
         self.segments.append(segment)
         self.state = state
 
     def start_over(self) -> None:
-        """Forget everything and begin with an empty work folder."""
+        """Forget what is finished."""
         with explain_disk_errors(self.path, 0):
-            for old in self.folder.iterdir():
-                if old.is_dir():
-                    shutil.rmtree(old)
-                elif old.name != LOCK_FILE:
-                    old.unlink()
             self.segments, self.state = [], None
-            self._write_journal([], None)
+            write_journal(self.folder, self._journal([], None))
+            for old in own_files(self.folder):
+                if old.name not in (LOCK_FILE, JOURNAL):
+                    remove_own(old)
 
     def claim(self) -> None:
         """Keep every other process out of the work folder until `release`; EmoInputError if one is in it."""
         with explain_disk_errors(self.path, 0):
             self._lock = take_lock(self.folder)
         if self._lock is None:
-            found, remedy = f"{str(self.path)!r}, which another job is writing", "Wait for it, or choose another name."
-            raise EmoInputError("output", found, "a file that nobody else writes", remedy)
+            raise _taken(self.path)
 
     def release(self) -> None:
         """Let the next job into the work folder."""
@@ -97,94 +105,139 @@ class Job:
             self._lock.release()
 
     def remove(self) -> None:
+        """Release the work folder and remove it, with all that we put into it and nothing else."""
         self.release()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        clear(self.folder)
 
-    def _write_journal(self, segments: list[Segment], state_file: str | None) -> None:
-        journal = {
-            "version": VERSION,
-            "inputs": self.inputs,
-            "segments": [vars(segment) for segment in segments],
-            "state": state_file,
-        }
-        write_atomically(self.folder / JOURNAL, json.dumps(journal, indent=1).encode())
+    def take_over(self, journal: Journal) -> None:
+        """Go on with what a journal lists, or begin anew if something of it is missing or cut off. The journal then
+        names this output, and the folder is told to be ours by it."""
+        whole = all(_size(self.folder / segment.file) == segment.size for segment in journal.segments)
+        state = _unpack_state(self.folder / journal.state) if journal.state else None
+        if journal.damaged or not whole or (journal.segments and state is None):
+            log.warning("the unfinished work in %s is damaged: beginning anew", shown(self.folder))
+            self.start_over()
+            return
+        self.segments, self.state = list(journal.segments), state
+        with explain_disk_errors(self.path, self.finished_clips):
+            write_journal(self.folder, self._journal(self.segments, journal.state))
+        if self.segments:
+            log.info("going on after clip %d (%d frames are done)", self.finished_clips, self.finished_frames)
 
-    def _read(self, journal: dict[str, Any]) -> bool:
-        """Take over what the journal lists. False if something in it is missing or cut off."""
-        segments = [Segment(**entry) for entry in journal["segments"]]
-        whole = all(_size(self.folder / segment.file) == segment.size for segment in segments)
-        state = _unpack_state(self.folder / journal["state"]) if segments else None
-        if not whole or (segments and state is None):
-            return False
-        self.segments, self.state = segments, state
-        return True
+    def begin(self) -> None:
+        """Make the work folder. Raises EmoInputError if a folder of that name is there that is not ours."""
+        with explain_disk_errors(self.path, 0):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(13, "no permission to write", str(self.folder))
+            if read_journal(self.folder) is None:
+                if any(self.folder.iterdir()) or self.folder.is_symlink():
+                    found = f"{shown(self.folder)}, which would be the work folder and holds files that are not ours"
+                    raise EmoInputError("output", found, "a name that is free", "Move it away, or choose another name.")
+                begin_journal(self.folder, self._journal([], None))
+
+    def _journal(self, segments: list[Segment], state_file: str | None) -> Journal:
+        output = _seen_from(self.path, self.folder.parent)
+        return Journal(output, self.inputs, tuple(segments), state_file, self.about)
 
 
-def open_job(path: str | Path, inputs: Mapping[str, object], *, resume: Resume = "same") -> Job:
+def open_job(
+    path: str | Path,
+    inputs: Mapping[str, object],
+    *,
+    resume: Resume = "same",
+    overwrite: bool = False,
+    work: Path | None = None,
+    about: Mapping[str, str] | None = None,
+) -> Job:
     """Open or begin the job that writes `path` from `inputs` (names to files, tensors, numbers, records ...).
 
-    It is this process's alone until `write_video` ends or the job is released: a second one is refused.
-    `resume`: "same" goes on with an unfinished job if its inputs are the same and begins anew otherwise; "must" raises
-    EmoInputError where inputs differ; "never" always begins anew. Raises EmoInputError for a place nobody can write to.
+    It is this process's alone until `write_video` ends or the job is released: a second one is refused, and so is
+    another job that would write the same output. `work` is the folder that work folders lie in (where `path` lies), and
+    in which unfinished work from the same inputs is looked for. `resume`: "same" goes on with it, or begins; "must"
+    raises EmoInputError where unfinished work of this output had other inputs; "never" begins anew, and clears the
+    unfinished work of this output and of these inputs. Without it, nothing unfinished is ever cleared. Raises
+    EmoInputError for an output that exists unless `overwrite`, and for a place nobody can write to.
     """
-    job = Job(Path(path), {name: fingerprint(value) for name, value in inputs.items()})
-    _check_writable(job)
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    work = path.parent if work is None else work
+    fmt = video_format(path)
+    segment = [fmt.segment_container, fmt.video_codec, fmt.pixel_format, fmt.options]
+    hashes = {name: fingerprint(value) for name, value in {**inputs, "format": segment}.items()}
+    others = find_unfinished(work)
+    mine, of_output = _of_inputs(others, hashes, path), [o for o in others if _same(o.output, path)]
+    if any(other.running for other in of_output):
+        raise _taken(path)
+    if resume == "must" and mine is None and of_output:
+        raise _other_inputs(path, of_output[-1], hashes)
+    if resume == "never":
+        for other in {o.folder: o for o in [*of_output, *([] if mine is None else [mine])]}.values():
+            clear(other.folder)
+        others, mine = find_unfinished(work), None
+    key = hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()[:12]
+    folder = work / fitting_name(path.name, f".{key}{SUFFIX}") if mine is None else mine.folder
+    job = Job(path, folder, hashes, overwrite=overwrite, about=about)
+    job.begin()
     job.claim()
-    journal = None if resume == "never" else _read_journal(job.folder / JOURNAL)
-    if journal is None:
+    journal = read_journal(job.folder) or Journal(damaged=True)
+    if mine is None and not journal.damaged and not journal.segments:
         job.start_over()
-        return job
-    changed = sorted(k for k in {*job.inputs, *journal["inputs"]} if job.inputs.get(k) != journal["inputs"].get(k))
-    if changed and resume == "must":
-        allowed = f"the inputs {str(job.path)!r} was begun with"
-        raise EmoInputError(
-            "resume", f"other {', '.join(changed)}", allowed, "Use those, or --no-resume to begin anew."
-        )
-    if changed:
-        log.warning("%s was begun with other %s: beginning anew", job.path, ", ".join(changed))
-        job.start_over()
-    elif not job._read(journal):
-        log.warning("the unfinished work in %s is damaged: beginning anew", job.folder)
-        job.start_over()
-    elif job.segments:
-        log.info("going on after clip %d (%d frames are done)", job.finished_clips, job.finished_frames)
+    else:
+        job.take_over(journal)
+    _tell([other for other in others if other.folder != folder], path, hashes)
     return job
 
 
-def find_job(folder: str | Path, pattern: str, inputs: Mapping[str, object]) -> Path | None:
-    """The output in `folder` whose unfinished job was begun from the same inputs, if there is one.
-
-    For programs that number their outputs: a job that died goes on under the name it had. `pattern` is the output's
-    name as a glob pattern.
-    """
-    wanted = {name: fingerprint(value) for name, value in inputs.items()}
-    for work in sorted(Path(folder).glob(f"{pattern}.part")):
-        if is_locked(work):
-            continue
-        journal = _read_journal(work / JOURNAL)
-        if journal is not None and journal["inputs"] == wanted and journal["segments"]:
-            return work.with_name(work.name.removesuffix(".part"))
-    return None
+def _of_inputs(others: list[Unfinished], hashes: Mapping[str, str], path: Path) -> Unfinished | None:
+    """The unfinished work with these inputs: that of this output if there is one, else the furthest that nobody is at.
+    A folder of the first version has no format among its inputs and is never meant."""
+    same = [o for o in others if not o.journal.damaged and dict(o.journal.inputs) == dict(hashes)]
+    named = [o for o in same if _same(o.output, path)]
+    free = sorted((o for o in same if not o.running), key=lambda o: o.journal.frames)
+    return named[0] if named else free[-1] if free else None
 
 
-def _check_writable(job: Job) -> None:
-    if job.path.is_dir() and job.path.suffix:
-        raise EmoInputError("output", f"a folder named {str(job.path)!r}", "the name of a file")
-    with explain_disk_errors(job.path, 0):
-        job.folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(job.folder, os.W_OK):
-            raise PermissionError(13, "no permission to write", str(job.folder))
+def _same(one: Path, other: Path) -> bool:
+    return os.path.normcase(one.absolute()) == os.path.normcase(other.absolute())
 
 
-def _read_journal(path: Path) -> dict[str, Any] | None:
+def _other_inputs(path: Path, other: Unfinished, hashes: Mapping[str, str]) -> EmoInputError:
+    changed = _changed(other, hashes)
+    allowed = f"the inputs {shown(path)!r} was begun with"
+    remedy = "Use those; or leave out --resume to keep that work and begin another, or --no-resume to clear it."
+    return EmoInputError("resume", f"other {', '.join(changed)}", allowed, remedy)
+
+
+def _changed(other: Unfinished, hashes: Mapping[str, str]) -> list[str]:
+    before = other.journal.inputs
+    return sorted(name for name in {*hashes, *before} if hashes.get(name) != before.get(name))
+
+
+def _tell(others: list[Unfinished], path: Path, hashes: Mapping[str, str]) -> None:
+    """What is kept of other unfinished videos, so that nobody's disk fills up without a word."""
+    for other in others:
+        if other.journal.segments and not other.running and _same(other.output, path):
+            changed = ", ".join(_changed(other, hashes)) or "inputs"
+            kept = f"{other.journal.frames} finished frames of that are kept in {shown(other.folder)}"
+            log.warning("%s was begun before with other %s: %s", shown(path), changed, kept)
+    idle = [other for other in others if not other.running]
+    if idle:
+        where, size = shown(idle[0].folder.parent), sum(other.size for other in idle) / 2**20
+        log.info("other unfinished videos in %s: %d, of %.1f MB", where, len(idle), size)
+
+
+def _taken(path: Path) -> EmoInputError:
+    found, remedy = f"{shown(path)!r}, which another job is writing", "Wait for it, or choose another name."
+    return EmoInputError("output", found, "a file that nobody else writes", remedy)
+
+
+def _seen_from(path: Path, folder: Path) -> str:
+    """`path` below `folder` with forward slashes, or as it is."""
     try:
-        journal: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        log.warning("cannot read %s (%s): beginning anew", path, error)
-        return None
-    return journal if isinstance(journal, dict) and journal.get("version") == VERSION else None
+        return path.absolute().relative_to(folder.absolute()).as_posix()
+    except ValueError:
+        return str(path.absolute())
 
 
 def _pack_state(state: ClipState) -> bytes:
@@ -202,7 +255,7 @@ def _unpack_state(path: Path) -> ClipState | None:
         with safe_open(path, framework="pt") as file:
             latents = file.get_tensor("motion_latents") if "motion_latents" in file.keys() else None  # noqa: SIM118
             return ClipState(int(file.metadata()["next_index"]), latents)
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import heapq
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import Waveform
+from ..files import media_name
 from .formats import VideoFormat
+from .output import SOUND, picture_name
 from .sound import add_audio_stream, encode_audio_stream, write_wav
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ def join_copy(
     fps: Fraction,
     audio: Waveform | None,
     metadata: Mapping[str, str] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write `target` from the segments' packets without encoding them again, `audio` beside them in time order."""
+    """Write `target` from the segments' packets without encoding them again, `audio` beside them in time order.
+    `check` is called now and then, here and below, and may raise to stop it."""
     import av
 
     options = dict(fmt.container_options)
@@ -35,14 +37,15 @@ def join_copy(
         options["video_track_timescale"] = str(fps.numerator * 512)
         if metadata:  # names of our own are dropped otherwise
             options["movflags"] = options.get("movflags", "") + "+use_metadata_tags"
-    with av.open(str(target), "w", format=fmt.container, options=options) as container:
+    with av.open(media_name(target), "w", format=fmt.container, options=options) as container:
         container.metadata.update(metadata or {})
-        with av.open(str(segments[0])) as first:
+        with av.open(media_name(segments[0])) as first:
             video = container.add_stream_from_template(first.streams.video[0], opaque=True)
         streams: list[Iterator[Packet]] = [_video_packets(segments, video, fps)]
         if audio is not None:
             streams.append(encode_audio_stream(add_audio_stream(container, audio, fmt), audio))
         for packet in heapq.merge(*streams, key=_seconds):
+            check()
             container.mux(packet)
 
 
@@ -65,33 +68,33 @@ def _packets(segments: Sequence[Path]) -> Iterator[Packet]:
     import av
 
     for segment in segments:
-        with av.open(str(segment)) as source:
+        with av.open(media_name(segment)) as source:
             yield from (packet for packet in source.demux(video=0) if packet.size)
 
 
-def join_png(segments: Sequence[Path], folder: Path, *, fps: Fraction, audio: Waveform | None, scratch: Path) -> None:
-    """Write `folder` with 000000.png, 000001.png ... and the sound as audio.wav; `scratch` must not exist yet."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+def join_png(
+    segments: Sequence[Path], folder: Path, *, audio: Waveform | None, check: Callable[[], None] = lambda: None
+) -> None:
+    """Write 000000.png, 000001.png ... and the sound into `folder`, which must not exist yet."""
+    folder.mkdir()
     for index, packet in enumerate(_packets(segments)):  # a packet of the png codec is a PNG file
-        (scratch / f"{index:06d}.png").write_bytes(bytes(packet))
+        check()
+        (folder / picture_name(index)).write_bytes(bytes(packet))
     if audio is not None:
-        write_wav(scratch / "audio.wav", audio)
-    folder.mkdir(exist_ok=True)
-    for stale in [*folder.glob("[0-9]" * 6 + ".png"), folder / "audio.wav"]:
-        stale.unlink(missing_ok=True)
-    for file in sorted(scratch.iterdir()):
-        os.replace(file, folder / file.name)
+        write_wav(folder / SOUND, audio)
 
 
-def join_gif(segments: Sequence[Path], target: Path, *, fps: Fraction) -> None:
+def join_gif(
+    segments: Sequence[Path], target: Path, *, fps: Fraction, check: Callable[[], None] = lambda: None
+) -> None:
     """Write an endlessly repeating GIF; its clock ticks in hundredths of a second, so other rates are rounded to it."""
     import av
 
-    with av.open(str(target), "w", format="gif", options={"loop": "0"}) as container:
+    with av.open(media_name(target), "w", format="gif", options={"loop": "0"}) as container:
         stream: Any = container.add_stream("gif", rate=fps)
         graph: Any = None
         for index, picture in enumerate(_pictures(segments)):
+            check()
             if graph is None:
                 stream.height, stream.width, stream.pix_fmt = picture.height, picture.width, "pal8"
                 graph = _gif_graph(picture, fps)
@@ -107,7 +110,7 @@ def _pictures(segments: Sequence[Path]) -> Iterator[VideoFrame]:
     import av
 
     for segment in segments:
-        with av.open(str(segment)) as source:
+        with av.open(media_name(segment)) as source:
             yield from source.decode(video=0)
 
 

@@ -9,9 +9,11 @@ but the clip in work.
 from __future__ import annotations
 
 import logging
-import os
+import threading
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,13 +28,20 @@ from .encode import encode_segment, exact_fps
 from .formats import video_format
 from .job import Job, open_job
 from .join import join_copy, join_gif, join_png
+from .output import publish, publish_pictures
 from .sound import fit_audio
 
 log = logging.getLogger(__name__)
 
+STOP_S = 2.0  # so long a clip that is being written may take to its end after somebody has stopped the rest
+
 
 class UnfinishedVideo(RuntimeError):
     """The clips ended before the video did, because somebody stopped them; the finished ones are kept."""
+
+
+class _GivenUp(Exception):
+    """The clip that was being written is not worth waiting for."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ def write_video(
     metadata: Mapping[str, str] | None = None,
     finish: Callable[[Tensor], Tensor] | None = None,
     overlap: bool = False,
+    overwrite: bool = False,
+    should_stop: Callable[[], bool] | None = None,
 ) -> WrittenVideo:
     """Write `clips` (in the order of their index) and `audio` to `path`; the extension chooses the format.
 
@@ -69,16 +80,26 @@ def write_video(
     picture is in memory at a time. It is called in the thread that encodes; `clips` are always asked for in the
     caller's. With `overlap` a clip is encoded and written while the next one is being made: the same file, but an error
     of writing is raised one clip later.
-    EmoInputError: an unknown extension, a place that cannot be written to, a full disk, no clips.
+
+    A file that exists is replaced only with `overwrite` (a job has its own); one that comes to exist meanwhile keeps
+    its name, and the video takes the next free one: `WrittenVideo.path`. `should_stop` is asked while clips are joined
+    (UnfinishedVideo; all of them are kept). When the clips are stopped, one that is being written is kept if that takes
+    STOP_S at most.
+    EmoInputError: an unknown extension, an output that exists, an unwritable place, a full disk, no clips.
     """
     path, fmt, rate = Path(path), video_format(path), exact_fps(fps)
     own = job is None
-    job = open_job(path, {}, resume="never") if job is None else job
+    job = open_job(path, {"run": uuid.uuid4().hex}, overwrite=overwrite) if job is None else job
+    given_up = threading.Event()
+
+    def encode(clip: Clip) -> bytes:
+        return encode_segment(clip.frames, fmt, rate, finish, check=lambda: _raise_if(given_up))
+
     try:
-        _keep_clips(job, clips, lambda clip: encode_segment(clip.frames, fmt, rate, finish), overlap=overlap)
+        _keep_clips(job, clips, encode, overlap=overlap, given_up=given_up)
         if frames is not None and job.finished_frames < frames:
             raise UnfinishedVideo(f"{job.finished_frames} of {frames} frames of {path} are finished")
-        _finish(job, audio, rate, metadata)
+        path = _finish(job, audio, rate, metadata, should_stop or (lambda: False))
     except BaseException:
         if own:
             job.remove()
@@ -89,7 +110,14 @@ def write_video(
     return WrittenVideo(path, job.finished_frames, float(rate))
 
 
-def _keep_clips(job: Job, clips: Iterable[Clip], encode: Callable[[Clip], bytes], *, overlap: bool) -> None:
+def _raise_if(given_up: threading.Event) -> None:
+    if given_up.is_set():
+        raise _GivenUp
+
+
+def _keep_clips(
+    job: Job, clips: Iterable[Clip], encode: Callable[[Clip], bytes], *, overlap: bool, given_up: threading.Event
+) -> None:
     """Encode every clip and enter it into the job, in one thread beside the caller's; nothing runs in it afterwards.
 
     With `overlap` the caller's thread goes on to the next clip, and waits for this one before it hands that over.
@@ -114,8 +142,8 @@ def _keep_clips(job: Job, clips: Iterable[Clip], encode: Callable[[Clip], bytes]
             _wait(writing)
         except BaseException as error:
             # Somebody stopped the clips: what is finished is kept, and if it cannot be, that is not what stopped them.
-            failed = None if writing is None else writing.exception()
-            if failed is not None and failed is not error:
+            failed = None if writing is None else _ended(writing, given_up)
+            if failed is not None and failed is not error and not isinstance(failed, _GivenUp):
                 log.warning("clip %d could not be kept: %s", job.finished_clips, failed)
             raise
 
@@ -126,21 +154,41 @@ def _wait(writing: Future[None] | None) -> None:
         writing.result()
 
 
-def _finish(job: Job, audio: Waveform | None, fps: Fraction, metadata: Mapping[str, str] | None) -> None:
-    """Join the job's segments into its output, which appears in one piece."""
+def _ended(writing: Future[None], given_up: threading.Event) -> BaseException | None:
+    """What kept the clip that is being written from getting to the disk; if it takes too long, it is given up."""
+    try:
+        return writing.exception(timeout=STOP_S)
+    except NotYet:
+        given_up.set()
+        return writing.exception()
+
+
+def _finish(
+    job: Job,
+    audio: Waveform | None,
+    fps: Fraction,
+    metadata: Mapping[str, str] | None,
+    should_stop: Callable[[], bool],
+) -> Path:
+    """Join the job's segments into its output, which appears in one piece; where it is."""
     if not job.finished_frames:
         raise EmoInputError("clips", "none", "at least one frame")
-    fmt, segments = video_format(job.path), job.segment_paths()
+    fmt, segments, joined = video_format(job.path), job.segment_paths(), job.joined()
     sound = None if audio is None else fit_audio(audio, job.finished_frames / fps)
-    joined = job.folder / "joined"
+
+    def check() -> None:
+        if should_stop():
+            raise UnfinishedVideo(f"all {job.finished_frames} frames of {job.path} are finished, and not yet joined")
+
     with explain_disk_errors(job.path, job.finished_clips):
         if fmt.join == "png":
-            join_png(segments, job.path, fps=fps, audio=sound, scratch=joined)
-            return
+            join_png(segments, joined, audio=sound, check=check)
+            return publish_pictures(joined, job.path, frames=job.finished_frames, overwrite=job.overwrite)
         if fmt.join == "gif":
-            join_gif(segments, joined, fps=fps)
+            join_gif(segments, joined, fps=fps, check=check)
         else:
-            join_copy(segments, joined, fmt=fmt, fps=fps, audio=sound, metadata=metadata)
-        os.replace(joined, job.path)
+            join_copy(segments, joined, fmt=fmt, fps=fps, audio=sound, metadata=metadata, check=check)
+        written = publish(joined, job.path, overwrite=job.overwrite)
     if fmt.join == "gif" and audio is not None:
         log.info("a GIF has no sound; choose .mp4 or .webm to keep it")
+    return written

@@ -581,16 +581,21 @@ def check_a_video_is_written_with_its_workflow_and_resumed() -> None:
         run("EMO_SampleToVideo", **values, hidden=workflow)
     import folder_paths
 
-    folder = Path(folder_paths.get_output_directory()) / "videos"
-    assert [path.name for path in folder.iterdir()] == ["emo_00001_.mp4.part"]
-    run("EMO_SampleToVideo", **{**values, "seed": 8})  # another job meanwhile: another name
+    root = Path(folder_paths.get_output_directory())
+    folder = root / "videos"
+    assert list(folder.iterdir()) == [] and len(list(root.glob("emo_00001_.mp4.*.part"))) == 1
+    run("EMO_SampleToVideo", **{**values, "seed": 8, "filename_prefix": "videos/[EMO] take"})  # another job meanwhile
     ticks: list[int] = []
-    with on_tick(lambda value, *_: ticks.append(value)):
-        (video,) = run("EMO_SampleToVideo", **values, hidden=workflow)
+    with on_tick(lambda value, *_: ticks.append(value)):  # as a prefix with a clock: another folder and name
+        (video,) = run("EMO_SampleToVideo", **{**values, "filename_prefix": "later/emo"}, hidden=workflow)
     assert ticks and min(ticks) == 2, "the first clip was not kept"
-    assert sorted(path.name for path in folder.iterdir()) == ["emo_00001_.mp4", "emo_00002_.mp4"]
-    assert video.get_dimensions() == (128, 128) and video.get_stream_source() == str(folder / "emo_00001_.mp4")
-    with av.open(str(folder / "emo_00001_.mp4")) as container:
+    assert not list(root.rglob("*.part"))
+    finished = root / "later" / "emo_00001_.mp4"
+    assert video.get_dimensions() == (128, 128) and video.get_stream_source() == str(finished)
+    run("EMO_SampleToVideo", **{**values, "seed": 9, "filename_prefix": "videos/[EMO] take"})
+    names = [f"[EMO] take_{number:05}_.mp4" for number in (1, 2)]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    with av.open(str(finished)) as container:
         assert json.loads(container.metadata["workflow"]) == {"nodes": [1]}
         assert json.loads(container.metadata["prompt"]) == {"1": {}}
         assert len(list(container.decode(video=0))) == 22 and container.streams.audio

@@ -110,6 +110,18 @@ def test_outputs_are_numbered_after_all_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "emo_old.mp4").touch()
     (tmp_path / "emo2_00009_.mp4").touch()
     assert host.next_number(tmp_path, "emo") == 8
+    (tmp_path / "EMO_00011_.mp4").touch()  # the same file, on a disk that does not tell cases apart
+    for odd in ("emo_²_x.png", "emo_٣_x.png", "emo__.png", "emo_-5_.png"):
+        (tmp_path / odd).touch()
+    assert host.next_number(tmp_path, "emo") == 12
+
+
+@pytest.mark.parametrize("name", ["[EMO] take", "a*b?", "Stück", "x_00005_", "{0}", "^$"])
+def test_numbers_rise_whatever_the_name(tmp_path: Path, name: str) -> None:
+    host = part("nodes.host")
+    for number in (1, 2, 3):
+        assert host.next_number(tmp_path, name) == number
+        (tmp_path / f"{name}_{number:05}_.mp4").touch()
 
 
 class FakeVAE:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from emo_core.data import Clip, ClipState
-from emo_core.video import find_job, open_job, write_video
+from emo_core.video import find_unfinished, open_job, write_video
 
 FRAMES = torch.rand(2, 32, 32, 3, generator=torch.Generator().manual_seed(0))
 
@@ -24,16 +24,15 @@ def test_metadata_of_any_name_is_in_the_file(tmp_path: Path, suffix: str) -> Non
     assert found["workflow"] == workflow and found["prompt"] == "{}"
 
 
-def test_an_unfinished_job_with_the_same_inputs_is_found(tmp_path: Path) -> None:
-    for number, seed in ((1, 10), (2, 11), (3, 11)):
-        job = open_job(tmp_path / f"emo_{number:05}_.mp4", {"seed": seed})
-        if number != 2:  # without a finished clip there is nothing to go on with
-            job.add(data=b"clip", frames=2, state=ClipState(1))
-        if number == 3:
-            assert find_job(tmp_path, "emo_*.mp4", {"seed": 11}) is None  # it is still at work
-        job.release()
-    assert find_job(tmp_path, "emo_*.mp4", {"seed": 11}) == tmp_path / "emo_00003_.mp4"
-    assert find_job(tmp_path, "emo_*.mp4", {"seed": 10}) == tmp_path / "emo_00001_.mp4"
-    assert find_job(tmp_path, "emo_*.mp4", {"seed": 12}) is None
-    assert find_job(tmp_path, "emo_*.webm", {"seed": 10}) is None
-    assert find_job(tmp_path / "none", "emo_*.mp4", {"seed": 10}) is None
+def test_an_unfinished_job_is_found_by_its_inputs_whatever_it_was_called(tmp_path: Path) -> None:
+    """As a host does whose prefix holds a clock: another folder and another name each time, one place for the work."""
+    job = open_job(tmp_path / "at_1200" / "a_00001_.mp4", {"seed": 10}, work=tmp_path)
+    job.add(data=b"clip", frames=2, state=ClipState(1))
+    assert open_job(tmp_path / "at_1201" / "b_00001_.mp4", {"seed": 10}, work=tmp_path).state is None  # it is at work
+    job.release()
+    assert open_job(tmp_path / "at_1202" / "c_00001_.mp4", {"seed": 11}, work=tmp_path).state is None
+    assert open_job(tmp_path / "at_1203" / "d_00001_.webm", {"seed": 10}, work=tmp_path).state is None
+    again = open_job(tmp_path / "at_1204" / "d_00001_.mp4", {"seed": 10}, work=tmp_path)
+    assert again.finished_clips == 1 and again.path == tmp_path / "at_1204" / "d_00001_.mp4"
+    kept = {item.output.relative_to(tmp_path).as_posix(): item.running for item in find_unfinished(tmp_path)}
+    assert kept["at_1204/d_00001_.mp4"] and "at_1200/a_00001_.mp4" not in kept

@@ -15,7 +15,7 @@ import torch
 
 from emo_core.data import Clip, ClipState, GenerateSettings, Waveform
 from emo_core.errors import EmoInputError
-from emo_core.video import UnfinishedVideo, open_job, write_video
+from emo_core.video import UnfinishedVideo, find_unfinished, open_job, write_video
 from emo_core.video.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_sigkill_loses_at_most_one_clip(tmp_path, uninterrupted):
     """)
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "a.mp4.part" / "state-00002.safetensors").exists():
+    while not list(tmp_path.glob("a.mp4.*.part/state-00002.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -92,8 +92,8 @@ def test_sigkill_loses_at_most_one_clip(tmp_path, uninterrupted):
     assert torch.equal(decode(path), uninterrupted)
 
 
-def interrupted_job(path: Path, stop_after: int = 3) -> None:
-    job = open_job(path, {"seed": 1, "portrait": torch.ones(2, 2)})
+def interrupted_job(path: Path, stop_after: int = 3, *, seed: int = 1) -> None:
+    job = open_job(path, {"seed": seed, "portrait": torch.ones(2, 2)})
     with pytest.raises(RuntimeError):
         write_video(path, generate(job.state, stop_after), 25, job=job)
 
@@ -106,16 +106,21 @@ def test_state_comes_back_bitwise_with_its_type(tmp_path):
     assert torch.equal(state.motion_latents, truth.motion_latents) and state.next_index == 3
 
 
-def test_other_inputs_begin_anew_or_are_refused_by_name(tmp_path, caplog):
+def test_other_inputs_are_refused_by_name_or_begin_beside_what_is_kept(tmp_path, caplog):
     path = tmp_path / "a.mp4"
     interrupted_job(path)
-    other = {"seed": 2, "portrait": torch.ones(2, 2)}
+    same, other = ({"seed": seed, "portrait": torch.ones(2, 2)} for seed in (1, 2))
     with pytest.raises(EmoInputError, match=r"found other seed; .*begun with.*--no-resume"):
         open_job(path, other, resume="must")
-    assert open_job(path, {"seed": 1, "portrait": torch.ones(2, 2)}).finished_clips == 3
-    assert open_job(path, other).finished_clips == 0
-    assert "other seed" in caplog.text
-    assert list(path.with_name("a.mp4.part").glob("clip-*")) == []
+    second = open_job(path, other)
+    assert second.finished_clips == 0 and second.state is None
+    assert "other seed: 9 finished frames of that are kept in" in caplog.text
+    with pytest.raises(RuntimeError):
+        write_video(path, generate(second.state, 2), 25, job=second)
+    first = open_job(path, same)
+    assert first.finished_clips == 3
+    first.release()
+    assert open_job(path, other, resume="must").finished_clips == 2
 
 
 def test_clips_that_end_too_early_are_kept_not_taken_for_the_whole(tmp_path, uninterrupted):
@@ -130,15 +135,23 @@ def test_clips_that_end_too_early_are_kept_not_taken_for_the_whole(tmp_path, uni
     assert torch.equal(decode(path), uninterrupted)
 
 
-def test_no_resume_begins_anew(tmp_path):
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_resume_begins_anew_and_clears_what_was_unfinished_of_this_output(tmp_path, seed):
     interrupted_job(tmp_path / "a.mp4")
-    assert open_job(tmp_path / "a.mp4", {"seed": 1, "portrait": torch.ones(2, 2)}, resume="never").state is None
+    interrupted_job(tmp_path / "b.mp4", seed=7)
+    job = open_job(tmp_path / "a.mp4", {"seed": seed, "portrait": torch.ones(2, 2)}, resume="never")
+    assert job.state is None
+    assert {item.output.name: len(item.journal.segments) for item in find_unfinished(tmp_path)} == {
+        "a.mp4": 0,
+        "b.mp4": 3,
+    }
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "state", "journal"])
 def test_damaged_work_is_not_trusted(tmp_path, uninterrupted, damage):
-    path, folder = tmp_path / "a.mp4", tmp_path / "a.mp4.part"
+    path = tmp_path / "a.mp4"
     interrupted_job(path)
+    (folder,) = tmp_path.glob("a.mp4.*.part")
     if damage == "cut":
         (folder / "clip-00001").write_bytes((folder / "clip-00001").read_bytes()[:-7])
     elif damage == "gone":
@@ -146,7 +159,8 @@ def test_damaged_work_is_not_trusted(tmp_path, uninterrupted, damage):
     elif damage == "state":
         (folder / "state-00002.safetensors").write_bytes(b"\0" * 20)
     else:
-        (folder / "journal.json").write_text('{"version": 1, "inp')
+        text = (folder / "journal.json").read_text()
+        (folder / "journal.json").write_text(text[: len(text) // 2])
     job = open_job(path, {"seed": 1, "portrait": torch.ones(2, 2)})
     assert job.state is None
     write_video(path, generate(job.state), 25, SOUND, job=job)
@@ -258,7 +272,7 @@ def test_a_place_nobody_can_write_to(tmp_path):
     with pytest.raises(EmoInputError, match=r"output: found .*file.out\.mp4.*expected a folder that can be written"):
         open_job(tmp_path / "file" / "out.mp4", {})
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(EmoInputError, match="a folder named"):
+    with pytest.raises(EmoInputError, match=r"the folder .*folder\.mp4; expected the name of a file"):
         open_job(tmp_path / "folder.mp4", {})
 
 

@@ -1,0 +1,129 @@
+"""What a work folder says of itself: in, the folder; out, a `Journal`, or None where it is not ours.
+
+`journal.json` lists the finished segments of one job, the state after the last of them, the hash of every input, the
+output that they are for. It begins with our mark: a folder without it is somebody's, whatever else is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .disk import write_atomically
+from .lock import LOCK_FILE
+
+JOURNAL = "journal.json"
+VERSION = 2
+# All that a job ever puts into its folder; nothing else is ever removed from it.
+_OURS = re.compile(r"(clip-\d{5,}|state-\d{5,}\.safetensors|joined|journal\.json|lock)(\.tmp)?", re.ASCII)
+_MARK = b'{\n "made_by": "ComfyUI-EMO"'
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One finished clip: its file in the work folder, its length in bytes and in frames."""
+
+    file: str
+    size: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Journal:
+    """`output`: the file it is for, as seen from the folder that the work folder lies in. `inputs`: name to hash.
+    `about`: what a person should know of it, such as the names of portrait and voice. `state`: a file, or None before
+    the first clip. `damaged`: it is ours, but cannot be read."""
+
+    output: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()
+    state: str | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+    damaged: bool = False
+
+    @property
+    def frames(self) -> int:
+        return sum(segment.frames for segment in self.segments)
+
+    def to_bytes(self) -> bytes:
+        said = {
+            "made_by": "ComfyUI-EMO",
+            "version": VERSION,
+            "output": self.output,
+            "about": dict(self.about),
+            "inputs": dict(self.inputs),
+            "segments": [vars(segment) for segment in self.segments],
+            "state": self.state,
+        }
+        return json.dumps(said, indent=1).encode()
+
+
+def read_journal(folder: Path) -> Journal | None:
+    """The journal of a work folder of this or an earlier version; None if the folder is not ours."""
+    try:
+        data = (folder / JOURNAL).read_bytes()
+    except (OSError, ValueError):
+        return None
+    try:
+        said: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        said = None
+    if not data.startswith(_MARK) and not _of_version_1(said):
+        return None
+    try:
+        return _journal(said)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return Journal(damaged=True)
+
+
+def _of_version_1(said: Any) -> bool:
+    """The first version had no mark; its journals are known by all that was in them."""
+    return isinstance(said, dict) and said.keys() == {"version", "inputs", "segments", "state"} and said["version"] == 1
+
+
+def _journal(said: dict[str, Any]) -> Journal:
+    """Raises TypeError, KeyError, ValueError or AttributeError for what is none."""
+    segments = tuple(Segment(**entry) for entry in said["segments"])
+    for segment in segments:
+        if not re.fullmatch(r"clip-\d{5,}", segment.file, re.ASCII) or min(segment.size, segment.frames) < 1:
+            raise ValueError("no segment of ours")
+    state = said["state"]
+    if (state is None) != (not segments) or (state and not re.fullmatch(r"state-\d{5,}\.safetensors", state, re.ASCII)):
+        raise ValueError("no state of ours")
+    output = said.get("output", "")
+    if said["version"] not in (1, VERSION) or not isinstance(output, str):
+        raise ValueError("another version")
+    inputs, about = ({str(k): str(v) for k, v in said.get(name, {}).items()} for name in ("inputs", "about"))
+    return Journal(output, inputs, segments, state, about)
+
+
+def begin_journal(folder: Path, journal: Journal) -> None:
+    """The first journal of a folder that has none; whoever was quicker has written it."""
+    try:
+        with (folder / JOURNAL).open("xb") as file:
+            file.write(journal.to_bytes())
+    except FileExistsError:
+        return
+
+
+def write_journal(folder: Path, journal: Journal) -> None:
+    write_atomically(folder / JOURNAL, journal.to_bytes())
+
+
+def own_files(folder: Path) -> Iterator[Path]:
+    """What a job of ours has put into a work folder, the journal last: until it is gone, the folder is ours."""
+    found = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+    yield from sorted(found, key=lambda path: (path.name == JOURNAL, path.name == LOCK_FILE, path.name))
+
+
+def remove_own(path: Path) -> None:
+    """One of `own_files`; of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

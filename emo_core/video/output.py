@@ -1,0 +1,134 @@
+"""The finished output: in, what is joined in the work folder; out, the file or folder of pictures it has become.
+
+It appears in one piece, and in no other file's place: what has come to lie there since the job began keeps its name,
+unless the job may replace it, and the video takes the next free one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from ..errors import EmoInputError
+from ..files import NAME_BYTES, exists, shown
+from ..owned import MARK, claimable, free_path, mark_of, refuse_existing, write_mark
+from .formats import video_format
+
+log = logging.getLogger(__name__)
+
+FRAMES = "frames"  # the kind of a folder of pictures that we made
+SOUND = "audio.wav"
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EACCES}
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raises EmoInputError for an output of an unknown kind or with a name that is too long, one that exists unless it
+    may be replaced, and a folder for pictures that is not ours."""
+    fmt = video_format(path)
+    length = len(os.fsencode(path.name))
+    if length > NAME_BYTES:
+        found = f"a name of {length} bytes, {shown(path.name)}"
+        raise EmoInputError("output", found, f"at most {NAME_BYTES} bytes", "Choose a shorter name.")
+    if fmt.join != "png":
+        refuse_existing(path, overwrite=overwrite)
+        return
+    if claimable(path, FRAMES) and not overwrite:
+        found = f"the folder {shown(path)}, which holds an earlier video"
+        remedy = "Choose another name, or --overwrite to replace its pictures."
+        raise EmoInputError("output", found, "a new folder, or an empty one", remedy)
+
+
+def picture_name(index: int) -> str:
+    return f"{index:06d}.png"
+
+
+def publish(joined: Path, path: Path, *, overwrite: bool) -> Path:
+    """Move a finished file to `path`, or to the next free name beside it; where it is now."""
+    if overwrite:
+        _move(joined, path)
+        return path
+    while True:
+        free = free_path(path)
+        try:
+            _move_to_free(joined, free)
+        except FileExistsError:
+            continue
+        if free != path:
+            log.warning("%s came to exist while this was made: written to %s", shown(path), shown(free))
+        return free
+
+
+def publish_pictures(joined: Path, folder: Path, *, frames: int, overwrite: bool) -> Path:
+    """Move a folder of finished pictures to `folder`; where they are now. An earlier video of ours there is replaced
+    if it may be; with anything else in it the next free name is taken."""
+    new, ours = sorted(path.name for path in joined.iterdir()), _listed(folder)
+    if not _usable(folder, new, ours if overwrite else set()):
+        taken, folder, ours = folder, free_path(folder), set()
+        log.warning("%s holds other files: written to %s", shown(taken), shown(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_mark(folder, FRAMES, frames=frames, sound=SOUND in new, **_earlier(ours - set(new)))
+    for name in new:
+        _move(joined / name, folder / name)
+    for stale in ours - {*new, MARK}:
+        (folder / stale).unlink(missing_ok=True)
+    write_mark(folder, FRAMES, frames=frames, sound=SOUND in new)
+    joined.rmdir()
+    return folder
+
+
+def _listed(folder: Path) -> set[str]:
+    """The files of an earlier video of ours in a folder, its mark included; none where it is not ours."""
+    said = mark_of(folder, FRAMES)
+    if said is None:
+        return set()
+    frames = max((said[name] for name in ("frames", "earlier") if isinstance(said.get(name), int)), default=0)
+    sound = {SOUND} if said.get("sound") or said.get("earlier") else set()
+    return {MARK, *(picture_name(index) for index in range(frames)), *sound}
+
+
+def _earlier(stale: set[str]) -> dict[str, int]:
+    """Until the pictures of a longer video are gone they are listed too, so that a run that is killed here leaves none
+    that nobody knows of."""
+    numbers = [int(name.split(".")[0]) + 1 for name in stale if name.endswith(".png")]
+    return {"earlier": max(numbers)} if numbers else {}
+
+
+def _usable(folder: Path, new: list[str], replaceable: set[str]) -> bool:
+    """Whether files of these names can come into a folder without replacing any but the replaceable."""
+    if not exists(folder) and not folder.is_symlink():
+        return True
+    if not folder.is_dir():
+        return False
+    there = set(os.listdir(folder))
+    return not there or (bool(replaceable) and not there & set(new) - replaceable)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Replace `target`, in one piece, also from another file system."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = free_path(target.with_name(f"{target.name}.moving"))
+        shutil.copyfile(source, near)
+        os.replace(near, target)
+        source.unlink()
+
+
+def _move_to_free(source: Path, target: Path) -> None:
+    """Raises FileExistsError rather than replace anything; a link is the one way of the system's to be sure of it."""
+    try:
+        os.link(source, target)
+        source.unlink()
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if exists(target):
+            raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
+        _move(source, target)

@@ -1,0 +1,104 @@
+"""Unfinished videos: in, a folder; out, the work folders in it that jobs of ours have left, or are at.
+
+They are kept until somebody asks for them to be cleared; then only what a job has put there is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files import shown
+from ..owned import free_path
+from .journal import Journal, own_files, read_journal, remove_own
+from .lock import is_locked
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".part"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A work folder of ours and what it says of itself; `running`: somebody is at it right now."""
+
+    folder: Path
+    journal: Journal
+    running: bool
+
+    @property
+    def output(self) -> Path:
+        """The file that it is to become."""
+        return self.folder.parent / (self.journal.output or self.folder.name.removesuffix(SUFFIX))
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        total = 0
+        for path in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size
+        return total
+
+    def __str__(self) -> str:
+        journal = self.journal
+        done = "damaged" if journal.damaged else f"{journal.frames} frames in finished clips"
+        state = ", running now" if self.running else ""
+        about = ", ".join(f"{name} {value}" for name, value in journal.about.items())
+        changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.folder.stat().st_mtime))
+        lines = [f"{shown(self.output)}: {done}, {self.size / 2**20:.1f} MB, {changed}{state}"]
+        lines += [f"  of {about}"] if about else []
+        return "\n".join([*lines, f"  in {shown(self.folder)}"])
+
+
+def find_unfinished(folder: str | Path) -> list[Unfinished]:
+    """The unfinished work that lies in a folder, oldest first."""
+    found = []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (OSError, ValueError):
+        return []
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.name.endswith(SUFFIX) and not entry.is_symlink() and entry.is_dir():
+            journal = read_journal(path)
+            if journal is not None:
+                found.append(Unfinished(path, journal, is_locked(path)))
+    return sorted(found, key=lambda item: _changed_at(item.folder))
+
+
+def free_output(path: Path) -> Path:
+    """`path`, or the first numbered name beside it, that no file has and no running job is to become."""
+    return free_path(path, [item.output for item in find_unfinished(path.parent) if item.running])
+
+
+def clear_unfinished(items: Sequence[Unfinished]) -> list[Unfinished]:
+    """Remove what nobody is at; those that were removed."""
+    idle = [item for item in items if not item.running]
+    for item in idle:
+        clear(item.folder)
+    return idle
+
+
+def clear(folder: Path) -> None:
+    """Remove what a job has put into its work folder, and the folder if nothing else is in it."""
+    try:
+        for path in own_files(folder):
+            remove_own(path)
+        folder.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("%s could not be removed: %s", shown(folder), error.strerror or error)
+
+
+def _changed_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,75 @@
+"""Only what carries our mark may be replaced, and inputs are never outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from emo_core.errors import EmoInputError
+from emo_core.owned import MARK, claim_folder, claimable, free_path, mark_of, refuse_existing, refuse_inputs
+
+
+def test_a_folder_is_ours_if_it_is_new_or_empty_or_was_ours_for_the_same(tmp_path):
+    for folder in (tmp_path / "new" / "er", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        claim_folder(folder, "results")
+        (folder / "r.json").write_text("{}")
+        claim_folder(folder, "results")
+        assert claimable(folder, "results") and mark_of(folder, "results")["kind"] == "results"
+        with pytest.raises(EmoInputError, match=r"output: found the folder .* not ours; expected a new folder"):
+            claim_folder(folder, "frames")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', "null", '{"kind": "results"}', "[" * 100_000, "\udcff"])
+def test_a_mark_that_is_none_marks_nothing(tmp_path, content):
+    (tmp_path / MARK).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(EmoInputError, match="not ours"):
+        claim_folder(tmp_path, "results")
+    assert (tmp_path / MARK).read_bytes() == content.encode("utf-8", "surrogateescape")
+
+
+def test_a_file_of_the_folders_name_is_told(tmp_path):
+    (tmp_path / "trip").write_text("mine")
+    with pytest.raises(EmoInputError, match="a file; expected the name of a folder"):
+        claim_folder(tmp_path / "trip", "frames")
+    assert (tmp_path / "trip").read_text() == "mine"
+
+
+def test_what_exists_is_replaced_only_on_demand_and_a_folder_never(tmp_path):
+    refuse_existing(tmp_path / "a.mp4", overwrite=False)
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "nothing")
+    for name in ("a.mp4", "link.mp4"):
+        with pytest.raises(EmoInputError, match=r"which exists; expected a name that is free.*--overwrite"):
+            refuse_existing(tmp_path / name, overwrite=False)
+        refuse_existing(tmp_path / name, overwrite=True)
+    with pytest.raises(EmoInputError, match="the folder"):
+        refuse_existing(tmp_path, overwrite=True)
+
+
+def test_an_input_is_no_output_under_any_name(tmp_path):
+    voice, folder = tmp_path / "voice.wav", tmp_path / "pictures"
+    voice.write_bytes(b"x")
+    folder.mkdir()
+    (folder / "audio.wav").write_bytes(b"x")
+    (tmp_path / "soft.wav").symlink_to(voice)
+    os.link(voice, tmp_path / "hard.wav")
+    for output in (voice, tmp_path / "soft.wav", tmp_path / "hard.wav", tmp_path / "pictures" / ".." / "voice.wav"):
+        with pytest.raises(EmoInputError, match=r"which is also the voice; expected another file"):
+            refuse_inputs(output, {"voice": voice, "mask": None})
+    with pytest.raises(EmoInputError, match="the folder that the voice lies in"):
+        refuse_inputs(folder, {"voice": folder / "audio.wav"})
+    refuse_inputs(tmp_path / "other.wav", {"voice": voice, "portrait": tmp_path / "nothing.png"})
+
+
+def test_free_names_are_numbered_and_fit(tmp_path):
+    assert free_path(tmp_path / "a.mp4") == tmp_path / "a.mp4"
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a-2.mp4").symlink_to(tmp_path / "nothing")
+    assert free_path(tmp_path / "a.mp4") == tmp_path / "a-3.mp4"
+    assert free_path(tmp_path / "a.mp4", [tmp_path / "a-3.mp4"]) == tmp_path / "a-4.mp4"
+    long = free_path(tmp_path / f"{'肖' * 100}.mp4")
+    assert len(os.fsencode(long.name)) <= 255 and long.suffix == ".mp4"
+    assert json.dumps(long.name)

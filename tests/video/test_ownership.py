@@ -1,0 +1,246 @@
+"""What a person has is there afterwards with the same bytes, whatever a video is written to."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from emo_core.data import Clip, ClipState, Waveform
+from emo_core.errors import EmoInputError
+from emo_core.owned import MARK
+from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, open_job, output, write_video
+
+SOUND = Waveform(torch.zeros(1, 3200), 16000)
+
+
+def clips(count: int = 2) -> Iterator[Clip]:
+    frames = torch.linspace(0, 1, 16 * 16 * 3).reshape(1, 16, 16, 3)
+    for index in range(count):
+        yield Clip(index, frames.expand(2, -1, -1, -1), ClipState(index + 1, torch.zeros(1, 4, 2, 2)))
+
+
+def begun(path: Path, seed: int, count: int = 1) -> None:
+    """A job that dies with so many finished clips."""
+    job = open_job(path, {"seed": seed})
+    with pytest.raises(UnfinishedVideo):
+        write_video(path, list(clips(count))[job.finished_clips :], 25, job=job, frames=100)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif"])
+def test_a_file_that_exists_is_replaced_only_on_demand(tmp_path, name):
+    (tmp_path / name).write_bytes(b"somebody's")
+    with pytest.raises(EmoInputError, match=r"output: found .*which exists; expected a name that is free"):
+        write_video(tmp_path / name, clips(), 25)
+    assert tree(tmp_path) == {name: b"somebody's"}
+    assert write_video(tmp_path / name, clips(), 25, overwrite=True).path == tmp_path / name
+    assert list(tree(tmp_path)) == [name] and tree(tmp_path)[name] != b"somebody's"
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "pictures"])
+def test_what_comes_to_exist_meanwhile_keeps_its_name(tmp_path, caplog, name):
+    def meanwhile() -> Iterator[Clip]:
+        yield from clips()
+        place = tmp_path / name if "." in name else tmp_path / name / "audio.wav"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"somebody's")
+
+    before = write_video(tmp_path / f"first{name}", clips(), 25, SOUND)
+    written = write_video(tmp_path / name, meanwhile(), 25, SOUND)
+    assert b"somebody's" in tree(tmp_path).values()
+    assert written.path == (tmp_path / name).with_stem(f"{(tmp_path / name).stem}-2") and "written to" in caplog.text
+    if before.path.is_file():
+        assert written.path.read_bytes() == before.path.read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_folder_of_pictures_is_ours_or_refused(tmp_path):
+    mine = {"audio.wav": b"my voice", "000007.png": b"my picture", "notes.txt": b"x"}
+    for name, data in mine.items():
+        (tmp_path / "trip").mkdir(exist_ok=True)
+        (tmp_path / "trip" / name).write_bytes(data)
+    for overwrite in (False, True):
+        with pytest.raises(EmoInputError, match=r"the folder .*trip, which holds files that are not ours"):
+            write_video(tmp_path / "trip", clips(), 25, SOUND, overwrite=overwrite)
+    assert tree(tmp_path / "trip") == mine
+    (tmp_path / "empty").mkdir()
+    write_video(tmp_path / "empty", clips(), 25, SOUND)
+    with pytest.raises(EmoInputError, match=r"holds an earlier video.*--overwrite"):
+        write_video(tmp_path / "empty", clips(), 25, SOUND)
+
+
+def test_in_a_folder_of_ours_only_our_pictures_are_replaced(tmp_path):
+    folder = tmp_path / "trip"
+    write_video(folder, clips(3), 25, SOUND)
+    (folder / "notes.txt").write_bytes(b"x")
+    write_video(folder, clips(2), 25, overwrite=True)  # shorter, and without sound
+    assert sorted(tree(folder)) == [*(f"{i:06d}.png" for i in range(4)), MARK, "notes.txt"]
+    (folder / "000005.png").write_bytes(b"mine")
+    (folder / "audio.wav").write_bytes(b"mine")
+    written = write_video(folder, clips(3), 25, SOUND, overwrite=True)
+    assert written.path == tmp_path / "trip-2" and len(list(written.path.glob("*.png"))) == 6
+    assert tree(folder)["000005.png"] == tree(folder)["audio.wav"] == b"mine"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_work_folder_that_is_not_ours_is_refused_by_name(tmp_path, link):
+    begun(tmp_path / "trip.mp4", 1)
+    (unfinished,) = find_unfinished(tmp_path)
+    clear_unfinished([unfinished])
+    theirs = tmp_path / "elsewhere" if link else unfinished.folder
+    theirs.mkdir()
+    (theirs / "journal.json").write_text('{"my": "diary"}')
+    (theirs / "clip-00000").write_bytes(b"holiday")
+    if link:
+        unfinished.folder.symlink_to(theirs)
+    before = tree(tmp_path)
+    for resume in ("same", "must", "never"):
+        with pytest.raises(EmoInputError, match=rf"{unfinished.folder.name}.*holds files that are not ours"):
+            open_job(tmp_path / "trip.mp4", {"seed": 1}, resume=resume)
+    assert find_unfinished(tmp_path) == [] and tree(tmp_path) == before
+
+
+def test_a_users_part_folder_beside_the_output_is_left_alone(tmp_path):
+    (tmp_path / "trip.part").mkdir()
+    (tmp_path / "trip.part" / "clip-00000").write_bytes(b"holiday")
+    write_video(tmp_path / "trip", clips(), 25)
+    begun(tmp_path / "trip.mp4", 1)
+    clear_unfinished(find_unfinished(tmp_path))
+    assert tree(tmp_path / "trip.part") == {"clip-00000": b"holiday"}
+
+
+def test_files_that_somebody_put_into_a_work_folder_survive_it(tmp_path, caplog):
+    begun(tmp_path / "a.mp4", 1)
+    (folder,) = tmp_path.glob("a.mp4.*.part")
+    (folder / "my clip").mkdir()
+    (folder / "my clip" / "x.mp4").write_bytes(b"mine")
+    job = open_job(tmp_path / "a.mp4", {"seed": 1})
+    job.start_over()
+    job.remove()
+    assert tree(folder) == {"my clip/x.mp4": b"mine"} and "could not be removed" in caplog.text
+
+
+def test_unfinished_jobs_of_one_output_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "a.mp4"
+    for seed, count in ((1, 3), (2, 2), (3, 1)):
+        begun(path, seed, count)
+    for seed, count in ((3, 1), (1, 3), (2, 2)):
+        job = open_job(path, {"seed": seed})
+        assert job.finished_clips == count
+        job.release()
+    assert {item.output for item in find_unfinished(tmp_path)} == {path}
+    job = open_job(path, {"seed": 1})
+    whole = write_video(path, clips(0), 25, job=job)
+    assert whole.frames == 6 and len(find_unfinished(tmp_path)) == 2
+    with pytest.raises(EmoInputError, match="exists"):
+        open_job(path, {"seed": 2})
+    assert open_job(tmp_path / "b.mp4", {"seed": 2}).finished_clips == 2
+
+
+def test_unfinished_work_is_listed_with_its_size_and_cleared_when_asked(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for seed in (1, 2):
+        begun(tmp_path / "a.mp4", seed, seed)
+    running = open_job(tmp_path / "b.mp4", {"seed": 3}, about={"portrait": "me.jpg"})
+    assert f"other unfinished videos in {tmp_path}: 2, of 0." in caplog.text and " MB" in caplog.text
+    found = find_unfinished(tmp_path)
+    said = "\n".join(map(str, found))
+    assert "a.mp4: 2 frames in finished clips, 0.0 MB" in said and "running now" in said and "of portrait me.jpg" in said
+    removed = clear_unfinished(found)
+    assert len(removed) == 2 and [item.output.name for item in find_unfinished(tmp_path)] == ["b.mp4"]
+    running.remove()
+    assert tree(tmp_path) == {}
+
+
+def test_work_of_the_first_version_is_listed_and_kept(tmp_path):
+    old = tmp_path / "a.mp4.part"
+    old.mkdir()
+    (old / "journal.json").write_text('{"version": 1, "inputs": {"seed": "x"}, "segments": [], "state": null}')
+    write_video(tmp_path / "a.mp4", clips(), 25)
+    (item,) = find_unfinished(tmp_path)
+    assert item.output == tmp_path / "a.mp4"
+    clear_unfinished([item])
+    assert list(tree(tmp_path)) == ["a.mp4"]
+
+
+ODD = ["12:30 memo.mp4", "Ünï côdé 肖像 %d.mp4", "[EMO] *?.gif", "a#b;c.webm", "x" * 251 + ".mp4"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not all of them are names there")
+@pytest.mark.parametrize("name", ODD)
+def test_outputs_of_any_name_are_written(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert write_video(name, clips(), 25, SOUND).frames == 4
+    assert list(tree(tmp_path)) == [name]
+
+
+def test_a_name_that_is_too_long_is_told_before_the_work(tmp_path):
+    with pytest.raises(EmoInputError, match=r"output: found a name of 304 bytes.*expected at most 255 bytes"):
+        open_job(tmp_path / ("x" * 300 + ".mp4"), {})
+
+
+def test_a_disk_without_links_loses_nothing_either(tmp_path, monkeypatch):
+    def no_links(*_: object) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(output.os, "link", no_links)
+    write_video(tmp_path / "a.mp4", clips(), 25)
+
+    def meanwhile() -> Iterator[Clip]:
+        yield from clips()
+        (tmp_path / "b.mp4").write_bytes(b"mine")
+
+    assert write_video(tmp_path / "b.mp4", meanwhile(), 25).path == tmp_path / "b-2.mp4"
+    assert (tmp_path / "b.mp4").read_bytes() == b"mine"
+
+
+NAMES = ("a.mp4", "a-2.mp4", "a", "a-2", "a.part", "a.mp4.part", "a.mp4.tmp", "joined", "lock", "journal.json")
+BELOW = ("audio.wav", "000000.png", "000007.png", "journal.json", "lock", "clip-00000", "state-00000.safetensors", MARK)
+
+
+def users_tree(folder: Path, chance: random.Random) -> dict[str, bytes]:
+    """Files and folders under the very names that a job uses, with what a person may have in them."""
+    for name in chance.sample(NAMES, chance.randrange(1, 6)):
+        data = chance.randbytes(chance.choice((0, 1, 50))) + b"mine"
+        if chance.random() < 0.5:
+            (folder / name).write_bytes(data)
+            continue
+        (folder / name).mkdir()
+        for below in chance.sample(BELOW, chance.randrange(0, 4)):
+            (folder / name / below).write_bytes(chance.choice((data, b"{}", b'{"version": 1, "inputs": {}}')))
+    return tree(folder)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_done_every_file_of_the_users_is_there_with_its_bytes(tmp_path, seed):
+    """Videos are begun, killed, resumed, finished, cleared at random, into folders full of somebody's files."""
+    chance = random.Random(seed)
+    before = users_tree(tmp_path, chance)
+    for _ in range(6):
+        path = tmp_path / chance.choice(("a.mp4", "a", "a.gif"))
+        try:
+            act = chance.choice(("write", "die", "finish", "clear"))
+            if act == "write":
+                write_video(path, clips(), 25, chance.choice((None, SOUND)))
+            elif act == "die":
+                begun(path, chance.randrange(2))
+            elif act == "finish":
+                job = open_job(path, {"seed": chance.randrange(2)}, resume=chance.choice(("same", "must", "never")))
+                done = job.finished_clips
+                write_video(path, list(clips(3))[done:], 25, SOUND, job=job)
+            else:
+                clear_unfinished(find_unfinished(tmp_path))
+        except EmoInputError:
+            pass
+        after = tree(tmp_path)
+        assert {name: after.get(name) for name in before} == before
+    clear_unfinished(find_unfinished(tmp_path))
+    assert not [name for name in tree(tmp_path) if ".part/" in name and name not in before]
