@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"config", "files", "libraries"},
-    {"owned"},
+    {"owned", "installed", "whole"},
     {"data"},
     {"audio", "face", "control", "models", "diffusion", "weights", "video"},
     {"pipeline"},

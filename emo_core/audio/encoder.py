@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..config import AudioEncoderConfig
 from ..errors import EmoInputError
+from ..libraries import importing
 
 # Both spellings of the positional convolution's weight norm: torch's old and its parametrized one.
 _WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
@@ -51,7 +52,8 @@ class AudioEncoder(nn.Module):
 
     def __init__(self, config: AudioEncoderConfig) -> None:
         super().__init__()
-        from transformers import Wav2Vec2Model
+        with importing("transformers"):
+            from transformers import Wav2Vec2Model
 
         self.config = config
         model = Wav2Vec2Model(_transformers_config(config))
@@ -126,7 +128,8 @@ class AudioEncoder(nn.Module):
 
 
 def _transformers_config(config: AudioEncoderConfig) -> Any:
-    from transformers import Wav2Vec2Config
+    with importing("transformers"):
+        from transformers import Wav2Vec2Config
 
     settings: dict[str, Any] = {
         "conv_dim": list(config.conv_dim),

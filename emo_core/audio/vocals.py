@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data import Waveform
 from ..errors import EmoInputError
+from ..libraries import UnusableLibrary, importing
 from .waveform import fit_length, resample
 
 log = logging.getLogger(__name__)
@@ -35,17 +36,18 @@ def voice_of(waveform: Waveform, network: Path | None) -> Waveform:
         return waveform
     try:
         voice = separate(waveform, network)
-    except ImportError:
-        log.warning("Separation of the voice is off: onnxruntime is not installed (pip install onnxruntime).")
+    except UnusableLibrary as error:
+        log.warning("Separation of the voice is off. %s", error)
         return waveform
     log.info("The voice was separated with %s.", network)
     return voice
 
 
 def separate(waveform: Waveform, network: Path) -> Waveform:
-    """The voice in stereo at 44.1 kHz, as long as the sound. Raises ImportError without onnxruntime, EmoInputError for
-    a file that is no such network."""
-    import onnxruntime
+    """The voice in stereo at 44.1 kHz, as long as the sound. Raises UnusableLibrary without a working
+    onnxruntime, EmoInputError for a file that is no such network."""
+    with importing("onnxruntime"):
+        import onnxruntime
 
     samples = waveform.samples.detach().to("cpu", torch.float32)
     pair = samples.expand(2, -1) if len(samples) == 1 else samples[:2]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..data import Waveform
 from ..errors import EmoInputError
+from ..libraries import UnusableLibrary, importing
 
 ENCODER_RATE = 16_000  # Hz, wav2vec2's
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # Hz
@@ -31,11 +32,13 @@ def resample(samples: Tensor, rate: int, new_rate: int) -> Tensor:
         return samples
     length = math.ceil(samples.shape[-1] * new_rate / rate)
     try:
-        import soxr
+        with importing("soxr"):
+            import soxr
 
         out = soxr.resample(samples.numpy(), rate, new_rate, quality="HQ")
-    except ImportError:
-        import librosa
+    except UnusableLibrary:
+        with importing("librosa"):
+            import librosa
 
         out = librosa.resample(samples.numpy(), orig_sr=rate, target_sr=new_rate, res_type="polyphase")
     return fit_length(torch.from_numpy(out).float(), length)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import AudioEncoderConfig
+from ..libraries import importing
 from ..models.attention import attend
 from .waveform import ENCODER_RATE, fit_length
 
@@ -142,7 +143,8 @@ def log_mel(samples: Tensor, *, heard: int) -> Tensor:
 
 def mel_filters() -> Tensor:
     """80 triangles over 201 frequencies, (80, 201), on Slaney's scale and of equal area (Whisper's own table)."""
-    import librosa
+    with importing("librosa"):
+        import librosa
 
     filters = librosa.filters.mel(sr=ENCODER_RATE, n_fft=WINDOW, n_mels=BANDS)
     return torch.from_numpy(filters).float()

@@ -13,8 +13,16 @@ from torch import Tensor
 from ..config import ScheduleConfig
 from ..data import SCHEDULERS
 from ..errors import EmoInputError
+from ..libraries import importing
 
 TRAIN_TIMESTEPS = 1000  # SD1.5's
+CLASSES = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+}
 DISTILLED_STEPS = 50  # LCM's and TCD's original_inference_steps (their papers): first timestep 999, then every 20th
 
 
@@ -38,8 +46,12 @@ def build_scheduler(config: ScheduleConfig, name: str, steps: int) -> Any:
 
 
 def _construct(config: ScheduleConfig, name: str, steps: int) -> Any:
-    import diffusers  # 2 s: only when something is sampled
+    if name not in CLASSES:
+        raise EmoInputError("scheduler", repr(name), f"one of {', '.join(SCHEDULERS)}")
+    with importing("diffusers"):
+        import diffusers  # 2 s: only when something is sampled
 
+        kind = getattr(diffusers, CLASSES[name])
     common: dict[str, Any] = {
         "num_train_timesteps": TRAIN_TIMESTEPS,
         "beta_schedule": config.beta_schedule,
@@ -53,17 +65,14 @@ def _construct(config: ScheduleConfig, name: str, steps: int) -> Any:
     if config.snr_shift != 1.0:
         common |= {"trained_betas": _shifted_betas(config)}
     if name == "ddim":
-        return diffusers.DDIMScheduler(**common, clip_sample=False)
+        return kind(**common, clip_sample=False)
     if name == "euler":
-        return diffusers.EulerDiscreteScheduler(**common)
+        return kind(**common)
     if name == "dpm++":
-        return diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
-    if name in ("lcm", "tcd"):
-        # 1000 is the only larger schedule that divides evenly and so still starts at timestep 999.
-        original = DISTILLED_STEPS if steps <= DISTILLED_STEPS else TRAIN_TIMESTEPS
-        kind = diffusers.LCMScheduler if name == "lcm" else diffusers.TCDScheduler
-        return kind(**common, clip_sample=False, original_inference_steps=original)
-    raise EmoInputError("scheduler", repr(name), f"one of {', '.join(SCHEDULERS)}")
+        return kind(**common, algorithm_type="dpmsolver++", solver_order=2)
+    # LCM and TCD. 1000 is the only larger schedule that divides evenly and so still starts at timestep 999.
+    original = DISTILLED_STEPS if steps <= DISTILLED_STEPS else TRAIN_TIMESTEPS
+    return kind(**common, clip_sample=False, original_inference_steps=original)
 
 
 def _shifted_betas(config: ScheduleConfig) -> list[float]:

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
-from diffusers.models.downsampling import Downsample2D
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from ..config import UNetConfig
 from ..data import DeepFeatures
+from .library_blocks import downsample, residual_block, time_embedding, upsample
 
 
 class SiteModule(Protocol):
@@ -48,10 +45,7 @@ class Block(nn.Module):
         self.name, self.widths, self.has_attention = name, widths, attention
         time_width = config.block_out_channels[0] * 4
         groups = config.norm_groups
-        self.resnets = nn.ModuleList(
-            ResnetBlock2D(in_channels=i, out_channels=o, temb_channels=time_width, groups=groups, eps=1e-5)
-            for i, o in widths
-        )
+        self.resnets = nn.ModuleList(residual_block(i, o, time_width=time_width, groups=groups) for i, o in widths)
 
     def furnish(self, config: UNetConfig, parts: Parts, block_inputs: list[int]) -> None:
         """Put transformers, audio and motion modules after the first residual blocks, one for each of `block_inputs`:
@@ -109,7 +103,7 @@ class DownBlock(Block):
         self.furnish(config, parts, [before for before, _ in pairs])
         self.downsamplers: nn.ModuleList | None = None
         if level < len(widths) - 1:
-            self.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, padding=1, name="op")])
+            self.downsamplers = nn.ModuleList([downsample(width)])
 
     def forward(self, hidden: Tensor, temb: Tensor, context: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         skips = []
@@ -147,7 +141,7 @@ class UpBlock(Block):
         self.furnish(config, parts, [above] * len(pairs))
         self.upsamplers: nn.ModuleList | None = None
         if level > 0:
-            self.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True)])
+            self.upsamplers = nn.ModuleList([upsample(width)])
 
     def forward(self, hidden: Tensor, temb: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
         """Takes its skips off the end of `skips`."""
@@ -174,8 +168,7 @@ class UNet(nn.Module):
         widths = config.block_out_channels
         levels = range(len(widths))
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = TimestepEmbedding(widths[0], widths[0] * 4)
+        self.time_proj, self.time_embedding = time_embedding(widths[0])
         self.down_blocks = nn.ModuleList(DownBlock(f"down_blocks.{i}", config, parts, i) for i in levels)
         self.mid_block = MidBlock("mid_block", config, parts)
         ups = enumerate(reversed(levels))

@@ -15,17 +15,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from .emo import EmoModel
+from .library_blocks import residual_class
 from .temporal import TemporalModule
 from .transformer import ReferenceTransformer, SpatialTransformer
 from .vae import VAE
 
 log = logging.getLogger(__name__)
 
-REGIONS = (ResnetBlock2D, SpatialTransformer, ReferenceTransformer, TemporalModule)
 # Graphs of one kind of block, all shapes together. torch's own limit is 8: SD1.5's residual blocks have 14 shapes in
 # the backbone, with guidance and perhaps without, and as many in ReferenceNet, for the portrait and for motion frames.
 # Where torch.compile takes no limit for a region (before 2.13), torch's limit for the whole process is raised to it.
@@ -69,7 +68,8 @@ def regions(model: EmoModel) -> list[nn.Module]:
     networks: list[nn.Module] = [model.backbone, model.reference_net]
     if isinstance(model.vae, VAE) and model.vae.config.kind == "kl":
         networks.append(model.vae.autoencoder.decoder)
-    return [module for network in networks for module in network.modules() if isinstance(module, REGIONS)]
+    kinds = (residual_class(), SpatialTransformer, ReferenceTransformer, TemporalModule)
+    return [module for network in networks for module in network.modules() if isinstance(module, kinds)]
 
 
 def _obstacle(device: torch.device, backend: Backend) -> str | None:

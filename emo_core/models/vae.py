@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..config import VAEConfig
 from ..errors import EmoInputError
+from ..libraries import importing
 
 
 class VAE(nn.Module):
@@ -59,7 +60,8 @@ class VAE(nn.Module):
 
 
 def _build_kl(config: VAEConfig) -> Any:
-    from diffusers import AutoencoderKL
+    with importing("diffusers"):
+        from diffusers import AutoencoderKL
 
     levels = len(config.block_out_channels)
     return AutoencoderKL(
@@ -73,7 +75,8 @@ def _build_kl(config: VAEConfig) -> Any:
 
 
 def _build_dc(config: VAEConfig) -> Any:
-    from diffusers import AutoencoderDC
+    with importing("diffusers"):
+        from diffusers import AutoencoderDC
 
     folded = 3 * config.unshuffle**2
     return AutoencoderDC(
@@ -92,7 +95,8 @@ def _build_dc(config: VAEConfig) -> Any:
 
 
 def _build_tiny(config: VAEConfig) -> Any:
-    from diffusers import AutoencoderTiny
+    with importing("diffusers"):
+        from diffusers import AutoencoderTiny
 
     folded = 3 * config.unshuffle**2
     return AutoencoderTiny(

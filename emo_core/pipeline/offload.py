@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..data import GenerateSettings
 from ..diffusion.guidance import Network
 from ..errors import EmoInputError
+from ..libraries import importing
 from .memory import KNOBS, NOTHING, Mode, Weights, free_bytes, gigabytes, weight_bytes
 from .placement import device_of, is_compiled
 
@@ -58,7 +59,8 @@ class Mover:
     def group(self, backbone: Backbone, device: torch.device) -> Iterator[Network]:
         """The backbone with its layers on `device` one at a time, and on CUDA the next on its way; what stands beside
         the layers is there all the while. On CUDA the layers' home becomes page-locked memory, and stays so."""
-        from diffusers.hooks import apply_group_offloading
+        with importing("diffusers"):
+            from diffusers.hooks import apply_group_offloading
 
         layers = layers_of(backbone)
         modules = list(dict.fromkeys(module for layer in layers for module in layer.modules()))
@@ -217,7 +219,8 @@ def _obstacle(backbone: Backbone, settings: GenerateSettings) -> str | None:
 
 
 def _has_sound_streams() -> bool:
-    import diffusers
+    with importing("diffusers"):
+        import diffusers
 
     return tuple(int(number) for number in diffusers.__version__.split(".")[:2]) >= STREAMS_SINCE
 
