@@ -87,6 +87,75 @@ def test_layers_import_downwards(path: Path) -> None:
         assert allowed, f"{path.name}:{line}: {me} may not import {other}"
 
 
+def edges(root: Path, package: str) -> dict[str, set[str]]:
+    """Which files of a package import which, by their paths in it: every import, also inside functions and for type
+    checkers alone. A name that is imported from a folder is the file of that name where there is one, else the
+    folder's own."""
+    known = {module_of(path, root, package): str(path.relative_to(root)) for path in sorted(root.rglob("*.py"))}
+    found: dict[str, set[str]] = {}
+    for module, path in known.items():
+        here = module.split(".") if path.endswith("__init__.py") else module.split(".")[:-1]
+        found[path] = set()
+        for node in ast.walk(ast.parse((root / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                above = here[: len(here) - node.level + 1] if node.level else []
+                base = ".".join([*above, *([node.module] if node.module else [])])
+                names = [inner if (inner := f"{base}.{alias.name}") in known else base for alias in node.names]
+            else:
+                continue
+            found[path] |= {known[name] for name in names if name in known and known[name] != path}
+    return found
+
+
+def module_of(path: Path, root: Path, package: str) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join([package, *(parts[:-1] if parts[-1] == "__init__" else parts)])
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """The files of one circle in order, the first again at the end; empty where there is none."""
+    done: set[str] = set()
+
+    def walk(path: str, way: list[str]) -> list[str]:
+        if path in way:
+            return [*way[way.index(path) :], path]
+        if path in done:
+            return []
+        for other in sorted(edges.get(path, ())):
+            if found := walk(other, [*way, path]):
+                return found
+        done.add(path)
+        return []
+
+    return next((found for path in sorted(edges) if (found := walk(path, []))), [])
+
+
+@pytest.mark.parametrize("folder", ["emo_core", "nodes"])
+def test_no_files_import_each_other_in_a_circle(folder: str) -> None:
+    root = PACKAGE if folder == "emo_core" else PACKAGE.parent / folder
+    found = edges(root, folder)
+    assert sum(map(len, found.values())) > 10, "no imports were read"
+    assert not circle(found), " -> ".join(circle(found))
+
+
+def test_a_circle_is_seen_wherever_its_imports_stand(tmp_path: Path) -> None:
+    files = {
+        "__init__.py": "from .a import one\n",
+        "a.py": "def one():\n    from .b import two\n",
+        "b.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .deep import c\n",
+        "deep/__init__.py": "",
+        "deep/c.py": "import made.a\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert circle(edges(tmp_path, "made")) == ["a.py", "b.py", "deep/c.py", "a.py"]
+    (tmp_path / "b.py").write_text("")
+    assert circle(edges(tmp_path, "made")) == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_nothing_forbidden_is_imported(path: Path) -> None:
     forbidden = FORBIDDEN - ({"tqdm"} if path.stem == "cli_progress" else set())
