@@ -40,12 +40,13 @@ def encode_segment(
 
     `finish` makes of a frame (H, W, 3) the picture (H', W', 3) that is written, one at a time. Odd sides are made even
     by repeating the last row or column where the format halves chroma. `check` is called before each picture and
-    between packets, and may raise to stop it.
+    between packets, and may raise to stop it. Raises EmoInputError for pictures that the encoder refuses.
     """
     import av
 
     pictures = (_picture(frame, finish, even=fmt.subsampled) for frame in frames)
     first = next(pictures)
+    fmt.check_size(first.shape[1], first.shape[0])
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=fmt.segment_container) as container:
         stream: Any = container.add_stream(fmt.video_codec, rate=fps, options=dict(fmt.options))
@@ -77,7 +78,7 @@ def _picture(frame: Tensor, finish: Callable[[Tensor], Tensor] | None, *, even: 
 
 def to_bytes(frames: Tensor, *, even: bool) -> Tensor:
     """(f, H, W, 3) float 0..1 to uint8, rounded; with `even`, sides grown to even numbers."""
-    pictures = (frames.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    pictures = frames.detach().float().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
     if even and pictures.shape[1] % 2:
         pictures = torch.cat([pictures, pictures[:, -1:]], dim=1)
     if even and pictures.shape[2] % 2:

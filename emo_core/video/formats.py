@@ -6,10 +6,35 @@ first, `container` of the second. For png and gif the segments hold PNG pictures
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from ..errors import EmoInputError
+
+BLOCK = 16  # pixels; what levels count pictures in
+MIN_SIDE = 16  # pixels; a picture that is scaled to less shows nothing
+
+
+@dataclass(frozen=True)
+class Level:
+    """How large pictures may be so that players need not be asked: blocks of 16x16 in one of them and in a second of
+    them, and pixels of a side."""
+
+    name: str
+    blocks: int
+    blocks_per_second: int
+    side: int
+
+    def holds(self, width: int, height: int, fps: Fraction) -> bool:
+        blocks = math.ceil(width / BLOCK) * math.ceil(height / BLOCK)
+        return max(width, height) <= self.side and blocks <= self.blocks and blocks * fps <= self.blocks_per_second
+
+
+# H.264 table A-1, 5.2: the side is the root of eight times the blocks. VP9's levels, 6.2: in luma samples there.
+_H264_LEVEL = Level("H.264's level 5.2, which phones play", 36_864, 2_073_600, 543 * BLOCK)
+_VP9_LEVEL = Level("VP9's level 6.2", 35_651_584 // BLOCK**2, 4_706_009_088 // BLOCK**2, 16_384)
 
 
 @dataclass(frozen=True)
@@ -25,11 +50,37 @@ class VideoFormat:
     audio_rates: tuple[int, ...] = ()  # Hz; another rate is resampled to the next higher of these
     container_options: dict[str, str] = field(default_factory=dict)
     join: str = "copy"  # packets as they are | "gif" | "png"
+    level: Level | None = None
+    codec_side: int = 65_535  # pixels; the encoder, or the container, refuses larger pictures
 
     @property
     def subsampled(self) -> bool:
         """Chroma at half resolution: sides must be even."""
         return self.pixel_format == "yuv420p"
+
+    def fitting_size(self, width: int, height: int, fps: Fraction) -> tuple[int, int]:
+        """Width and height at which a picture is to be written: its own, or smaller of the same shape where the
+        format's level does not hold it at this frame rate. Raises EmoInputError for a shape that cannot be held."""
+        if self.level is None or self.level.holds(width, height, fps):
+            self.check_size(width, height)
+            return width, height
+        blocks = min(self.level.blocks, math.floor(self.level.blocks_per_second / fps))
+        share = min(1.0, self.level.side / max(width, height), math.sqrt(blocks * BLOCK**2 / (width * height)))
+        longer = math.floor(max(width, height) * share / 2) * 2
+        while True:
+            w, h = (max(2, round(side * longer / max(width, height) / 2) * 2) for side in (width, height))
+            if min(w, h) < MIN_SIDE:
+                allowed = f"a picture that can be scaled to {self.level.side} pixels a side and still be seen"
+                raise EmoInputError("portrait", f"{width}x{height} pixels", allowed, "Cut out the part around the face.")
+            if self.level.holds(w, h, fps):
+                return w, h
+            longer -= 2
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raises EmoInputError for pictures that the encoder refuses."""
+        if max(width, height) > self.codec_side:
+            found, allowed = f"pictures of {width}x{height} pixels", f"at most {self.codec_side} a side in {self.container}"
+            raise EmoInputError("output", found, allowed, "Scale the picture down.")
 
 
 # No B-frames: packets are then in the order of display, and segments join by shifting their times.
@@ -51,10 +102,12 @@ def _h264(container: str) -> VideoFormat:
         audio_codec="aac",
         audio_rates=_AAC_RATES,
         container_options={} if container == "matroska" else {"movflags": "+faststart"},
+        level=_H264_LEVEL,
+        codec_side=16_384,
     )
 
 
-_WEBM = VideoFormat("webm", "webm", "libvpx-vp9", "yuv420p", _VP9, "libopus", _OPUS_RATES)
+_WEBM = VideoFormat("webm", "webm", "libvpx-vp9", "yuv420p", _VP9, "libopus", _OPUS_RATES, level=_VP9_LEVEL)
 _GIF = VideoFormat("gif", "mov", "png", "rgb24", join="gif")
 _PNG = VideoFormat("png", "mov", "png", "rgb24", join="png")
 

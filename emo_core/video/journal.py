@@ -90,7 +90,8 @@ def _journal(said: dict[str, Any]) -> Journal:
     """Raises TypeError, KeyError, ValueError or AttributeError for what is none."""
     segments = tuple(Segment(**entry) for entry in said["segments"])
     for segment in segments:
-        if not re.fullmatch(r"clip-\d{5,}", segment.file, re.ASCII) or min(segment.size, segment.frames) < 1:
+        counts = (segment.size, segment.frames)
+        if not re.fullmatch(r"clip-\d{5,}", segment.file, re.ASCII) or not all(map(_is_count, counts)):
             raise ValueError("no segment of ours")
     state = said["state"]
     if (state is None) != (not segments) or (state and not re.fullmatch(r"state-\d{5,}\.safetensors", state, re.ASCII)):
@@ -100,6 +101,10 @@ def _journal(said: dict[str, Any]) -> Journal:
         raise ValueError("another version")
     inputs, about = ({str(k): str(v) for k, v in said.get(name, {}).items()} for name in ("inputs", "about"))
     return Journal(output, inputs, segments, state, about)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**53
 
 
 def begin_journal(folder: Path, journal: Journal) -> None:

@@ -228,3 +228,54 @@ def test_a_stop_is_raised_and_a_failed_write_beside_it_logged(
         write_video(work.path, stopped(), 25, job=work, overlap=True)
     assert "clip 0 could not be kept: output: found a full disk" in caplog.text
     assert not writers() and work.finished_clips == 0
+
+
+def test_a_clip_that_takes_long_to_write_is_given_up_when_the_rest_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of many megapixels takes seconds a frame: Stop does not wait for all of them."""
+    from emo_core.video import writer
+
+    monkeypatch.setattr(writer, "STOP_S", 0.05)
+    path, finished, stopped = tmp_path / "a.mp4", [], threading.Event()
+    work = open_job(path, {"seed": 1})
+
+    def stopping() -> Iterator[Clip]:
+        for clip in generate(None):
+            if clip.index == 2:
+                stopped.set()
+                raise KeyboardInterrupt
+            yield clip
+
+    def finish(frame: torch.Tensor) -> torch.Tensor:
+        if len(finished) >= 3:  # the second clip
+            assert stopped.wait(SOON_S)
+            time.sleep(0.2)
+        finished.append(frame)
+        return frame
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(path, stopping(), 25, SOUND, job=work, finish=finish, overlap=True)
+    assert len(finished) < 6 and not writers()
+    again = open_job(path, {"seed": 1}, resume="must")
+    assert again.finished_clips == 1  # the one before is kept
+    write_video(path, generate(again.state), 25, SOUND, job=again, overlap=True)
+    write_video(tmp_path / "b.mp4", generate(None), 25, SOUND)
+    assert path.read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ""])
+def test_stop_is_heard_while_clips_are_joined_and_all_of_them_are_kept(tmp_path: Path, suffix: str) -> None:
+    path, asked = tmp_path / f"a{suffix}", []
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) > 3
+
+    work = open_job(path, {"seed": 1})
+    with pytest.raises(UnfinishedVideo, match="not yet joined"):
+        write_video(path, generate(None), 25, SOUND, job=work, should_stop=stop)
+    assert not path.exists()
+    again = open_job(path, {"seed": 1}, resume="must")
+    assert again.finished_clips == CLIPS
+    assert write_video(path, generate(again.state), 25, SOUND, job=again).frames == CLIPS * 3
