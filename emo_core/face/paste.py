@@ -7,6 +7,7 @@ names, is the picture itself, bit for bit: whatever the model paints there (EMO'
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 
@@ -18,8 +19,11 @@ from ..data import Portrait
 from ..errors import EmoInputError
 from .colour import match_colours
 from .cut import cut, resized
+from .mask import Over
 from .region import region_from_masks, soften
 from .view import crop_view
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FEATHER = 0.08  # width of the blend, as a share of the crop's side
 RING = 0.08  # where no border is soft: the outer share of the square by which colours are matched
@@ -31,6 +35,7 @@ class Paster:
 
     `feather`: width of the soft border as a share of the crop's side, at most 0.5; 0 is a hard edge. `region`: masks
     (h, w) or (b, h, w) as of `region_from_masks`, outside which nothing changes; its border is softened inwards.
+    `over`: what the masks lie over, the "picture", the "crop" or what their size says ("auto").
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Paster:
         *,
         feather: float = DEFAULT_FEATHER,
         region: Tensor | None = None,
+        over: Over = "auto",
         match_colour: bool = True,
     ) -> None:
         if not 0.0 <= feather <= 0.5:
@@ -48,9 +54,10 @@ class Paster:
         self._rows, self._columns = _touched(portrait)
         self._grid: Tensor | None = None
         self._weight = torch.zeros(0, 0, 1)
+        inside = None if region is None else region_from_masks(region, portrait, over=over)
         if self._rows.start < self._rows.stop and self._columns.start < self._columns.stop:
-            self._place(feather, None if region is None else region_from_masks(region, portrait))
-        self._ring = _ring(portrait, feather, region)
+            self._place(feather, inside)
+        self._ring = _ring(portrait, feather, inside)
         self._reference = _small(cut(portrait.source, portrait.crop_box, STATISTICS_SIDE, portrait.angle_deg))
 
     def __call__(self, frame: Tensor, original: Tensor | None = None) -> Tensor:
@@ -115,22 +122,35 @@ def paste_back(
     *,
     feather: float = DEFAULT_FEATHER,
     region: Tensor | None = None,
+    over: Over = "auto",
     match_colour: bool = True,
 ) -> Tensor:
     """Blend one frame (H, W, 3) into a copy of `portrait.source`; the arguments are those of `Paster`."""
-    return Paster(portrait, feather=feather, region=region, match_colour=match_colour)(frame)
+    return Paster(portrait, feather=feather, region=region, over=over, match_colour=match_colour)(frame)
 
 
 def paste_frames(
     frames: Iterable[Tensor], paster: Paster, originals: Iterable[Tensor] | None = None
 ) -> Iterator[Tensor]:
-    """Whole pictures for frames (H, W, 3), one at a time: memory is that of one, however many there are."""
+    """Whole pictures for frames (H, W, 3), one at a time: memory is that of one, however many there are.
+
+    `originals` are the pictures that the frames go into, one for each: where they end before the frames the last one is
+    held, and what is left of them is not used; the log says so.
+    """
     if originals is None:
-        for frame in frames:
-            yield paster(frame)
-    else:
-        for frame, original in zip(frames, originals, strict=True):
-            yield paster(frame, original)
+        yield from map(paster, frames)
+        return
+    count, held, rest = 0, 0, iter(originals)
+    original: Tensor | None = None
+    for count, frame in enumerate(frames, 1):  # noqa: B007
+        following = next(rest, None)
+        held += following is None
+        original = original if following is None else following
+        yield paster(frame, original)
+    if held:
+        log.warning("original: %d pictures for %d frames, the last one is held", count - held, count)
+    elif next(rest, None) is not None:
+        log.warning("original: more pictures than the %d frames, the rest is not used", count)
 
 
 def _touched(portrait: Portrait) -> tuple[slice, slice]:
@@ -172,8 +192,7 @@ def _ring(portrait: Portrait, feather: float, region: Tensor | None) -> Tensor:
     shares = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
     ring = _border_weight(shares, max(feather, RING)) < 1
     if region is not None:
-        mask = region_from_masks(region, portrait)[None, None]
-        ring |= F.interpolate(mask, size=(side, side), mode="bilinear", antialias=True)[0, 0] < 0.5
+        ring |= F.interpolate(region[None, None], size=(side, side), mode="bilinear", antialias=True)[0, 0] < 0.5
     x, y = crop_view(portrait.crop_box, portrait.angle_deg).to_picture(shares).unbind(-1)
     height, width = portrait.source.shape[:2]
     return ring & (x >= 0) & (y >= 0) & (x < width) & (y < height)

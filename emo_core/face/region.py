@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..data import Box, Portrait
 from ..errors import EmoInputError
-from .cut import cut
+from .mask import Over, over_crop, over_picture
 
 DEFAULT_EXPAND = 0.15  # of the box's width and height on each side; a talking head needs some room
 MIN_MASK_VALUE = 0.05  # a mask that nowhere exceeds it is empty
@@ -30,15 +30,16 @@ def face_region_mask(
     expand_x: float = DEFAULT_EXPAND,
     expand_y: float = DEFAULT_EXPAND,
     feather: float = 0.0,
+    name: str = "face_region",
 ) -> Tensor:
     """The region as a mask (size, size).
 
     `region`: a mask (h, w) or (1, h, w), resized and used as it is; a box (left, top, right, bottom) in the crop's
     pixels, used as it is; None: the portrait's face box, grown by `expand_x` of its width and `expand_y` of its height
-    on each side. `feather`: softness of the border, as a share of `size`.
+    on each side. `feather`: softness of the border, as a share of `size`. `name` is the input it came from.
     """
     if isinstance(region, Tensor):
-        mask = _from_mask(region, size)
+        mask = _from_mask(region, size, name)
     elif region is not None:
         mask = box_mask(region, size)
     elif portrait is not None:
@@ -49,28 +50,27 @@ def face_region_mask(
         raise EmoInputError("face_region", "nothing", "a mask, a box or a portrait")
     if not bool((mask > MIN_MASK_VALUE).any()):
         remedy = "Paint where the face may move; an all-white mask leaves it free."
-        raise EmoInputError("face_region", "an empty mask", "some of it white", remedy)
+        raise EmoInputError(name, "an empty mask", "some of it white", remedy)
     return soften(mask, feather * size) if feather > 0 else mask
 
 
-def region_from_masks(masks: Tensor, portrait: Portrait | None = None) -> Tensor:
-    """One region (h, w) from masks (h, w) or (b, h, w) of any size: where any of them is white, as in training.
+def region_from_masks(
+    masks: Tensor, portrait: Portrait | None = None, *, over: Over = "auto", name: str = "mask"
+) -> Tensor:
+    """One region (h, w) from masks (h, w) or (b, h, w): where any of them is white, as in training.
 
-    With a `portrait`, masks of the size of its whole picture are cut like it; others, and all without one, are taken
-    to lie over the crop. Raises EmoInputError for masks that are empty there, or not finite.
+    `over` says what they lie over: the portrait's whole "picture", its "crop", or what their size says (see mask.py);
+    without a portrait it is the crop. Raises EmoInputError, about the input `name`, for masks that are empty there, not
+    finite, or of a shape that cannot be meant.
     """
     if masks.ndim not in (2, 3) or 0 in masks.shape:
-        raise EmoInputError("mask", f"a tensor of shape {tuple(masks.shape)}", "(h, w) or (b, h, w)")
+        raise EmoInputError(name, f"a tensor of shape {tuple(masks.shape)}", "(h, w) or (b, h, w)")
     masks = masks.detach().to("cpu", torch.float32)
-    mask = masks.amax(0) if masks.ndim == 3 else masks
-    if portrait is not None and mask.shape == portrait.source.shape[:2] != portrait.crop.shape[:2]:
-        pictured = mask[..., None].expand(*mask.shape, 3)
-        mask = cut(pictured, portrait.crop_box, portrait.crop.shape[0], portrait.angle_deg)[..., 0]
-    size = max(mask.shape) if portrait is None else portrait.crop.shape[0]
-    return face_region_mask(mask, size)
+    mask = over_crop(_finite(masks.amax(0) if masks.ndim == 3 else masks, name), portrait, over=over, name=name)
+    return face_region_mask(mask, max(mask.shape) if portrait is None else portrait.crop.shape[0], name=name)
 
 
-def regions_over_time(masks: Tensor, portrait: Portrait | None = None) -> Tensor:
+def regions_over_time(masks: Tensor, portrait: Portrait | None = None, *, over: Over = "auto") -> Tensor:
     """Regions (m, h, w) from masks (m, h, w) spread over the video's time, each made as by `region_from_masks`. An
     empty mask (no face was found there) is taken from its neighbour. Raises EmoInputError where all are empty."""
     if masks.ndim != 3 or len(masks) < 2:
@@ -79,21 +79,26 @@ def regions_over_time(masks: Tensor, portrait: Portrait | None = None) -> Tensor
     seen = [index for index, mask in enumerate(masks) if bool((mask > MIN_MASK_VALUE).any())]
     if not seen:
         raise EmoInputError("mask", f"{len(masks)} empty masks", "some of them white", "Paint where the face may move.")
-    regions = {index: region_from_masks(masks[index], portrait) for index in seen}
+    regions = {index: region_from_masks(masks[index], portrait, over=over) for index in seen}
     nearest = [min(seen, key=lambda known, at=index: abs(known - at)) for index in range(len(masks))]  # type: ignore[misc]
     return torch.stack([regions[index] for index in nearest])
 
 
 def mask_box(mask: Tensor, picture: Tensor) -> Box:
     """The box, in the pixels of a picture (H, W, 3), around what a mask (h, w) or (1, h, w) over it marks."""
-    height, width = picture.shape[:2]
-    marked = _from_mask(mask, max(mask.shape)) > 0.5 if 0 not in mask.shape else torch.zeros(1, 1, dtype=torch.bool)
-    rows, columns = (marked.any(axis).nonzero().flatten() for axis in (1, 0))
-    if not len(rows):
+    while mask.ndim > 2 and mask.shape[0] == 1:
+        mask = mask[0]
+    if mask.ndim != 2 or 0 in mask.shape:
+        raise EmoInputError("face_mask", f"a mask of shape {tuple(mask.shape)}", "(h, w)", "Select one mask.")
+    mask = _finite(mask.detach().to("cpu", torch.float32), "face_mask")
+    if not bool((mask > MIN_MASK_VALUE).any()):
         remedy = "Paint over the face, hairline to chin, or leave face_mask unconnected."
         raise EmoInputError("face_mask", "an empty mask", "the face marked in white", remedy)
-    x, y = width / marked.shape[1], height / marked.shape[0]
-    return float(columns[0]) * x, float(rows[0]) * y, float(columns[-1] + 1) * x, float(rows[-1] + 1) * y
+    marked = over_picture(mask.clamp(0, 1), picture, name="face_mask") > 0.5
+    rows, columns = (marked.any(axis).nonzero().flatten() for axis in (1, 0))
+    if not len(rows):
+        raise EmoInputError("face_mask", "a mask that is nowhere more than half white", "the face marked in white")
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def union_box(boxes: Iterable[Box]) -> Box:
@@ -132,16 +137,19 @@ def soften(mask: Tensor, sigma: float) -> Tensor:
     return mask
 
 
-def _from_mask(mask: Tensor, size: int) -> Tensor:
+def _from_mask(mask: Tensor, size: int, name: str) -> Tensor:
     while mask.ndim > 2 and mask.shape[0] == 1:
         mask = mask[0]
     if mask.ndim != 2 or 0 in mask.shape:
-        raise EmoInputError("face_region", f"a mask of shape {tuple(mask.shape)}", "(h, w)", "Select one mask.")
-    mask = mask.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(mask).all()):
-        raise EmoInputError("face_region", "a mask with NaN or infinite values", "0 to 1")
-    mask = mask.clamp(0, 1)
+        raise EmoInputError(name, f"a mask of shape {tuple(mask.shape)}", "(h, w)", "Select one mask.")
+    mask = _finite(mask.detach().to("cpu", torch.float32), name).clamp(0, 1)
     if mask.shape == (size, size):
         return mask
     scaled = F.interpolate(mask[None, None], size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return scaled[0, 0].clamp(0, 1)
+
+
+def _finite(mask: Tensor, name: str) -> Tensor:
+    if not bool(torch.isfinite(mask).all()):
+        raise EmoInputError(name, "a mask with NaN or infinite values", "0 to 1")
+    return mask

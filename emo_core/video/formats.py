@@ -71,7 +71,8 @@ class VideoFormat:
             w, h = (max(2, round(side * longer / max(width, height) / 2) * 2) for side in (width, height))
             if min(w, h) < MIN_SIDE:
                 allowed = f"a picture that can be scaled to {self.level.side} pixels a side and still be seen"
-                raise EmoInputError("portrait", f"{width}x{height} pixels", allowed, "Cut out the part around the face.")
+                remedy = "Cut out the part around the face."
+                raise EmoInputError("portrait", f"{width}x{height} pixels", allowed, remedy)
             if self.level.holds(w, h, fps):
                 return w, h
             longer -= 2
@@ -79,8 +80,8 @@ class VideoFormat:
     def check_size(self, width: int, height: int) -> None:
         """Raises EmoInputError for pictures that the encoder refuses."""
         if max(width, height) > self.codec_side:
-            found, allowed = f"pictures of {width}x{height} pixels", f"at most {self.codec_side} a side in {self.container}"
-            raise EmoInputError("output", found, allowed, "Scale the picture down.")
+            allowed = f"at most {self.codec_side} a side in {self.container}"
+            raise EmoInputError("output", f"pictures of {width}x{height} pixels", allowed, "Scale the picture down.")
 
 
 # No B-frames: packets are then in the order of display, and segments join by shifting their times.

@@ -39,6 +39,67 @@ def test_a_mask_over_the_whole_picture_is_cut_like_the_portrait() -> None:
         region_from_masks(outside, PORTRAIT)
 
 
+def square_portrait(side: int = 64, picture: int = 64) -> Portrait:
+    """The crop as large as the picture, though it shows a part of it."""
+    crop_box = (picture / 8, picture / 8, picture * 5 / 8, picture * 5 / 8)
+    return Portrait(torch.zeros(side, side, 3), (0.0, 0.0, 8.0, 8.0), crop_box, torch.zeros(picture, picture, 3))
+
+
+@pytest.mark.parametrize(("side", "picture"), [(64, 64), (64, 128), (128, 64), (64, 100)])
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_a_mask_over_the_picture_lands_in_its_place_whatever_the_sizes(side: int, picture: int, size: int) -> None:
+    portrait = square_portrait(side, picture)
+    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
+    mask = ((x > 0.25) & (x < 0.5) & (y > 0.25) & (y < 0.4)).float()
+    region = region_from_masks(mask, portrait, over="picture", name="face-mask")
+    steps = (torch.arange(side) + 0.5) / side * 0.5 + 0.125
+    v, u = torch.meshgrid(steps, steps, indexing="ij")
+    wanted = (u > 0.25) & (u < 0.5) & (v > 0.25) & (v < 0.4)
+    wrong = ((region > 0.5) != wanted).float().mean()
+    assert wrong < 0.04, "of a border as coarse as the coarsest of the three"
+
+
+def test_the_size_says_what_a_mask_lies_over() -> None:
+    portrait = square_portrait(64, 128)
+    mask = torch.zeros(128, 128)
+    mask[:32] = 1
+    assert torch.equal(region_from_masks(mask, portrait), region_from_masks(mask, portrait, over="picture"))
+    small = mask[::2, ::2]
+    assert torch.equal(region_from_masks(small, portrait), region_from_masks(small, portrait, over="crop"))
+    wide = torch.zeros(45, 80)  # half as large as PORTRAIT's picture, and no square
+    wide[:18, 45:70] = 1
+    region = region_from_masks(wide, PORTRAIT)
+    assert region[:28].min() > 0.9 and region[36:].max() < 0.1
+
+
+def test_what_may_lie_over_both_has_to_be_told() -> None:
+    mask = torch.zeros(64, 64)
+    mask[:20] = 1
+    for portrait, size in ((square_portrait(), 64), (square_portrait(64, 128), 32)):
+        with pytest.raises(EmoInputError, match=f"{size}x{size} pixels, which may lie over the picture"):
+            region_from_masks(mask[:size, :size], portrait)
+    assert region_from_masks(torch.ones(64, 64), square_portrait()).min() == 1, "the same wherever it lies"
+    whole = square_portrait()
+    whole = Portrait(whole.crop, whole.face_box, (0.0, 0.0, 64.0, 64.0), whole.source)
+    assert torch.equal(region_from_masks(mask, whole), mask), "the square is the picture"
+
+
+def test_what_cannot_be_meant_is_refused_with_both_sizes() -> None:
+    mask = torch.zeros(50, 200)
+    mask[:20] = 1
+    with pytest.raises(EmoInputError, match="200x50 pixels; expected the shape of the picture, 160x90, or of"):
+        region_from_masks(mask, PORTRAIT)
+    for over, sizes in (("picture", "200x50 pixels for a picture of 160x90"), ("crop", "200x50 pixels; expected a")):
+        with pytest.raises(EmoInputError, match=f"face-mask: found a mask of {sizes}"):
+            region_from_masks(mask, PORTRAIT, over=over, name="face-mask")
+    with pytest.raises(EmoInputError, match=r"200x50 pixels; expected a square one .* Connect portrait"):
+        region_from_masks(mask)
+    with pytest.raises(EmoInputError, match="face_mask: found a mask of 200x50 pixels for a picture of 160x90"):
+        mask_box(mask, PORTRAIT.source)
+    for portrait in (PORTRAIT, None):
+        assert region_from_masks(torch.ones(50, 200), portrait).min() > 0.999, "all white is no limit wherever it lies"
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (4,), (1, 1, 4, 4)])
 def test_what_is_no_mask_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(EmoInputError, match="mask: found a tensor of shape"):

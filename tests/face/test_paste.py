@@ -1,6 +1,7 @@
 """Pasting back changes the crop's inside, nothing outside, and shows no square."""
 
 import dataclasses
+import logging
 
 import pytest
 import torch
@@ -154,6 +155,34 @@ def test_frames_are_pasted_one_at_a_time(upright: Portrait) -> None:
     for _ in range(3):
         next(stream)
     assert asked == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("count", "told"), [(2, "the last one is held"), (4, "the rest is not used"), (3, "")])
+def test_a_background_of_another_length_is_held_or_cut(
+    upright: Portrait, count: int, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    originals = [upright.source * (1 - index / 10) for index in range(count)]
+    paster = Paster(upright)
+    with caplog.at_level(logging.WARNING):
+        pasted = list(paste_frames([upright.crop] * 3, paster, originals))
+    assert len(pasted) == 3
+    for index, picture in enumerate(pasted):
+        assert torch.equal(picture[0, 0], originals[min(index, count - 1)][0, 0])
+    assert told in caplog.text and bool(told) == bool(caplog.text)
+
+
+def test_a_mask_over_the_square_is_told_from_one_over_the_picture() -> None:
+    """The picture is as large as the square: only the user knows which is meant."""
+    source, mask = torch.zeros(64, 64, 3), torch.zeros(64, 64)
+    mask[16:32, 16:32] = 1
+    portrait = Portrait(torch.zeros(64, 64, 3), (0.0, 0.0, 64.0, 64.0), (16.0, 16.0, 48.0, 48.0), source)
+    frame = torch.ones(64, 64, 3)
+    with pytest.raises(EmoInputError, match="picture or to square"):
+        Paster(portrait, region=mask)
+    for over, first, last in (("picture", 16, 31), ("crop", 24, 31)):
+        pasted = paste_back(frame, portrait, feather=0, region=mask, over=over, match_colour=False)
+        changed = pasted.any(-1).any(0).nonzero().flatten()
+        assert (int(changed[0]), int(changed[-1])) == (first, last)
 
 
 def test_wrong_frames_are_named(upright: Portrait) -> None:
