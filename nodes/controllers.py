@@ -224,7 +224,7 @@ class SpeedController(io.ComfyNode):
                     tooltip="Frames per second of the driving video.",
                 ),
             ],
-            outputs=[schema.Control.Output(display_name="control", tooltip="For EMO Sampler.")],
+            outputs=[schema.Control.Output(display_name="control", is_output_list=True, tooltip="For EMO Sampler.")],
         )
 
     @classmethod
@@ -238,39 +238,66 @@ class SpeedController(io.ComfyNode):
         driving_video: Any = None,
         driving_fps: Any = 25.0,
     ) -> Any:
-        before: Controls = first_of(control) or Controls()
-        value = chosen_speed(
-            first_of(speed),
-            curve=first_of(curve) or "",
-            voice_speed=first_of(voice_speed) or 0.0,
-            speeds=flat(speeds),
-            driving=driving_video,
-            driving_fps=first_of(driving_fps),
-        )
-        return io.NodeOutput(dataclasses.replace(before, speed=value))
+        given = {
+            "speed": as_list(speed),
+            "curve": as_list(curve),
+            "control": as_list(control),
+            "voice_speed": as_list(voice_speed),
+            "speeds": curves_in(speeds),
+            "driving": videos_in(driving_video),
+            "driving_fps": as_list(driving_fps),
+        }
+        made = []
+        for index in range(max(len(values) for values in given.values())):
+            # Of a list that is shorter, the last: as the host hands lists to nodes that take one value.
+            each = {name: values[min(index, len(values) - 1)] if values else None for name, values in given.items()}
+            before: Controls = each.pop("control") or Controls()
+            made.append(dataclasses.replace(before, speed=chosen_speed(**each)))
+        return io.NodeOutput(made)
 
 
 def chosen_speed(
-    speed: float, *, curve: str, voice_speed: float, speeds: list[float], driving: Any, driving_fps: float
+    speed: float,
+    *,
+    curve: str | None,
+    voice_speed: float | None,
+    speeds: list[float] | None,
+    driving: list[Tensor] | None,
+    driving_fps: float,
 ) -> Speed:
     """The one of several ways to say a speed that is used: what is connected before what is typed."""
-    if driving is not None:
-        batches = driving if isinstance(driving, list) else [driving]
-        frames = (frame for batch in batches for frame in batch)
-        return speed_from_video(frames, driving_fps)
+    if driving:
+        return speed_from_video((frame for batch in driving for frame in batch), driving_fps)
     if speeds:
         return tuple(speeds)
-    if voice_speed > 0:
+    if voice_speed:
         return VoiceSpeed(quiet=speed, loud=voice_speed)
-    if not curve.strip():
+    if not curve or not curve.strip():
         return speed
     typed = parse_speed(curve)
     return (typed,) if isinstance(typed, int | float) else typed
 
 
-def first_of(value: Any) -> Any:
-    """What a node that takes lists was given for an input of one value; the value itself outside a host."""
-    return (value[0] if value else None) if isinstance(value, list) else value
+def as_list(value: Any) -> list[Any]:
+    """What a node that takes lists was given: one for each run; outside a host, the value itself."""
+    return value if isinstance(value, list) else [value]
+
+
+def curves_in(speeds: Any) -> list[list[float]]:
+    """Numbers one by one are one curve; lists of numbers (from a node that gives all its numbers as one value) are a
+    curve each."""
+    values = [] if speeds is None else as_list(speeds)
+    if values and all(isinstance(value, list | tuple) for value in values):
+        return [flat(value) for value in values]
+    return [flat(values)]
+
+
+def videos_in(driving: Any) -> list[list[Tensor]]:
+    """Pictures one by one are one video; batches of several are a video each."""
+    batches = [batch for batch in as_list(driving) if batch is not None]
+    if batches and all(len(batch) > 1 for batch in batches):
+        return [[batch] for batch in batches]
+    return [batches]
 
 
 def flat(values: Any) -> list[float]:

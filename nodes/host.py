@@ -5,9 +5,11 @@ Nothing of ComfyUI is imported before one of these functions is called, so that 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from ..emo_core.config import VAEConfig
 from ..emo_core.errors import EmoInputError
+from ..emo_core.files import exists, expanded
 from ..emo_core.models.parts import ModelPart
 from ..emo_core.weights.folder import find_below
 
@@ -33,6 +36,7 @@ FOLDER_VARIABLE = "EMO_MODELS_DIR"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 PREVIEW_SHARE = 0.02  # of the time goes into preview pictures at most
 PREVIEW_SIZE = 512  # pixels
+_TEXT_IN_JSON = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True)
@@ -194,12 +198,29 @@ def _pixels(image: Any) -> Tensor:
 
 def model_folders() -> list[Path]:
     """Where models are looked for: EMO_MODELS_DIR, then the host's folders of the name `emo`. They need not exist."""
-    folders = [Path(named).expanduser() for named in [os.environ.get(FOLDER_VARIABLE, "")] if named]
+    folders = _named_folders(os.environ.get(FOLDER_VARIABLE, ""))
     paths = sys.modules.get("folder_paths")
     if paths is not None:
         _register(paths)
         folders += [Path(folder) for folder in paths.get_folder_paths(FOLDER)]
     return list(dict.fromkeys(folders))
+
+
+def _named_folders(named: str) -> list[Path]:
+    """One folder, or several with the system's separator (: or ;) between them, as in PATH. What is none is told."""
+    each = [named] if exists(expanded(named)) else named.split(os.pathsep)
+    folders = [Path(os.path.abspath(expanded(name.strip()))) for name in each if name.strip()]
+    for folder in folders:
+        _tell_unless_folder(folder)
+    return folders
+
+
+@functools.cache  # once: the lists are made again and again
+def _tell_unless_folder(folder: Path) -> None:
+    if not os.path.isdir(folder):
+        log.warning("%s names %s, and there is no such folder: no models are found there.", FOLDER_VARIABLE, folder)
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        log.warning("%s names %s, which may not be read: no models are found there.", FOLDER_VARIABLE, folder)
 
 
 def network_folders() -> list[Path]:
@@ -256,14 +277,31 @@ def next_number(folder: Path, name: str) -> int:
 
 
 def workflow_metadata(hidden: Any) -> dict[str, str]:
-    """The workflow and the prompt as core writes them into a video, by name; empty with --disable-metadata."""
+    """The workflow and the prompt as core writes them into a video, by name, for the frontend to read back; empty with
+    --disable-metadata."""
     from comfy.cli_args import args
 
     if args.disable_metadata or hidden is None:
         return {}
     extra: Mapping[str, Any] = hidden.extra_pnginfo or {}
     values = {**extra, **({} if hidden.prompt is None else {"prompt": hidden.prompt})}
-    return {name: json.dumps(value) for name, value in values.items()}
+    return {str(name): _for_javascript(value) for name, value in values.items()}
+
+
+def _for_javascript(value: object) -> str:
+    """JSON that a browser reads: null where a number is none (the host writes NaN into a prompt for every node that
+    asks to be run each time), words for objects of other packs. Braces in texts are escaped, because the frontend
+    counts braces to find the end of what it reads from a webm."""
+    text = json.dumps(_without_nan(value), default=str, skipkeys=True)
+    return _TEXT_IN_JSON.sub(lambda text: text[0].replace("{", "\\u007b").replace("}", "\\u007d"), text)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return [_without_nan(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def file_video(path: Path) -> Any:

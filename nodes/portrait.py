@@ -165,6 +165,7 @@ class PreparePortrait(io.ComfyNode):
         schema.check_choice("choose_by", choose_by, CHOICES)
         schema.check_choice("framing", framing, FRAMINGS)
         square: Any = framing
+        schema.check_single("image", image)
         picture = as_image(image)
         by_mask = choose_by == BY_MASK
         if by_mask and face_mask is None:

@@ -48,6 +48,13 @@ def vae_input() -> Any:
     )
 
 
+def check_single(name: str, images: Any) -> None:
+    """Raises EmoInputError for a batch of pictures where one is wanted, with the nodes that make one of it."""
+    if getattr(images, "ndim", 0) == 4 and len(images) != 1:
+        remedy = "ImageFromBatch selects one of them; RebatchImages with a batch_size of 1 makes a video of each."
+        raise EmoInputError(name, f"a batch of {len(images)} pictures", "one picture", remedy)
+
+
 def check_choice(name: str, value: str, options: Sequence[str]) -> None:
     """Raises EmoInputError for a value that is not in the list: not every host checks what a prompt asks for."""
     if value not in options:

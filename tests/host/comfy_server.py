@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -19,12 +19,14 @@ from comfy_host import REPOSITORY, Host
 BOOT = Path(__file__).with_name("boot_comfy.py")
 FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 PACK_NAME = "ComfyUI-EMO"
+HELPERS = Path(__file__).with_name("helper_pack")
 
 
 class Server:
     """ComfyUI in a process of its own; a context manager. `folder` is its base directory, empty or used before.
 
-    `pack` is linked into custom_nodes; everything the server writes stays in `folder`.
+    `pack` is linked into custom_nodes, and so are the packs `beside` it; `arguments` are further ones of
+    ComfyUI's own command line; everything the server writes stays in `folder`.
     """
 
     def __init__(
@@ -35,17 +37,20 @@ class Server:
         pack: Path = REPOSITORY,
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        beside: Sequence[Path] = (HELPERS,),
     ) -> None:
         self.host, self.folder = host, folder
         self.port = port or free_port()
         self.log = folder / "server.log"
-        self._environment = dict(environment or {})
+        self._environment, self._arguments = dict(environment or {}), list(arguments)
         self._process: subprocess.Popen[bytes] | None = None
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
-        link = folder / "custom_nodes" / PACK_NAME
-        if not link.exists():
-            link.symlink_to(pack, target_is_directory=True)
+        for name, there in ((PACK_NAME, pack), *((path.name, path) for path in beside)):
+            link = folder / "custom_nodes" / name
+            if not link.exists():
+                link.symlink_to(there, target_is_directory=True)
 
     @property
     def address(self) -> str:
@@ -65,6 +70,7 @@ class Server:
         arguments = ["--cpu", "--base-directory", str(self.folder), "--disable-api-nodes", "--listen", "127.0.0.1"]
         arguments += ["--port", str(self.port), "--preview-method", "auto"]
         arguments += ["--database-url", f"sqlite:///{self.folder / 'user' / 'comfyui.db'}"]
+        arguments += self._arguments
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self.host.python), str(BOOT), str(self.host.comfyui), *arguments],

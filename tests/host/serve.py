@@ -27,7 +27,7 @@ def main() -> int:
         print(f"ComfyUI cannot be built here: {error}", file=sys.stderr)
         return 1
     folder: Path = options.folder or host_folder().with_name("serve")
-    with Server(host, folder.resolve(), port=options.port) as server:
+    with Server(host, folder.resolve(), port=options.port, beside=()) as server:
         print(f"\nComfyUI with this pack: {server.address}")
         print("Workflow > Browse Templates shows this pack's examples. Ctrl-C ends it.")
         print(f"Its log: {server.log}\nIts videos: {server.output}", flush=True)

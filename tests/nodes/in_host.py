@@ -237,9 +237,9 @@ def check_controls_reach_the_frames() -> None:
     mask, preview = run("EMO_FaceMask", LOADED["portrait"], 0.6, 0.0, 0.05)
     assert mask.shape == (1, 128, 128) and preview.shape == (1, 128, 128, 3)
     (region,) = run("EMO_FaceRegionController", mask, 1.5)
-    (both,) = run("EMO_SpeedController", 0.4, "0, 1, 2", control=region)
+    ((both,),) = run("EMO_SpeedController", 0.4, "0, 1, 2", control=region)
     assert both.face_strength == 1.5 and both.speed == (0.0, 1.0, 2.0) and both.face_region is region.face_region
-    for control in (region, run("EMO_SpeedController", 2.0)[0], both):
+    for control in (region, run("EMO_SpeedController", 2.0)[0][0], both):
         steered, _, _ = run("EMO_Sampler", **sampler, control=control)
         assert float((steered - plain).abs().max()) > 1e-4
     whole = torch.zeros(512, 512)
@@ -257,7 +257,8 @@ def check_every_way_to_say_a_speed() -> None:
     data = part("emo_core.data")
 
     def said(*values: Any, **named: Any) -> Any:
-        return run("EMO_SpeedController", *values, **named)[0].speed
+        ((control,),) = run("EMO_SpeedController", *values, **named)
+        return control.speed
 
     assert said([0.4], [""]) == 0.4  # the host hands lists to this node
     assert said([0.4], ["0.7"]) == (0.7,)
@@ -271,7 +272,31 @@ def check_every_way_to_say_a_speed() -> None:
     driven = said([0.4], [""], driving_video=[still], driving_fps=[25.0])
     assert driven.per_second and len(driven.points) == 4 and all(value < 2.0 for _, value in driven.points)
     before = data.Controls(face_strength=0.5)
-    assert run("EMO_SpeedController", [0.4], [""], control=[before])[0].face_strength == 0.5
+    assert run("EMO_SpeedController", [0.4], [""], control=[before])[0][0].face_strength == 0.5
+
+
+def check_lists_of_controls_stay_apart() -> None:
+    import torch
+
+    inputs()
+    data = part("emo_core.data")
+
+    def said(*values: Any, **named: Any) -> list[Any]:
+        return [control.speed for control in run("EMO_SpeedController", *values, **named)[0]]
+
+    assert said([0.1, 0.2, 0.3], [""]) == [0.1, 0.2, 0.3]
+    assert said([0.1], ["0:1, 2:0", ""]) == [data.SpeedKeys(((0.0, 1.0), (2.0, 0.0))), 0.1]
+    assert said([0.1], [""], voice_speed=[0.0, 1.2]) == [0.1, data.VoiceSpeed(0.1, 1.2)]
+    assert said([0.1], [""], speeds=[[0.1, 0.2], [0.3]]) == [(0.1, 0.2), (0.3,)]
+    before = [data.Controls(face_strength=strength) for strength in (0.5, 0.6, 0.7)]
+    (made,) = run("EMO_SpeedController", [0.1, 0.2], [""], control=before)
+    assert [(c.face_strength, c.speed) for c in made] == [(0.5, 0.1), (0.6, 0.2), (0.7, 0.2)]
+    still = LOADED["image"].expand(3, -1, -1, -1)
+    assert len(said([0.1], [""], driving_video=[still, still[:2]], driving_fps=[25.0])) == 2
+    one_by_one = said([0.1], [""], driving_video=[still[:1], still[:1], still[:1]], driving_fps=[25.0])
+    assert one_by_one == said([0.1], [""], driving_video=[still], driving_fps=[25.0])
+    with refuses("a face in 0 of 3 frames"):
+        said([0.1], [""], driving_video=[still, torch.zeros(3, 64, 64, 3)], driving_fps=[25.0])
 
 
 def check_emphasis_leads_and_guards_reach_the_frames() -> None:

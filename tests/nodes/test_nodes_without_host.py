@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -74,6 +75,56 @@ def test_models_are_looked_for_where_the_user_says(monkeypatch: pytest.MonkeyPat
     assert host.model_folders() == []
     monkeypatch.setenv("EMO_MODELS_DIR", str(tmp_path))
     assert host.model_folders() == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("~nobody-of-this-name/x", ["{here}/~nobody-of-this-name/x"]),
+        ("models", ["{here}/models"]),
+        ("file", ["{here}/file"]),
+        ("closed", ["{here}/closed"]),
+        (f"models{os.pathsep}{os.pathsep} other ", ["{here}/models", "{here}/other"]),
+        (f"with{os.pathsep}mark", ["{here}/with" + os.pathsep + "mark"]),
+        ("models\udcff", ["{here}/models\udcff"]),
+        ("x" * 5000, ["{here}/" + "x" * 5000]),
+        ("  ", []),
+    ],
+)
+def test_whatever_folder_is_named_the_lists_stand(
+    named: str, found: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is no folder is told once, and no list of models fails for it."""
+    host, folder = part("nodes.host"), part("emo_core.weights.folder")
+    monkeypatch.delitem(sys.modules, "folder_paths", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name in ("models", "closed", f"with{os.pathsep}mark"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "models" / "mine.safetensors").write_bytes(b"")
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").chmod(0)
+    monkeypatch.setenv("EMO_MODELS_DIR", named)
+    try:
+        folders = host.model_folders()
+        assert [str(each) for each in folders] == [each.format(here=tmp_path) for each in found]
+        names = folder.model_names(folders)
+        assert names[0] == "emo-mini" and ("mine.safetensors" in names) == (tmp_path / "models" in folders)
+        assert folder.find_model("gone.safetensors", folders) is None
+        assert "gone.safetensors" in str(folder.missing_model("gone.safetensors", folders))
+        assert host.find_network("glintr100.onnx") is None
+    finally:
+        (tmp_path / "closed").chmod(0o755)
+
+
+def test_a_folder_that_is_none_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = part("nodes.host")
+    monkeypatch.delitem(sys.modules, "folder_paths", raising=False)
+    monkeypatch.setenv("EMO_MODELS_DIR", str(tmp_path / "nowhere"))
+    for _ in range(3):
+        host.model_folders()
+    assert caplog.text.count("EMO_MODELS_DIR names") == 1 and "nowhere" in caplog.text
 
 
 def test_folders_of_extra_model_paths_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -179,3 +230,41 @@ def test_the_workflow_is_written_as_core_writes_it(monkeypatch: pytest.MonkeyPat
     assert host.workflow_metadata(types.SimpleNamespace(prompt=None, extra_pnginfo=None)) == {}
     arguments.args.disable_metadata = True
     assert host.workflow_metadata(hidden) == {}
+
+
+def strictly(text: str) -> Any:
+    """JSON as a browser reads it: without NaN and Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def brace_counted(text: str) -> str:
+    """As the frontend finds the end of what it reads from a webm."""
+    depth, end = 1, 1
+    while depth and end < len(text):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        end += 1
+    assert depth == 0
+    return text[:end]
+
+
+def test_the_workflow_is_json_that_a_browser_reads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host writes NaN into the prompt for every node that asks to be run each time."""
+    arguments: Any = types.ModuleType("comfy.cli_args")
+    arguments.args = types.SimpleNamespace(disable_metadata=False)
+    monkeypatch.setitem(sys.modules, "comfy", types.ModuleType("comfy"))
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", arguments)
+    host = part("nodes.host")
+    texts = {"note": 'so } it { goes }} "{" \\', "\ud83d": "a \ud800 b \0 c 肖像", "line": "one\ntwo\u2028three"}
+    nan, inf = float("nan"), float("inf")
+    prompt = {"1": {"inputs": texts, "is_changed": [nan, (inf, -inf), {"deep": [nan]}], "other": 0.1}}
+    hidden = types.SimpleNamespace(prompt=prompt, extra_pnginfo={"workflow": texts, "odd": {"a": Path("x"), (1, 2): 3}})
+    written = host.workflow_metadata(hidden)
+    read = {name: strictly(brace_counted(text)) for name, text in written.items()}
+    assert read["workflow"] == texts and read["odd"] == {"a": "x"}
+    told = [None, [None, None], {"deep": [None]}]
+    assert read["prompt"] == {"1": {"inputs": texts, "is_changed": told, "other": 0.1}}
+    assert all(text.isascii() and "\0" not in text for text in written.values())
