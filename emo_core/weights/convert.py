@@ -17,12 +17,16 @@ from torch import Tensor
 from ..audio.encoder import wav2vec2_state
 from ..config import EMO_SD15, EmoConfig
 from ..errors import EmoInputError
-from .file import load_model, resolve, save_model, save_tensors, saved_here
-from .inspect import WHOLE_SD, Kind, recognise
-from .part import CONFIG_FILE, read_hub_folder
-from .read import SAFETENSORS, read_tensors, refuse_nan
-from .released import PRESET, gather, weight_files
-from .shapes import motion_of, unet_of, vae_of, wav2vec2_of
+from ..files import expanded
+from .file import load_model
+from .kinds import WHOLE_SD, Kind, recognise
+from .locate import resolve, weight_files
+from .part import read_hub_folder
+from .read import CONFIG_FILE, SAFETENSORS, read_tensors, refuse_nan
+from .released import PRESET, gather
+from .save import is_one_file, refuse_output, refuse_source, save_model, save_tensors
+from .saved import model_files, saved_here
+from .shapes import motion_of, read_sizes, unet_of, vae_of, wav2vec2_of
 from .spellings import unet_state, vae_state
 
 SD_PARTS = ("unet", "vae")
@@ -35,27 +39,37 @@ def convert(
     family: str | None = None,
     dtype: torch.dtype | None = torch.float16,
     part: str | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write what `name` holds to `output`; the files written. `part`: of a whole Stable Diffusion checkpoint, "unet"
-    (what is taken without it) or "vae".
+    (what is taken without it) or "vae". `overwrite`: an earlier save of EMO's at `output` is replaced.
 
-    Raises EmoInputError for what is not known, not whole, not finite, or does not fit into `dtype`.
+    Raises EmoInputError for what is not known, not whole, not finite, or does not fit into `dtype`, and for an output
+    that is the checkpoint itself or somebody else's (`save.refuse_output`), before any weights are read.
     """
-    path = resolve(name)
-    if saved_here(path) or gather(path, family) is not None:
-        return save_model(load_model(path, family, device="cpu", dtype=dtype), output, dtype=dtype)
-    if output.suffix != SAFETENSORS:
+    path, output = resolve(name), expanded(output)
+    refuse_source(path, [], output)
+    refuse_output(output, overwrite=overwrite)
+    ours = saved_here(path)
+    gathered = None if ours else gather(path, family)
+    if ours or gathered is not None:
+        refuse_source(path, model_files(path) if gathered is None else gathered.files.values(), output)
+        model = load_model(path, family, device="cpu", dtype=dtype)
+        return save_model(model, output, dtype=dtype, overwrite=overwrite)
+    if not is_one_file(output):
         raise EmoInputError("output", f"{output.name} for a part of a model", f"a name ending in {SAFETENSORS}")
+    refuse_source(path, weight_files(path), output)
     tensors, config = _read(path)
     kind = recognise(tensors)
     if kind.part == "unknown":
         allowed = "a model, or a part of one: image VAE, U-Net, motion modules, audio encoder"
         raise EmoInputError("model", f"{path.name}, which looks like {kind.description}", allowed)
-    tensors, config = _respelled(tensors, kind, config, part)
+    tensors, config = read_sizes(lambda: _respelled(tensors, kind, config, part), path.name)
     if not tensors:
         raise EmoInputError("model", f"{path.name} without a {part}", "a file that holds it")
     refuse_nan(tensors, path)
-    return [save_tensors(tensors, config, output, dtype=dtype)]
+    config.refuse_impossible("model")
+    return [save_tensors(tensors, config, output, dtype=dtype, overwrite=overwrite)]
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], EmoConfig]:

@@ -6,14 +6,13 @@ A name is the path below its folder, with forward slashes on every system, so th
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import EmoInputError
-from .file import bundled_models
-from .part import CONFIG_FILE
-from .read import PICKLED, SAFETENSORS
+from ..files import exists, shown
+from .locate import bundled_models, is_weights, walk
+from .read import CONFIG_FILE
 
 # Where files that EMO reads are published, by what their names begin with.
 PUBLISHED = {
@@ -35,16 +34,18 @@ def model_names(folders: Iterable[Path]) -> list[str]:
 
 def find_model(name: str, folders: Sequence[Path]) -> Path | None:
     """The file or folder that a name of `model_names` stands for; None if it is not there (any more)."""
+    if not isinstance(name, str):  # a workflow may say anything
+        return None
     if name in bundled_models():
         return Path(__file__).parent / name
-    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+    if not name or Path(name).anchor or ".." in Path(name).parts:
         return None
-    return next((folder / name for folder in folders if (folder / name).exists()), None)
+    return next((folder / name for folder in folders if exists(folder / name)), None)
 
 
 def missing_model(name: str, folders: Sequence[Path]) -> EmoInputError:
     """The error for a name that no folder has: which file, where it belongs, where it is published."""
-    where = str(folders[0]) if folders else "models/emo"
+    where, name = str(folders[0]) if folders else "models/emo", shown(str(name))
     url = next((url for start, url in PUBLISHED.items() if Path(name).name.startswith(start)), None)
     source = f"It is published at {url}." if url else "Ask whoever gave you this workflow where it is published."
     remedy = f"{source} Put it into {where} and press R to refresh the lists, or choose {bundled_models()[0]}."
@@ -52,35 +53,35 @@ def missing_model(name: str, folders: Sequence[Path]) -> EmoInputError:
 
 
 def find_below(name: str, folders: Iterable[Path]) -> Path | None:
-    """The first file of this name in one of the folders, or up to three folders below."""
+    """The first file of this name in one of the folders, or up to three folders below, through links."""
     for folder in folders:
-        for depth in ("", "*/", "*/*/", "*/*/*/"):
-            found = sorted(folder.glob(f"{depth}{name}")) if folder.is_dir() else []
-            if found:
-                return found[0]
+        for here, _, files in walk(folder, depth=3):
+            if name in files and (here / name).is_file():
+                return here / name
     return None
 
 
 def file_identity(path: Path) -> str:
     """Changes when the file, or a file of the folder, is replaced: from names, sizes and times, not from content."""
     digest = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = [here / name for here, _, names in walk(path) for name in names] or [path]
     for file in files:
-        stat = file.stat()
-        digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        try:
+            stat = file.stat()
+        except (OSError, ValueError):  # gone, or never there: that too is told from its being there
+            continue
+        digest.update(f"{shown(file)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def _names_in(folder: Path) -> list[str]:
     """Folders that are a model, and weight files that lie in none."""
     names = []
-    for current, below, files in os.walk(folder, onerror=lambda error: None):
-        here = Path(current)
-        weights = sorted(name for name in files if name.endswith((SAFETENSORS, *PICKLED)))
+    for here, below, files in walk(folder):
+        weights = [name for name in files if is_weights(name) and (here / name).is_file()]
         if here != folder and weights and (CONFIG_FILE in files or len(weights) > 1):
             names.append(here.relative_to(folder).as_posix())
             below.clear()
         else:
             names += [(here / name).relative_to(folder).as_posix() for name in weights]
-        below.sort()
     return sorted(names)

@@ -16,19 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from ..config import EMO_SD15, AudioEncoderConfig, EmoConfig
+from ..config.fields import brief, from_plain, hints, refuse_impossible
 from ..errors import EmoInputError
-from .file import assign, read_checkpoint, resolve, suitable_dtype, without_memory
-from .inspect import WHOLE_SD, recognise
-from .read import read_tensors, refuse_nan
-from .shapes import vae_of
+from ..files import readable_file, shown
+from .build import assign, suitable_dtype, without_memory
+from .kinds import WHOLE_SD, recognise
+from .locate import resolve
+from .read import AGAIN, CONFIG_FILE, read_tensors, refuse_nan
+from .saved import read_checkpoint, saved_here
+from .shapes import read_sizes, vae_of
 from .spellings import unet_state, vae_state
 
 if TYPE_CHECKING:
     from ..models.parts import ModelPart
 
-CONFIG_FILE = "config.json"  # of a transformers folder
 # What inspect calls the U-Nets that ReferenceNet can start from.
 _SD15_UNETS = ("Stable Diffusion 1.5's U-Net", "a ReferenceNet from SD1.5 (V-Express's form)")
+MAX_HUB_CONFIG = 1_000_000  # bytes; wav2vec2's has about 2000
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -49,7 +53,7 @@ def load_part(
     from ..models.parts import PART_MODULES, ModelPart
 
     path = resolve(name)
-    is_hub = path.is_dir() and (path / CONFIG_FILE).is_file()
+    is_hub = path.is_dir() and (path / CONFIG_FILE).exists() and not saved_here(path)
     tensors, stored = read_hub_folder(path) if is_hub else read_checkpoint(path)
     refuse_nan(tensors, path)
     config = stored or EMO_SD15
@@ -109,8 +113,8 @@ def _released(
         return {f"audio_encoder.{key}": value for key, value in wav2vec2_state(tensors).items()}, config
     if part == "vae" and kind.part == "vae":
         named = vae_state(tensors)
-        vae = vae_of({key: value.shape for key, value in named.items()}, config.vae)
-        config = dataclasses.replace(config, vae=vae)
+        vae = read_sizes(lambda: vae_of({key: value.shape for key, value in named.items()}, config.vae), path.name)
+        config = dataclasses.replace(config, vae=vae).refuse_impossible("model")
         return {f"vae.autoencoder.{key}": value for key, value in named.items()}, config
     if part == "reference_net" and kind.description in _SD15_UNETS:
         net: Any = _build("reference_net", config)
@@ -121,31 +125,53 @@ def _released(
     raise EmoInputError("model", found, f"a file with the {part.replace('_', ' ')} of a model", remedy)
 
 
+# AudioEncoderConfig's fields -> what transformers calls them.
+_HUB_FIELDS = {
+    "conv_dim": "conv_dim",
+    "conv_kernel": "conv_kernel",
+    "conv_stride": "conv_stride",
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "pos_conv_kernel": "num_conv_pos_embeddings",
+    "pos_conv_groups": "num_conv_pos_embedding_groups",
+    "conv_norm": "feat_extract_norm",
+    "conv_bias": "conv_bias",
+    "pre_norm": "do_stable_layer_norm",
+}
+
+
 def read_hub_folder(path: Path) -> tuple[dict[str, Tensor], EmoConfig]:
     """A folder as transformers saves it: config.json beside the weights. Only wav2vec2 is known."""
-    found = f"the folder {path.name} with a {CONFIG_FILE} that"
-    try:
-        said: dict[str, Any] = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EmoInputError("model", f"{found} cannot be read ({error})", "JSON", "Download it again.") from error
-    if said.get("model_type") != "wav2vec2":
-        raise EmoInputError("model", f"{found} is of {said.get('model_type')!r}", "a wav2vec2 folder")
+    said = _hub_config(path)
     file = next((path / name for name in _HUB_FILES if (path / name).is_file()), None)
     if file is None:
         raise EmoInputError("model", f"the folder {path.name} without {' or '.join(_HUB_FILES)}", "a whole download")
-    encoder = AudioEncoderConfig(
-        conv_dim=tuple(said.get("conv_dim", AudioEncoderConfig.conv_dim)),
-        conv_kernel=tuple(said.get("conv_kernel", AudioEncoderConfig.conv_kernel)),
-        conv_stride=tuple(said.get("conv_stride", AudioEncoderConfig.conv_stride)),
-        hidden_size=said.get("hidden_size", 768),
-        layers=said.get("num_hidden_layers", 12),
-        heads=said.get("num_attention_heads", 12),
-        intermediate_size=said.get("intermediate_size", 3072),
-        pos_conv_kernel=said.get("num_conv_pos_embeddings", 128),
-        pos_conv_groups=said.get("num_conv_pos_embedding_groups", 16),
-        conv_norm=said.get("feat_extract_norm", "group"),
-        conv_bias=said.get("conv_bias", False),
-        pre_norm=said.get("do_stable_layer_norm", False),
-    )
+    types = hints(AudioEncoderConfig)
+    given = {
+        ours: from_plain(types[ours], said[theirs], f"{CONFIG_FILE} {theirs}")
+        for ours, theirs in _HUB_FIELDS.items()
+        if theirs in said
+    }
+    encoder = AudioEncoderConfig(**given)
+    refuse_impossible(encoder, CONFIG_FILE)
     tensors, _ = read_tensors(file)
-    return tensors, dataclasses.replace(EMO_SD15, name=path.name, audio_encoder=encoder)
+    return tensors, dataclasses.replace(EMO_SD15, name=shown(path.name), audio_encoder=encoder)
+
+
+def _hub_config(path: Path) -> dict[str, Any]:
+    """What config.json says. Raises EmoInputError for any other model than wav2vec2."""
+    found = f"the folder {path.name} with a {CONFIG_FILE} that"
+    file = readable_file(path / CONFIG_FILE, name="model", allowed=f"the {CONFIG_FILE} of a wav2vec2", again=AGAIN)
+    if file.stat().st_size > MAX_HUB_CONFIG:
+        raise EmoInputError("model", f"{found} has {file.stat().st_size} bytes", f"at most {MAX_HUB_CONFIG}", AGAIN)
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)[:100]
+        raise EmoInputError("model", f"{found} cannot be read ({reason})", "JSON", AGAIN) from error
+    kind = said.get("model_type") if isinstance(said, dict) else None
+    if kind != "wav2vec2":
+        raise EmoInputError("model", f"{found} is of {brief(kind)}", "a wav2vec2 folder")
+    return dict(said)

@@ -20,14 +20,16 @@ from ..audio.encoder import wav2vec2_state
 from ..audio.whisper import whisper_of, whisper_state
 from ..config import ECHOMIMIC, HALLO, V_EXPRESS, EmoConfig
 from ..errors import EmoInputError
-from .inspect import Kind, recognise
-from .read import AGAIN, PICKLED, SAFETENSORS, read_header, read_tensors
-from .shapes import face_locator_of, mlp_projection_of, resampler_of, unet_of, vae_of, wav2vec2_of
+from .build import without_memory
+from .kinds import Kind, recognise
+from .locate import weight_files
+from .pickled import first_five
+from .read import read_header, read_tensors
+from .shapes import face_locator_of, mlp_projection_of, read_sizes, resampler_of, unet_of, vae_of, wav2vec2_of
 from .spellings import vae_state
 
 log = logging.getLogger(__name__)
 
-MAX_FILES = 300  # of a folder: more is somebody's whole collection, not a model
 ACCELERATED = "_acc"  # EchoMimic's distilled pair of files: 6 steps without guidance
 POSE = "_pose"  # EchoMimic's weights for landmark videos, which we do not run
 
@@ -142,18 +144,6 @@ def _distance(one: Path, other: Path) -> int:
     return len(one.parts) + len(other.parts) - 2 * common
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The file, or the weight files of a folder and two folders below; of the same weights in two forms, the safe."""
-    if path.is_file():
-        return [path]
-    found = [f for depth in ("*", "*/*", "*/*/*") for f in path.glob(depth) if f.suffix in (SAFETENSORS, *PICKLED)]
-    if len(found) > MAX_FILES:
-        remedy = "Choose the folder of one model."
-        raise EmoInputError("model", f"{path.name} with {len(found)} files of weights", "one model", remedy)
-    kept = [f for f in found if f.suffix == SAFETENSORS or not f.with_suffix(SAFETENSORS).exists()]
-    return sorted(kept)
-
-
 def scan(files: Sequence[Path]) -> list[Found]:
     """What each file is; files that cannot be read are passed over unless there is only one."""
     found = []
@@ -247,20 +237,16 @@ def released_config(tensors: Mapping[str, Tensor], preset: EmoConfig) -> EmoConf
 
 
 def configured(tensors: Mapping[str, Tensor], gathered: Gathered) -> EmoConfig:
-    """As released_config. Raises EmoInputError where a tensor that tells a size is missing."""
-    try:
-        return released_config(tensors, PRESET[gathered.family])
-    except KeyError as error:
-        names = ", ".join(sorted({path.name for path in gathered.files.values()}))
-        found = f"{names} without {error.args[0]!r}"
-        raise EmoInputError("model", found, f"all tensors of {gathered.family}", AGAIN) from error
+    """As released_config. Raises EmoInputError where a tensor that tells a size is missing, or says what cannot be."""
+    names = first_five(sorted({path.name for path in gathered.files.values()}))
+    preset = PRESET[gathered.family]
+    return read_sizes(lambda: released_config(tensors, preset), names).refuse_impossible("model")
 
 
 def drop_unread(tensors: dict[str, Tensor], config: EmoConfig) -> list[str]:
     """Take what the networks of `config` never execute out of `tensors`; the names, in order."""
     from ..models.reference_net import ReferenceNet
     from ..models.unet import Backbone
-    from .file import without_memory
 
     networks: dict[str, Any] = {
         "backbone.": without_memory(lambda: Backbone(config.unet)),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from ..config import (
     AudioEncoderConfig,
@@ -20,12 +21,33 @@ from ..config import (
     UNetConfig,
     VAEConfig,
 )
+from ..errors import EmoInputError
+from .pickled import AGAIN, brief_name
 
+T = TypeVar("T")
 Shapes = Mapping[str, Sequence[int]]
 
 _MID = "mid_block.attentions.0.transformer_blocks.0."
 _AUDIO = "mid_block.audio_modules.0.transformer_blocks.0."
 _MOTION = "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks."
+
+
+def read_sizes(read: Callable[[], T], where: str) -> T:
+    """What `read` tells from shapes; `where` is the file they are from. Raises EmoInputError where a tensor is missing
+    that tells a size, or has not the dimensions to tell it."""
+    try:
+        return read()
+    except KeyError as error:
+        found, allowed = f"{where} without {brief_name(str(error.args[0]))!r}", "all tensors of the network"
+        raise EmoInputError("model", found, allowed, AGAIN) from error
+    except (IndexError, ZeroDivisionError) as error:
+        found = f"{where} with tensors that no such network has ({error})"
+        raise EmoInputError("model", found, "tensors of the usual shapes", AGAIN) from error
+
+
+def _two(shape: Sequence[int]) -> tuple[int, int]:
+    """The sizes of a matrix."""
+    return shape[0], shape[1]
 
 
 def below(shapes: Shapes, prefix: str) -> dict[str, Sequence[int]]:
@@ -69,7 +91,7 @@ def motion_of(shapes: Shapes, base: MotionModuleConfig | None) -> MotionModuleCo
 
 def identity_of(shapes: Shapes, base: IdentityConfig | None) -> IdentityConfig:
     """`shapes` of Hallo's imageproj."""
-    inner, embedding = shapes["proj.weight"]
+    inner, embedding = _two(shapes["proj.weight"])
     width = shapes["norm.weight"][0]
     return dataclasses.replace(base or IdentityConfig(), embedding=embedding, tokens=inner // width, width=width)
 
@@ -89,7 +111,7 @@ def mlp_projection_of(shapes: Shapes, base: AudioProjectionConfig) -> AudioProje
 
 def resampler_of(shapes: Shapes, base: AudioProjectionConfig) -> AudioProjectionConfig:
     """`shapes` of V-Express's audio_projection; heads are as wide as `base` says (64), or as many (12)."""
-    queries, width = shapes["latents"][1:]
+    queries, width = _two(shapes["latents"][1:])
     inner = shapes["layers.0.0.to_q.weight"][0]
     dim_head = base.dim_head if inner % base.dim_head == 0 else inner // base.resampler_heads
     return dataclasses.replace(

@@ -31,6 +31,7 @@ _ORIGINAL_VAE: Rules = (
     (r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0."),
     (r"\.nin_shortcut\.", ".conv_shortcut."),
 )
+_UP = r"\.up\.(\d{1,3})\."  # no level has more digits, but a damaged file may
 _ORIGINAL_RESNET: Rules = (
     (r"\.in_layers\.0\.", ".norm1."),
     (r"\.in_layers\.2\.", ".conv1."),
@@ -55,15 +56,15 @@ def vae_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An AutoencoderKL's tensors under diffusers' present names, from any of its spellings or a whole checkpoint."""
     if any(name.startswith(VAE_PREFIX) for name in tensors):
         tensors = {k.removeprefix(VAE_PREFIX): v for k, v in tensors.items() if k.startswith(VAE_PREFIX)}
-    levels = len({found.group(1) for name in tensors if (found := re.match(r"decoder\.up\.(\d+)\.", name))})
+    levels = len({found.group(1) for name in tensors if (found := re.match(r"decoder\.up\.(\d{1,3})\.", name))})
     named = {}
     for name, value in tensors.items():
         if name.startswith(("loss.", "model_ema.")):  # training's leftovers
             continue
         new = _renamed(_renamed(name, _OLD_ATTENTION), _ORIGINAL_VAE)
-        new = re.sub(r"\.up\.(\d+)\.block\.", lambda m: f".up_blocks.{levels - 1 - int(m[1])}.resnets.", new)
-        new = re.sub(r"\.up\.(\d+)\.upsample\.", lambda m: f".up_blocks.{levels - 1 - int(m[1])}.upsamplers.0.", new)
-        is_matrix = ".attentions." in new and new.endswith(".weight") and value.ndim == 4
+        new = re.sub(_UP + r"block\.", lambda m: f".up_blocks.{levels - 1 - int(m[1])}.resnets.", new)
+        new = re.sub(_UP + r"upsample\.", lambda m: f".up_blocks.{levels - 1 - int(m[1])}.upsamplers.0.", new)
+        is_matrix = ".attentions." in new and new.endswith(".weight") and value.shape[2:] == (1, 1)
         named[new] = value[:, :, 0, 0] if is_matrix else value
     return named
 
@@ -80,7 +81,7 @@ def unet_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _unet_name(name: str, attends: set[str]) -> str:
     """One name of the original U-Net, in which a level is three blocks in a row both down and up (SD1.5's)."""
     name = _renamed(name, _ORIGINAL_ENDS)
-    found = re.match(r"(input|output)_blocks\.(\d+)\.(\d)\.(.*)", name)
+    found = re.match(r"(input|output)_blocks\.(\d{1,3})\.(\d)\.(.*)", name)
     if found is None:
         return _renamed(name, _ORIGINAL_RESNET) if "resnets" in name else name
     way, number, part, rest = found[1], int(found[2]), int(found[3]), found[4]

@@ -14,7 +14,7 @@ from emo_core.config import EMO_MINI, EMO_SD15, TINY
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.placement import dtype_of
-from emo_core.weights import file as weights_file
+from emo_core.weights import save as weights_save
 from emo_core.weights.file import build_without_memory, load_model, save_model
 from emo_core.weights.part import load_part
 from emo_core.weights.read import CONFIG_KEY
@@ -71,7 +71,7 @@ def test_emo_mini_is_not_computed_in_float16_unless_asked() -> None:
 def test_a_folder_of_small_files_gives_the_same_model(
     model: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_file, "PART_BYTES", 100_000)
+    monkeypatch.setattr(weights_save, "PART_BYTES", 100_000)
     files = save_model(model, tmp_path / "tiny", dtype=None)
     assert {"vae.safetensors", "audio.safetensors", "network.safetensors", "network-2.safetensors"} <= {
         f.name for f in files
@@ -85,10 +85,10 @@ def test_a_folder_of_small_files_gives_the_same_model(
 def test_saving_again_leaves_no_parts_of_before(
     model: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_file, "PART_BYTES", 100_000)
+    monkeypatch.setattr(weights_save, "PART_BYTES", 100_000)
     many = save_model(model, tmp_path / "tiny")
     monkeypatch.undo()
-    few = save_model(model, tmp_path / "tiny")
+    few = save_model(model, tmp_path / "tiny", overwrite=True)
     assert len(few) < len(many) and sorted((tmp_path / "tiny").iterdir()) == sorted(few)
 
 
