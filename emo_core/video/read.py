@@ -1,37 +1,132 @@
-"""Read a video file's frames, one at a time: in, a path; out, its frame rate and pictures (H, W, 3) float in 0..1."""
+"""Read a video file's frames, one at a time: in, a path; out, its frame rate and pictures (H, W, 3) float in 0..1.
+
+As players show them: turned as the phone was held. Damage in the middle costs the frames it hit, not the rest; a tag in
+another encoding, or a name that FFmpeg would take for a protocol, costs nothing.
+"""
 
 from __future__ import annotations
 
+import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import EmoInputError
+from ..files import readable_file, shown
 
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+log = logging.getLogger(__name__)
+
+MAX_PIXELS = 40_000_000  # of a frame: 8192x4320 has 35 million
+MAX_DAMAGED = 1000  # packets one after the other that give nothing: there is nothing more to come
+_ALLOWED = "a video file"
 _REMEDY = "Export it as mp4."
 
 
 @contextmanager
-def open_frames(path: str | Path) -> Iterator[tuple[float, Iterator[Tensor]]]:
-    """Frames per second and the frames, read as they are asked for. Raises EmoInputError for what is no video."""
+def open_frames(path: str | Path, *, name: str = "driving video") -> Iterator[tuple[float, Iterator[Tensor]]]:
+    """Frames per second and the frames, read as they are asked for. `name` is the input that named the file. Raises
+    EmoInputError for what is no video, on opening or, where no frame can be read at all, when the first is asked for.
+    """
     import av
     from av.error import FFmpegError
 
-    path = Path(path)
-    if not path.is_file():
-        raise EmoInputError("video", f"no file at {path}", "a video file", "Check the path.")
-    try:
-        with av.open(str(path)) as container:
-            streams = container.streams.video
-            if not streams:
-                raise EmoInputError("video", f"no pictures in {path.name}", "a video file", "Choose another file.")
-            rate = streams[0].average_rate or streams[0].guessed_rate
-            if not rate:
-                raise EmoInputError("video", f"{path.name} without a frame rate", "a video file", _REMEDY)
-            decoded = container.decode(streams[0])
-            yield float(rate), (torch.from_numpy(f.to_ndarray(format="rgb24")).float() / 255 for f in decoded)
-    except FFmpegError as error:
-        raise EmoInputError("video", f"{path.name}, which cannot be read ({error})", "a video", _REMEDY) from error
+    path = readable_file(path, name=name, allowed=_ALLOWED)
+    file_name = shown(path.name)
+    with path.open("rb") as file:  # FFmpeg never sees the name
+        try:
+            container = av.open(file, "r", metadata_errors="replace")
+        except (FFmpegError, ValueError) as error:  # ValueError: sides and rates that cannot be
+            raise EmoInputError(name, f"{file_name}, which cannot be read ({error})", _ALLOWED, _REMEDY) from error
+        with container:
+            stream = _pictures(container)
+            if stream is None:
+                raise EmoInputError(name, f"no pictures in {file_name}", _ALLOWED, "Choose another file.")
+            yield _rate(stream, file_name, name), _frames(container, stream, file_name=file_name, name=name)
+
+
+def _pictures(container: InputContainer) -> VideoStream | None:
+    """The first moving pictures that there is a decoder for; a cover is none."""
+    from av.stream import Disposition
+
+    streams = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return next((stream for stream in streams if not stream.disposition & Disposition.attached_pic), None)
+
+
+def _rate(stream: VideoStream, file_name: str, name: str) -> float:
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise EmoInputError(name, f"{file_name} without a frame rate", _ALLOWED, _REMEDY)
+    return float(rate)
+
+
+def _frames(container: InputContainer, stream: VideoStream, *, file_name: str, name: str) -> Iterator[Tensor]:
+    from av.error import FFmpegError
+
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # asked before memory is taken
+    count, damaged, reason = 0, 0, ""
+    for found in _decoded(container, stream):
+        try:
+            if isinstance(found, FFmpegError):
+                raise found
+            yield _upright(torch.from_numpy(found.to_ndarray(format="rgb24")).float().div_(255), found)
+        except (FFmpegError, ValueError) as error:  # ValueError: a form of pixels that PyAV cannot convert
+            damaged, reason = damaged + 1, str(error)
+            continue
+        count += 1
+    if not count:
+        found = f"{file_name}, of which no frame can be read ({reason or 'it holds none'})"
+        raise EmoInputError(name, found, _ALLOWED, _REMEDY)
+    if damaged:
+        log.warning("%s: %s is damaged in %d places, their frames are left out (%s)", name, file_name, damaged, reason)
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
+    """Frames, and errors in the places of those that could not be decoded."""
+    from av.error import EOFError as EndOfFile
+    from av.error import FFmpegError
+
+    packets, failed = container.demux(stream), 0
+    while failed < MAX_DAMAGED:
+        try:
+            packet = next(packets)
+        except (StopIteration, EndOfFile):
+            return
+        except FFmpegError as error:  # the container itself ends here
+            yield error
+            return
+        try:
+            frames = packet.decode()
+        except EndOfFile:
+            return
+        except FFmpegError as error:
+            failed += 1
+            yield error
+            continue
+        failed = 0 if frames else failed
+        yield from frames
+
+
+def _upright(picture: Tensor, frame: VideoFrame) -> Tensor:
+    """A picture (H, W, 3) turned, and mirrored, as the frame's display matrix says."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    matrix = b"" if data is None else bytes(data)
+    if len(matrix) < 36:
+        return picture
+    # Where a step to the right, and one down, leads: (a, b) and (c, d).
+    a, b, _, c, d = struct.unpack("=9i", matrix[:36])[:5]
+    if abs(b) > abs(a):
+        picture, across, down = picture.transpose(0, 1), c, b
+    else:
+        across, down = a, d
+    flipped = [axis for axis, sign in ((1, across), (0, down)) if sign < 0]
+    return picture.flip(flipped).contiguous() if flipped or abs(b) > abs(a) else picture
