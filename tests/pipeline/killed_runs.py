@@ -33,7 +33,7 @@ def run(model: EmoModel, path: Path, log: Path) -> None:
     """The whole job, as `animate` does it; `log` hears of every clip that is begun."""
     crop = torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(2))
     reference = encode_reference(model, Portrait(crop, (16, 16, 48, 48), (0, 0, 64, 64), crop))
-    job = open_job(path, {"seed": 1})
+    job = open_job(path, {"seed": 1}, overwrite=True)
     clips = generate(model, reference, sound(FRAMES), None, GenerateSettings(seed=1), resume=job.state)
 
     def told() -> Iterator[Clip]:
