@@ -1,74 +1,40 @@
 """`python -m emo_core train ...`: emo-mini from nothing, one step at a time; every step continues where it was stopped.
 
 voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
+
+What a step needs, and that the root is ours, is looked at before any work.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..config import EMO_MINI, PRESETS, EmoConfig
+from ..config import PRESETS
 from ..errors import EmoInputError
+from ..files import exists, shown
+from ..installed import require
 from ..models.emo import EmoModel
 from ..models.vae import VAE
 from .launch import launch
-from .loop import LoopSettings, Parts, train
+from .loop import Parts, train
+from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
+from .records import load_weights, read_weights, refuse_others, write_weights
+from .root import claim_root, refuse_replacing
 from .stages import STAGES, TRAINED_BEFORE, StageStep, audio_gap, optimizer_groups, select_trainable
 
 log = logging.getLogger(__name__)
 
 POSED = "posed_portrait.safetensors"
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command line of a step; `root` holds everything that training writes."""
-
-    root: Path
-    minutes: float
-    processes: int
-    batch: int
-    lr: float
-    bf16: bool
-    seed: int
-    config: EmoConfig
-    still_share: float
-    single_frames: bool
-    start_from: Path | None
-    average_with: Path | None
-    mouth_weight: float
-    eye_weight: float
-    decoder_only: bool
-    crops: float
-    with_speed: bool
-    motion_patch_drop: float
-    workers: int
-    cuda_graph: bool
-
-    @property
-    def device(self) -> torch.device:
-        """Where all but the training loop computes; accelerate finds the loop's."""
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def loop(self, name: str) -> LoopSettings:
-        return LoopSettings(
-            folder=self.root / name,
-            minutes=self.minutes,
-            lr=self.lr,
-            precision="bf16" if self.bf16 else "no",
-            channels_last=self.bf16,
-            workers=self.workers,
-            cuda_graph=self.cuda_graph,
-        )
+VAE_WEIGHTS = "vae.safetensors"
 
 
 def make_voices(options: Options) -> None:
@@ -77,11 +43,11 @@ def make_voices(options: Options) -> None:
     build_corpus(options.root / "voices", minutes=options.minutes, seed=options.seed, processes=options.processes)
 
 
-def make_heads(options: Options, clips: int, turning: int) -> None:
+def make_heads(options: Options) -> None:
     from .heads.dataset import render_dataset
     from .voices.corpus import VoiceCorpus
 
-    recipe = HeadsRecipe(clips=clips, turning_clips=turning, seed=options.seed)
+    recipe = HeadsRecipe(clips=options.clips, turning_clips=options.turning_clips, seed=options.seed)
     jobs = head_jobs(VoiceCorpus(options.root / "voices"), recipe)
     render_dataset(
         options.root / "heads",
@@ -89,23 +55,25 @@ def make_heads(options: Options, clips: int, turning: int) -> None:
         size=options.config.clip.size,
         fps=options.config.clip.fps,
         workers=options.processes,
+        about={"clips": recipe.clips, "turning clips": recipe.turning_clips, "seed": recipe.seed},
     )
 
 
 def train_vae(options: Options) -> None:
-    from safetensors.torch import save_file
-
     from .growth import load_grown
     from .heads.dataset import HeadDataset
     from .vae import Crops, VAEBatches, VAELoss, VAEStep, reconstruction_psnr
 
+    name = "vae-decoder" if options.decoder_only else "vae"
+    if not options.decoder_only:
+        _refuse_replacing(options, "vae", VAE_WEIGHTS)
     torch.manual_seed(options.seed)
     heads = HeadDataset(options.root / "heads")
     loss = VAELoss(mouth=8.0) if options.decoder_only else VAELoss()
     step = VAEStep(VAE(options.config.vae), loss)
     if options.decoder_only or options.start_from:
         folder = options.start_from or options.root / "vae"
-        log.info("going on from %s; new: %s", folder, load_grown(step.vae, _load(folder / "vae.safetensors")))
+        log.info("going on from %s; new: %s", folder, load_grown(step.vae, _load(folder / VAE_WEIGHTS)))
     if options.decoder_only:  # latents stay what they were, so that trained stages stay good
         step.vae.autoencoder.encoder.requires_grad_(False)
     batches = VAEBatches(heads, options.batch, loss=loss, crops=Crops(share=options.crops), seed=options.seed)
@@ -113,19 +81,19 @@ def train_vae(options: Options) -> None:
     def probe(module: torch.nn.Module) -> Parts:
         return reconstruction_psnr(step.vae, heads, split="test", frames=32)
 
-    name = "vae-decoder" if options.decoder_only else "vae"
     train(step, batches, options.loop(name), probe=probe)
-    tensors = {name: value.contiguous() for name, value in step.vae.state_dict().items()}
-    save_file(tensors, options.root / "vae" / "vae.safetensors")
+    write_weights(step.vae, options.root / "vae" / VAE_WEIGHTS)
     log.info("%s", reconstruction_psnr(step.vae, heads, split="test"))
 
 
 def train_audio(options: Options) -> None:
-    from .audio_encoder import EncoderTraining
+    from .audio_encoder import CHECKPOINT, ENCODER, EncoderTraining
     from .audio_encoder import train as train_encoder
     from .voices.corpus import VoiceCorpus
 
     settings = EncoderTraining(minutes=options.minutes, seed=options.seed)
+    goes_on = (options.root / "audio" / CHECKPOINT).exists()
+    refuse_replacing(options.root / "audio" / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
     corpus = VoiceCorpus(options.root / "voices")
     train_encoder(corpus, options.root / "audio", options.config.audio_encoder, settings)
 
@@ -135,17 +103,18 @@ def make_latents(options: Options) -> None:
     """Encode all frames with the trained VAE and all utterances with the trained audio encoder."""
     from ..audio.encoder import AudioEncoder
     from ..audio.waveform import normalise
+    from .audio_encoder import ENCODER
     from .heads.dataset import HeadDataset
     from .latents import encode_heads, save_audio
     from .voices.corpus import VoiceCorpus
 
     folder, heads = options.root / "latents", HeadDataset(options.root / "heads")
     vae = VAE(options.config.vae)
-    vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
+    _fill(vae, options.root / "vae" / VAE_WEIGHTS)
     with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
         encode_heads(vae.to(options.device), heads, folder)
     encoder = AudioEncoder(options.config.audio_encoder).eval()
-    encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
+    _fill(encoder, options.root / "audio" / ENCODER)
     encoder.to(options.device)
     corpus, features = VoiceCorpus(options.root / "voices"), {}
     wanted = {str(clip["utterance"]).partition("@")[0] for clip in heads.clips}
@@ -205,8 +174,6 @@ def train_stage(options: Options, stage: int) -> None:
 
 def train_pose(options: Options) -> None:
     """The portrait turned to a pose: a regression on latents, by itself; the stages build on it."""
-    from safetensors.torch import save_file
-
     from ..models.posed_portrait import PosedPortrait
     from .growth import load_grown
     from .heads.dataset import HeadDataset
@@ -218,6 +185,7 @@ def train_pose(options: Options) -> None:
         raise EmoInputError(
             "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
         )
+    _refuse_replacing(options, "pose", POSED)
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:
         load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
@@ -231,8 +199,7 @@ def train_pose(options: Options) -> None:
     test = PosedBatches(make(split="test"), 64, seed=options.seed)(0, 0)
     batches = PosedBatches(make(split="train"), options.batch, seed=options.seed)
     train(PosedStep(posed), batches, options.loop("pose"), probe=lambda _: left_over(posed, test))
-    tensors = {name: value.detach().contiguous() for name, value in posed.state_dict().items()}
-    save_file(tensors, options.root / "pose" / POSED)
+    write_weights(posed, options.root / "pose" / POSED)
     log.info("%s", left_over(posed, test))
 
 
@@ -240,44 +207,42 @@ def export(options: Options) -> None:
     """Put the trained parts together and write them in float16, as they ship: stage weights from `start_from`, or the
     mean of those and of `average_with`, a later round of the same training, which calms what each got wrong by itself.
     """
-    from ..weights.file import save_model
+    from ..weights.save import refuse_output, save_model
+    from .audio_encoder import ENCODER
 
+    folder = options.root / "export"
+    refuse_output(folder, overwrite=options.overwrite)
     model = EmoModel(options.config)
-    model.vae.load_state_dict(_load(options.root / "vae" / "vae.safetensors"))
-    model.audio_encoder.load_state_dict(_load(options.root / "audio" / "encoder.safetensors"))
+    _fill(model.vae, options.root / "vae" / VAE_WEIGHTS)
+    _fill(model.audio_encoder, options.root / "audio" / ENCODER)
     _load_posed(model, options.root)
     trained = _stage_weights(options.start_from or options.root / "stage3")
     if options.average_with:
         other = _stage_weights(options.average_with)
+        refuse_others(trained, other, what="--average-with")
         trained = {name: tensor.lerp(other[name], 0.5) for name, tensor in trained.items()}
-    model.load_state_dict(trained, strict=False)
-    for path in save_model(model, options.root / "export"):
+    load_weights(model, trained, what="--start-from", strict=False)
+    for path in save_model(model, folder, overwrite=options.overwrite):
         log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
 
 
 def restore(options: Options) -> None:
     """The way back: shipped (or any saved) weights to the files that training goes on from, in `root`.
 
-    vae/, audio/ and pose/ get their parts; `root`/restored is a folder for --start-from.
+    vae/, audio/ and pose/ get their parts; `root`/restored is a folder for --start-from. What is there is kept unless
+    --overwrite says otherwise: it may be better than what was saved of it.
     """
-    from safetensors.torch import save_file
-
     from ..weights.file import load_model
+    from .audio_encoder import ENCODER
     from .checkpoint import Counters, save_checkpoint
 
+    places = [(options.root / "vae" / VAE_WEIGHTS), options.root / "audio" / ENCODER, options.root / "pose" / POSED]
+    for path in (*places, options.root / "restored" / "checkpoint"):
+        refuse_replacing(path, goes_on=False, overwrite=options.overwrite)
     model = load_model(options.start_from or options.config.name, device="cpu")
-    parts: list[tuple[str, str, torch.nn.Module]] = [
-        ("vae", "vae.safetensors", model.vae),
-        ("audio", "encoder.safetensors", model.audio_encoder),
-    ]
-    if model.posed_portrait is not None:
-        parts.append(("pose", POSED, model.posed_portrait))
-    for folder, name, part in parts:
-        (options.root / folder).mkdir(parents=True, exist_ok=True)
-        save_file(
-            {key: value.contiguous() for key, value in part.state_dict().items()},
-            options.root / folder / name,
-        )
+    for path, part in zip(places, (model.vae, model.audio_encoder, model.posed_portrait), strict=True):
+        if part is not None:
+            write_weights(part, path)
     kept = {f"model.{k}": v for k, v in model.named_parameters() if not k.startswith(TRAINED_BEFORE)}
     idle = torch.optim.SGD(list(kept.values()), lr=0.0)
     save_checkpoint(options.root / "restored" / "checkpoint", kept, average=kept, optimizer=idle, counters=Counters())
@@ -293,7 +258,8 @@ def _stage_weights(folder: Path) -> dict[str, torch.Tensor]:
 
     checkpoint = find_checkpoint(folder / "checkpoint")
     if checkpoint is None:
-        raise FileNotFoundError(f"no checkpoint of a stage in {folder}: give --start-from")
+        found = f"no checkpoint of a stage in {shown(folder)}"
+        raise EmoInputError("--start-from", found, "the folder of a stage", "Train that stage first, or name another.")
     averaged = {name.removeprefix("model."): value for name, value in load_shards(checkpoint, "average").items()}
     log.info("%d tensors from %s", len(averaged), checkpoint)
     return averaged
@@ -301,22 +267,58 @@ def _stage_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def _load_posed(model: EmoModel, root: Path) -> None:
     """The posed portrait that the step `pose` left, for models that have one."""
-    if model.posed_portrait is None:
-        return
-    path = root / "pose" / POSED
-    if not path.exists():
-        raise FileNotFoundError(f"no {path}: run `train pose` first")
-    model.posed_portrait.load_state_dict(_load(path))
+    if model.posed_portrait is not None:
+        _fill(model.posed_portrait, root / "pose" / POSED)
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
+    step = {POSED: "pose", VAE_WEIGHTS: "vae"}.get(path.name, "audio")
+    return read_weights(path, what="training", again=f"Run `train {step}` first.")
 
-    return load_file(path)
+
+def _fill(module: torch.nn.Module, path: Path) -> None:
+    load_weights(module, _load(path), what=shown(path))
+
+
+def _refuse_replacing(options: Options, step: str, name: str) -> None:
+    """The weights that a step leaves are its own to replace, and nobody else's."""
+    from .checkpoint import find_checkpoint
+
+    folder = options.root / step
+    goes_on = find_checkpoint(folder / "checkpoint") is not None
+    refuse_replacing(folder / name, goes_on=goes_on, overwrite=options.overwrite)
+
+
+def prepare(step: str, options: Options) -> None:
+    """Raises EmoInputError for what is missing on this machine, and for a root that is not ours to write to."""
+    require(f"train {step}", programs=("flite",) if step == "voices" else (), packages=_packages(step))
+    inputs = {"--start-from": options.start_from, "--average-with": options.average_with}
+    for name, folder in inputs.items():
+        if folder is not None and not exists(folder) and step != "restore":  # which takes a model's name
+            found = f"no folder at {shown(folder)}"
+            raise EmoInputError(name, found, "the folder of an earlier step", "Check the path.")
+    if os.environ.get("RANK", "0") == "0":  # the others find what the first one claimed
+        claim_root(options.root)
+
+
+def _packages(step: str) -> tuple[str, ...]:
+    """What a step needs besides the library's own requirements."""
+    if step == "voices":
+        from .voices.corpus import packages_needed
+
+        return packages_needed()
+    if step == "heads":
+        from .heads.geometry import cached_geometry
+
+        return ("numba", "scipy") if cached_geometry().exists() else ("anny", "numba", "scipy")
+    if step == "latents":
+        return ("numba",)  # the reader of clips lives beside the renderer
+    return ("accelerate", "numba") if step in LAUNCHED else ()
 
 
 STEPS: dict[str, Callable[[Options], None]] = {
     "voices": make_voices,
+    "heads": make_heads,
     "vae": train_vae,
     "audio": train_audio,
     "latents": make_latents,
@@ -329,63 +331,14 @@ STEPS: dict[str, Callable[[Options], None]] = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m emo_core train", description=__doc__)
-    parser.add_argument("step", choices=[*STEPS, "heads"], help="which step to run")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder for everything that training writes")
-    parser.add_argument("--minutes", type=float, default=10.0, help="training time (voices: minutes of speech)")
-    parser.add_argument("--processes", type=int, default=2, help="processes; on a CPU one per core is the fastest")
-    parser.add_argument("--batch", type=int, default=8, help="rows per process")
-    parser.add_argument("--lr", type=float, default=5e-4, help="peak learning rate")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic where the device has it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preset", default=EMO_MINI.name, choices=sorted(PRESETS))
-    parser.add_argument("--still-share", type=float, default=0.5, help="rows from heads that hold still")
-    parser.add_argument(
-        "--single-frames", action="store_true", help="stage 2 on single frames first: audio is heard sooner"
-    )
-    parser.add_argument(
-        "--with-speed",
-        action="store_true",
-        help="stage 2: hear the head's speed already; what moves is then told from what holds still",
-    )
-    parser.add_argument("--mouth-weight", type=float, default=30.0, help="extra weight of the loss in the mouth box")
-    parser.add_argument("--eye-weight", type=float, default=5.0, help="extra weight of the loss in the eye box")
-    parser.add_argument(
-        "--motion-patch-drop",
-        type=float,
-        default=0.0,
-        metavar="F",
-        help="share of the motion frames' places outside the face that show the portrait instead (Hallo2: 0.25)",
-    )
-    parser.add_argument("--crops", type=float, default=0.0, help="vae: share of steps on crops of eyes and mouths")
-    parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
-    parser.add_argument("--start-from", type=Path, help="folder whose weights to start from, also of a smaller network")
-    parser.add_argument(
-        "--average-with", type=Path, metavar="FOLDER", help="export: the mean of these weights and --start-from's"
-    )
-    parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
-    parser.add_argument(
-        "--turning-clips", type=int, default=1200, help="heads: clips with another pose in every frame, for `pose`"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes that draw batches ahead of a GPU (0: drawn between the steps)"
-    )
-    parser.add_argument(
-        "--cuda-graph", action="store_true", help="record a step once and replay it: faster for emo-mini on one GPU"
-    )
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one step. Returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     arguments = vars(build_parser().parse_args(argv))
-    step, clips, turning = arguments.pop("step"), arguments.pop("clips"), arguments.pop("turning_clips")
+    step = arguments.pop("step")
     options = Options(config=PRESETS[arguments.pop("preset")], **arguments)
-    if step == "heads":
-        make_heads(options, clips, turning)
-    elif step in ("vae", "pose", "stage1", "stage2", "stage3"):
+    prepare(step, options)
+    if step in LAUNCHED:
         launch(STEPS[step], (options,), processes=options.processes)
     else:
         STEPS[step](options)
