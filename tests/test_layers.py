@@ -19,7 +19,7 @@ LAYERS = [
     {"errors"},
     {"config", "files", "libraries"},
     {"owned", "installed", "whole"},
-    {"data"},
+    {"data", "channels"},
     {"audio", "face", "control", "models", "diffusion", "weights", "video"},
     {"pipeline"},
     {"cli_controls", "cli_progress"},

@@ -7,7 +7,8 @@ transformers, PyAV and soxr are imported where they are first used.
 from ..config import AudioEncoderConfig
 from .encoder import AudioEncoder, wav2vec2_state
 from .file import check_waveform, read_audio
-from .waveform import fit_length, mono_16k, normalise
+from .room import fit_length
+from .waveform import mono_16k, normalise
 from .whisper import WhisperEncoder, whisper_state
 from .windows import audio_features, encode_windows, frame_count
 

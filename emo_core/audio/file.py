@@ -1,4 +1,4 @@
-"""Reading sound: any file PyAV or soundfile opens, a video's sound track too, into a checked `Waveform`.
+"""Reading sound: any file FFmpeg reads, a video's sound track too, into a checked `Waveform`.
 
 What is allowed, and the error that everything else gets, is the last section of the design ("What bad input gets").
 """
@@ -10,118 +10,171 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
+from ..channels import MAX_CHANNELS, PIECE, peak
 from ..data import Waveform
 from ..errors import EmoInputError
+from ..files import expanded, readable_file, shown
+from .parts import sound_parts
+from .recording import Recording
+from .resample import resample
+from .room import silent
+from .track import Findings, decode_part
+from .xing import counted
 
 MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz
-MAX_CHANNELS = 8
+# Rates that occur beyond these (the slowest of AAC, recorders of bats) are converted.
+_SLOWEST, _SLOW_RATE, _FASTEST, _FAST_RATE = 5_000, 16_000, 1_000_000, 48_000
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
+_OVERSHOOT = 2.0  # up to here samples above 1 are left: mastering and lossy codecs make them
+_INTEGERS = (2.0**15, 2.0**23, 2.0**31)  # full scales of whole numbers that somebody wrote as floats
+_CLICKS = 1e-4  # if no more of all samples are too loud, they are not what the level is
 _SAMPLES = "samples that are numbers, nominally -1 to 1"
+_KINDS = "wav, flac, mp3, ogg, m4a or a video"
+_TOLD = 3  # places that a message names
 
 log = logging.getLogger(__name__)
 
 
 def read_audio(path: str | os.PathLike[str], *, max_seconds: float | None = None, name: str = "audio") -> Waveform:
-    """The sound of a file (wav, flac, mp3, ogg, m4a, a video ...) as it is: (channels, t) at the file's own rate.
+    """The sound of a file (wav, flac, mp3, ogg, m4a, a video ...): (channels, t), nearly always at the file's own rate.
 
-    `max_seconds`: no more than the first so many of it. `name`: the input as the user knows it, for messages.
+    `max_seconds`: only the first so many are decoded. `name`: the input as the user knows it, for messages. Damaged
+    places, and times at which nothing was recorded, are silence, which a warning tells; in a video, the sound begins
+    with the first picture.
     EmoInputError for a file that is missing, has no sound, or holds something `check_waveform` refuses.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise EmoInputError("audio", f"no file at {path}", "a sound or video file", "Check the path.")
-    if path.stat().st_size == 0:
-        raise EmoInputError("audio", f"an empty file, {path.name}", "a sound or video file", "Export it again.")
-    samples, sample_rate = _read_soundfile(path) or _read_av(path)
-    wanted = None if max_seconds is None else round(max_seconds * sample_rate)
-    waveform = Waveform(torch.from_numpy(np.ascontiguousarray(samples[:, :wanted])), sample_rate)
-    check_waveform(waveform)
+    path = readable_file(expanded(path), name=name, allowed="a sound or video file", again="Export it again.")
+    recording, findings = Recording(name, max_seconds), Findings()
+    failure = _read_parts(path, recording, findings, name=name)
+    if failure is not None and not recording.seconds:
+        if isinstance(failure, EmoInputError):
+            raise failure
+        found = f"{shown(path.name)}, which cannot be read ({_shortened(failure)})"
+        raise EmoInputError(name, found, _KINDS, "Convert it.") from failure
+    _tell(findings, path, name)
+    return usable(recording.finish(), name=name, own=True)
+
+
+def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: str) -> Exception | None:
+    """Every sound in the file into the recording. Returns what kept the first of those from it that failed."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            kind, parts = sound_parts(file, size)
+    except OSError as error:  # a network drive that went away, a disk with a hole
+        return error
+    failure = None
+    for number, part in enumerate(parts, 1):
+        part = counted(path, part) if kind == "mp3" else part
+        try:
+            decode_part(path, part, recording, findings, name=name, first=number == 1)
+        except MemoryError:
+            raise
+        except Exception as error:  # FFmpeg's errors are many classes, PyAV adds ValueError, UnicodeError and others
+            if isinstance(error, EmoInputError) and error.name == name and recording.seconds:
+                raise  # too long
+            failure = failure or error
+            findings.notes.append(f"part {number} of {len(parts)} cannot be read")
+        if recording.complete:
+            break
+    return failure
+
+
+def usable(waveform: Waveform, *, name: str = "audio", own: bool = False) -> Waveform:
+    """The sound in numbers that the rest works with: samples far above 1 are scaled, unusual rates converted. Both are
+    told. `own`: it may be changed where it lies. Raises EmoInputError as `check_waveform`."""
+    if waveform.samples.ndim == 2 and 1 <= waveform.samples.shape[0] <= MAX_CHANNELS:
+        waveform = _at_usual_rate(_levelled(waveform, name=name, own=own), name)
+    check_waveform(waveform, name=name)
     return waveform
 
 
-def check_waveform(waveform: Waveform, fps: float | None = None) -> None:
+def check_waveform(waveform: Waveform, fps: float | None = None, *, name: str = "audio") -> None:
     """EmoInputError unless the sound can be used; `fps` also asks for at least one video frame of it.
 
     A silent recording is only warned of: a face that keeps its mouth shut may be what is wanted.
     """
     samples, rate = waveform.samples, waveform.sample_rate
     if samples.ndim != 2:
-        raise EmoInputError("audio", f"samples of shape {tuple(samples.shape)}", "(channels, t)")
+        raise EmoInputError(name, f"samples of shape {tuple(samples.shape)}", "(channels, t)")
     channels, length = samples.shape
     if not 1 <= channels <= MAX_CHANNELS:
-        raise EmoInputError("audio", f"{channels} channels", f"1 to {MAX_CHANNELS}", "Mix it down to stereo or mono.")
+        raise EmoInputError(name, f"{channels} channels", f"1 to {MAX_CHANNELS}", "Mix it down to stereo or mono.")
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise EmoInputError("audio", f"{rate} Hz", f"{MIN_RATE} to {MAX_RATE} Hz", "Convert it to 16000 or 48000 Hz.")
+        raise EmoInputError(name, f"{rate} Hz", f"{MIN_RATE} to {MAX_RATE} Hz", "Convert it to 16000 or 48000 Hz.")
     if length == 0:
-        raise EmoInputError("audio", "no samples", "at least one video frame of sound", "Check that it plays.")
-    if not bool(torch.isfinite(samples).all()):
-        bad = int((~torch.isfinite(samples)).sum())
-        raise EmoInputError("audio", f"{bad} samples that are NaN or infinite", _SAMPLES, "Export it again.")
+        raise EmoInputError(name, "no samples", "at least one video frame of sound", "Check that it plays.")
+    loudest = peak(samples)
+    if not loudest < float("inf"):
+        bad = sum(int((~torch.isfinite(piece)).sum()) for piece in samples.split(PIECE, dim=1))
+        raise EmoInputError(name, f"{bad} samples that are NaN or infinite", _SAMPLES, "Export it again.")
     if fps is not None:
-        check_length(length, rate, fps)
-    if float(samples.abs().max()) < SILENCE_PEAK:
-        log.warning("audio: the recording is silent (peak %.1e); the mouth will stay shut", float(samples.abs().max()))
+        check_length(length, rate, fps, name=name)
+    if loudest < SILENCE_PEAK:
+        log.warning("%s: the recording is silent (peak %.1e); the mouth will stay shut", name, loudest)
 
 
-def check_length(length: int, sample_rate: int, fps: float) -> None:
+def check_length(length: int, sample_rate: int, fps: float, *, name: str = "audio") -> None:
     """EmoInputError for a frame rate that is none, or sound shorter than one frame of it."""
     if not 0 < fps <= 240:
         raise EmoInputError("fps", f"{fps}", "more than 0, at most 240 frames per second")
     if length / sample_rate < 1 / fps:
         found = f"{1000 * length / sample_rate:.1f} ms of sound"
-        raise EmoInputError(
-            "audio", found, f"at least one video frame, {1000 / fps:.1f} ms at {fps:g} fps", "Use more of it."
-        )
+        allowed = f"at least one video frame, {1000 / fps:.1f} ms at {fps:g} fps"
+        raise EmoInputError(name, found, allowed, "Use more of it.")
 
 
-def _read_soundfile(path: Path) -> tuple[NDArray[np.float32], int] | None:
-    """(channels, t) and Hz, or None if soundfile is absent or does not know the format."""
-    try:
-        import soundfile
-    except (ImportError, OSError):  # OSError: the wheel without its libsndfile
-        return None
-    try:
-        samples, sample_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError):
-        return None
-    return samples.T, int(sample_rate)
+def _levelled(waveform: Waveform, *, name: str, own: bool) -> Waveform:
+    samples, loudest = waveform.samples, peak(waveform.samples)
+    if not _OVERSHOOT < loudest < float("inf"):
+        return waveform
+    above = sum(int((piece.abs() > 1).sum()) for piece in samples.split(PIECE, dim=1))
+    samples = samples if own else samples.clone()
+    if above <= _CLICKS * samples.numel():
+        log.warning("%s: %d samples far above full scale (up to %.6g) are cut off at 1", name, above, loudest)
+        return Waveform(samples.clamp_(-1, 1), waveform.sample_rate)
+    full = next((scale for scale in _INTEGERS if loudest <= scale), loudest) if loudest > 100 else loudest
+    log.warning("%s: samples of up to %.6g, nominally 1, are divided by %.6g", name, loudest, full)
+    return Waveform(samples.div_(full), waveform.sample_rate)
 
 
-def _read_av(path: Path) -> tuple[NDArray[np.float32], int]:
-    """(channels, t) and Hz of the first sound track, through FFmpeg."""
-    import av
-    from av.error import FFmpegError
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise EmoInputError(
-                    "audio", f"no sound track in {path.name}", "a file with sound", "Choose another file."
-                )
-            return _decode(container, path)
-    except (FFmpegError, UnicodeDecodeError) as error:
-        raise EmoInputError(
-            "audio",
-            f"{path.name}, which cannot be read ({error})",
-            "wav, flac, mp3, ogg, m4a or a video",
-            "Convert it.",
-        ) from error
+def _at_usual_rate(waveform: Waveform, name: str) -> Waveform:
+    rate = waveform.sample_rate
+    if _SLOWEST <= rate < MIN_RATE:
+        new_rate = _SLOW_RATE
+    elif MAX_RATE < rate <= _FASTEST:
+        new_rate = _FAST_RATE
+    else:
+        return waveform
+    log.info("%s: converted from %d to %d Hz", name, rate, new_rate)
+    return Waveform(_converted(waveform.samples, rate, new_rate), new_rate)
 
 
-def _decode(container: Any, path: Path) -> tuple[NDArray[np.float32], int]:
-    import av
+def _converted(samples: Tensor, rate: int, new_rate: int) -> Tensor:
+    out: Tensor | None = None
+    for index, channel in enumerate(samples):
+        converted = resample(channel, rate, new_rate)
+        out = silent((len(samples), len(converted)), new_rate) if out is None else out
+        out[index] = converted
+    assert out is not None
+    return out
 
-    stream = container.streams.audio[0]
-    layout, rate = stream.codec_context.layout, stream.codec_context.sample_rate
-    if not rate or not layout.nb_channels:
-        raise EmoInputError("audio", f"a damaged sound track in {path.name}", "a file with sound", "Export it again.")
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-    parts = [part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)]
-    parts += [part.to_ndarray() for part in resampler.resample(None)]
-    if not parts:
-        return np.zeros((layout.nb_channels, 0), np.float32), rate
-    return np.concatenate(parts, axis=1).astype(np.float32), rate
+
+def _tell(findings: Findings, path: Path, name: str) -> None:
+    """One warning for everything of a kind."""
+    file = shown(path.name)
+    for places, what in ((findings.damaged, "damaged"), (findings.gaps, "without sound, by its timestamps")):
+        if places:
+            told = ", ".join(f"{at:.2f} s (for {seconds:.2f} s)" for at, seconds in places[:_TOLD])
+            more = f" and {len(places) - _TOLD} more" if len(places) > _TOLD else ""
+            log.warning("%s: %s is %s at %s%s: silence there", name, file, what, told, more)
+    for note in dict.fromkeys(findings.notes[:10]):
+        log.warning("%s: %s: %s", name, file, note)
+
+
+def _shortened(error: Any) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:200]} ..."

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..channels import to_stereo
 from ..data import Waveform
 from ..errors import EmoInputError
 from ..libraries import UnusableLibrary, importing
-from .waveform import fit_length, resample
+from .resample import resample
+from .room import fit_length
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,8 @@ def separate(waveform: Waveform, network: Path) -> Waveform:
     with importing("onnxruntime"):
         import onnxruntime
 
-    samples = waveform.samples.detach().to("cpu", torch.float32)
-    pair = samples.expand(2, -1) if len(samples) == 1 else samples[:2]
+    samples = to_stereo(waveform.samples.detach().to("cpu", torch.float32))
+    pair = samples.expand(2, -1)
     if waveform.sample_rate != RATE:
         pair = torch.stack([resample(channel, waveform.sample_rate, RATE) for channel in pair])
     try:

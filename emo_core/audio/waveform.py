@@ -5,54 +5,24 @@ Sound in and out as `Waveform` or as samples (..., t) float32.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from ..channels import to_stereo
 from ..data import Waveform
 from ..errors import EmoInputError
-from ..libraries import UnusableLibrary, importing
+from .heard import heard
+from .resample import resample, resampled
+from .room import MAX_LEAD_S, fit_length, padded, silent
 
 ENCODER_RATE = 16_000  # Hz, wav2vec2's
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # Hz
 COMMON_RATE = 48_000  # Hz, for what is recorded above all of these
-MAX_LEAD_S = 10.0
 
 
 def mono_16k(waveform: Waveform) -> Tensor:
-    """The mean of the channels at 16 kHz: (t,) float32, t = ceil(seconds * 16000)."""
-    samples = waveform.samples.detach().to("cpu", torch.float32).mean(dim=0)
-    return resample(samples, waveform.sample_rate, ENCODER_RATE)
-
-
-def resample(samples: Tensor, rate: int, new_rate: int) -> Tensor:
-    """Samples (t,) at another rate, through soxr (librosa's default), or librosa's own where soxr is missing."""
-    if rate == new_rate:
-        return samples
-    length = math.ceil(samples.shape[-1] * new_rate / rate)
-    try:
-        with importing("soxr"):
-            import soxr
-
-        out = soxr.resample(samples.numpy(), rate, new_rate, quality="HQ")
-    except UnusableLibrary:
-        with importing("librosa"):
-            import librosa
-
-        out = librosa.resample(samples.numpy(), orig_sr=rate, target_sr=new_rate, res_type="polyphase")
-    return fit_length(torch.from_numpy(out).float(), length)
-
-
-def fit_length(samples: Tensor, length: int) -> Tensor:
-    """Samples (..., t) cut, or padded with silence at the end, to exactly `length`."""
-    missing = length - samples.shape[-1]
-    return torch.nn.functional.pad(samples, (0, missing)) if missing > 0 else samples[..., :length]
-
-
-def pad(samples: Tensor, silence: tuple[int, int]) -> Tensor:
-    """Samples (..., t) with so many samples of silence before and after."""
-    return torch.nn.functional.pad(samples, silence) if any(silence) else samples
+    """What is heard of all channels, at 16 kHz: (t,) float32, t = ceil(seconds * 16000). Memory of its own."""
+    return resampled(heard(waveform), waveform.samples.shape[-1], waveform.sample_rate, ENCODER_RATE)
 
 
 def lead_frames(seconds: float, fps: float, *, name: str = "lead_in") -> int:
@@ -72,7 +42,7 @@ def with_lead(waveform: Waveform, fps: float, lead_in: int, lead_out: int) -> Wa
     first, last = round(lead_in / fps * rate), round((lead_in + frames) / fps * rate)
     voice = fit_length(waveform.samples, last - first)
     whole = round((lead_in + frames + lead_out) / fps * rate)
-    return Waveform(pad(voice, (first, whole - last)), rate)
+    return Waveform(padded(voice, first, whole - last), rate)
 
 
 def fit_video(waveform: Waveform, frames: int, fps: float) -> Waveform:
@@ -82,24 +52,24 @@ def fit_video(waveform: Waveform, frames: int, fps: float) -> Waveform:
 
 
 def playable(waveform: Waveform) -> Waveform:
-    """The sound as players and video files take it: mono or stereo (more channels become their mean), at a rate that
-    AAC knows; its length stays to within a sample."""
-    samples, rate = waveform.samples, waveform.sample_rate
-    if samples.shape[0] > 2:
-        samples = samples.mean(dim=0, keepdim=True)
+    """The sound as players and video files take it: mono or stereo, at a rate that AAC knows; its length stays to
+    within a sample."""
+    samples, rate = to_stereo(waveform.samples), waveform.sample_rate
     if rate in AAC_RATES:
         return Waveform(samples, rate)
     new_rate = next((known for known in AAC_RATES[:-2] if known >= rate), COMMON_RATE)
-    length = round(samples.shape[-1] * new_rate / rate)
-    channels = [resample(channel.detach().to("cpu", torch.float32), rate, new_rate) for channel in samples]
-    return Waveform(fit_length(torch.stack(channels), length), new_rate)
+    out = silent((samples.shape[0], round(samples.shape[-1] * new_rate / rate)), new_rate)
+    for channel, target in zip(samples, out, strict=True):
+        target.copy_(fit_length(resample(channel, rate, new_rate), len(target)))
+    return Waveform(out, new_rate)
 
 
-def normalise(samples: Tensor) -> Tensor:
+def normalise(samples: Tensor, *, in_place: bool = False) -> Tensor:
     """Zero mean and unit variance over the last axis, as Wav2Vec2FeatureExtractor does (its 1e-7 included).
 
-    Sound below -80 dB stays small instead of being blown up to full level.
+    Sound below -80 dB stays small instead of being blown up to full level. `in_place`: the samples themselves change.
     """
     mean = samples.mean(dim=-1, keepdim=True)
     variance = samples.var(dim=-1, keepdim=True, unbiased=False)
-    return (samples - mean) / torch.sqrt(variance + 1e-7)
+    centred = samples.sub_(mean) if in_place else samples - mean
+    return centred.div_(torch.sqrt(variance + 1e-7))

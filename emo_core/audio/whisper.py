@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from ..config import AudioEncoderConfig
 from ..libraries import importing
 from ..models.attention import attend
-from .waveform import ENCODER_RATE, fit_length
+from .room import fit_length
+from .waveform import ENCODER_RATE
 
 BANDS, WINDOW, HOP = 80, 400, 160  # samples at 16 kHz: 25 ms every 10 ms
 PIECE = 30 * ENCODER_RATE  # samples that the encoder hears at a time

@@ -15,7 +15,8 @@ from ..config import AudioProjectionConfig
 from ..data import AudioFeatures, Waveform
 from .encoder import AudioEncoder
 from .file import check_waveform
-from .waveform import ENCODER_RATE, fit_length, fit_video, lead_frames, mono_16k, normalise, pad, with_lead
+from .room import fit_length, padded
+from .waveform import ENCODER_RATE, fit_video, lead_frames, mono_16k, normalise, with_lead
 from .whisper import FEATURE_RATE, WhisperEncoder, frame_windows
 
 # Up to here a file goes through the encoder at once, which is exact. Longer ones go in pieces of this length that see
@@ -73,9 +74,9 @@ def encode_frames(
     silence = (round(before / fps * ENCODER_RATE), round(after / fps * ENCODER_RATE))
     samples = fit_length(mono_16k(waveform), round(frames / fps * ENCODER_RATE))
     if isinstance(encoder, WhisperEncoder):
-        return encoder.encode(pad(samples, silence), on_piece)
+        return encoder.encode(padded(samples, *silence), on_piece)
     weight = next(encoder.parameters())
-    samples = pad(normalise(samples), silence).to(weight.device, weight.dtype)
+    samples = padded(normalise(samples, in_place=True), *silence).to(weight.device, weight.dtype)
     frames, fps = (frames + before + after) * encoder.config.per_frame, fps * encoder.config.per_frame
     pieces = _pieces(frames, fps)
     parts = []

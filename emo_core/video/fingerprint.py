@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_AT_ONCE = 1 << 20  # numbers of a tensor
+
 
 def fingerprint(value: object) -> str:
     """SHA-256 of a file or folder (`Path`), a tensor, a number, a text, or a record, list or mapping of these."""
@@ -24,9 +26,8 @@ def _feed(digest: Any, value: object) -> None:
     if isinstance(value, Path):
         _feed_file(digest, value)
     elif isinstance(value, Tensor):
-        tensor = value.detach().cpu().contiguous()
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        _feed_numbers(digest, value.detach())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             _feed(digest, field.name)
@@ -43,6 +44,17 @@ def _feed(digest: Any, value: object) -> None:
         digest.update(repr(value).encode() + b"\0")
     else:
         raise TypeError(f"no fingerprint for {type(value).__name__}")
+
+
+def _feed_numbers(digest: Any, tensor: Tensor) -> None:
+    """The bytes of a tensor in the order of its indices; of a large one never all of them at once."""
+    if tensor.numel() <= _AT_ONCE:
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    elif len(tensor) == 1:
+        _feed_numbers(digest, tensor[0])
+    else:
+        for part in tensor.split(max(1, len(tensor) * _AT_ONCE // tensor.numel())):
+            _feed_numbers(digest, part)
 
 
 def _feed_file(digest: Any, path: Path) -> None:

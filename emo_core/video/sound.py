@@ -1,14 +1,18 @@
-"""Sound into a file: in, a `Waveform`; out, PyAV's packets or a wav file."""
+"""Sound into a file: in, a `Waveform`; out, PyAV's packets or a wav file. A second at a time: an hour takes no more
+memory than its samples."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from ..channels import to_stereo
 from ..data import Waveform
 from .formats import VideoFormat
 
@@ -17,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def fit_audio(audio: Waveform, duration_s: Fraction) -> Waveform:
-    """Cut the sound, or pad it with silence, to exactly `duration_s`; more than two channels become their mean."""
+    """The sound cut, or padded with silence, to exactly `duration_s`; more than two channels become stereo. A view of
+    what came in where nothing is missing: samples above 1 are cut off when they are written."""
     samples = audio.samples.detach().float().cpu()
     samples = samples.reshape(-1, samples.shape[-1])
-    if samples.shape[0] > 2:
-        samples = samples.mean(dim=0, keepdim=True)
     wanted = round(duration_s * audio.sample_rate)
-    samples = torch.nn.functional.pad(samples[:, :wanted], (0, max(0, wanted - samples.shape[1])))
-    return Waveform(samples.clamp(-1, 1).contiguous(), audio.sample_rate)
+    samples = to_stereo(samples[:, :wanted])
+    missing = wanted - samples.shape[1]
+    return Waveform(torch.nn.functional.pad(samples, (0, missing)) if missing else samples, audio.sample_rate)
 
 
 def add_audio_stream(container: Any, audio: Waveform, fmt: VideoFormat) -> Any:
@@ -43,7 +47,7 @@ def encode_audio_stream(stream: Any, audio: Waveform) -> Iterator[Packet]:
     context = stream.codec_context
     resampler = AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
     position = 0
-    for frame in [*_audio_frames(audio), None]:
+    for frame in itertools.chain(_audio_frames(audio), [None]):
         for part in resampler.resample(frame):
             part.pts, part.time_base = position, Fraction(1, context.sample_rate)
             position += part.samples
@@ -55,19 +59,27 @@ def _audio_frames(audio: Waveform) -> Iterator[AudioFrame]:
     import av
 
     layout = "mono" if audio.samples.shape[0] == 1 else "stereo"
-    for index, chunk in enumerate(audio.samples.split(audio.sample_rate, dim=1)):
-        frame = av.AudioFrame.from_ndarray(chunk.contiguous().numpy(), format="fltp", layout=layout)
+    for index, second in enumerate(_seconds(audio)):
+        frame = av.AudioFrame.from_ndarray(second.numpy(), format="fltp", layout=layout)
         frame.sample_rate = audio.sample_rate
         frame.pts, frame.time_base = index * audio.sample_rate, Fraction(1, audio.sample_rate)
         yield frame
 
 
+def _seconds(audio: Waveform) -> Iterator[Tensor]:
+    """A second after the other, within -1..1, each in one piece."""
+    for second in audio.samples.split(audio.sample_rate, dim=1):
+        yield second.clamp(-1, 1).contiguous()
+
+
 def write_wav(path: Path, audio: Waveform) -> None:
+    """16 bits a sample."""
     import wave
 
-    samples = (audio.samples * 32767).round().to(torch.int16)
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(samples.shape[0])
+        file.setnchannels(audio.samples.shape[0])
         file.setsampwidth(2)
         file.setframerate(audio.sample_rate)
-        file.writeframes(samples.T.contiguous().numpy().tobytes())
+        file.setnframes(audio.samples.shape[1])
+        for second in _seconds(audio):
+            file.writeframesraw((second * 32767).round().to(torch.int16).T.contiguous().numpy().data)

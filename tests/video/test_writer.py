@@ -186,8 +186,8 @@ def test_any_rate_and_channel_count_of_sound(tmp_path, rate, channels):
 def test_fit_audio_cuts_pads_and_mixes():
     long = fit_audio(tone(2, channels=6), Fraction(1))
     short = fit_audio(tone(0.5, channels=2), Fraction(1))
-    assert long.samples.shape == (1, 16000) and short.samples.shape == (2, 16000)
-    assert torch.allclose(long.samples, tone(1).samples) and not short.samples[:, 8000:].any()
+    assert long.samples.shape == (2, 16000) and short.samples.shape == (2, 16000)
+    assert torch.allclose(long.samples, (1 + 2**0.5) * tone(1).samples) and not short.samples[:, 8000:].any()
 
 
 def test_wrong_inputs_are_told_in_a_sentence(tmp_path):

@@ -1,0 +1,209 @@
+"""A sound track through FFmpeg: in, a part of a file; out, its sound in a `Recording`, each piece at its time.
+
+Where the file's clock says that nothing was recorded, where a packet cannot be decoded and where bytes were lost there
+is silence as long as what is missing, so that what follows stays where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import EmoInputError
+from ..files import shown
+from .frames import Samples, samples_of
+from .part import Part, PartFile
+from .recording import Recording
+
+# Formats whose times are a clock's. Elsewhere (mp3, adts, avi ...) FFmpeg counts what it read.
+_CLOCKED = {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "asf", "ogg", "nut", "mxf", "flac"}
+_FROM_ZERO = {"mov", "mp4", "matroska", "webm"}  # and zero is where the file begins, even if nothing is there yet
+_BYTES_TELL = {"mp3", "aac", "ac3", "eac3"}  # frames one behind the other: what lies between them was one
+_MERGED = {"mp3", "ac3", "eac3"}  # of these, a packet without a header behind it reaches to the next one
+_PAUSES = {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "asf", "nut", "mxf"}  # may not record silence
+_EXACT = ("pcm_f", "wavpack")  # codecs whose samples may be any number
+_LOUDEST = 4.0  # what a damaged packet of the others is decoded to is sometimes far above full scale
+TOLERANCE_S = 0.015  # of times that are rounded, or guessed by a codec
+_BACK_S = 0.1  # a clock that goes back by more was set anew
+LONGEST_GAP_S = 600.0  # one that jumps further ahead is wrong
+_MOST_SILENCE = 1 << 27  # samples of all channels together that clocks are believed for
+_READ_ERRORS = 20  # so often reading goes on behind an error
+
+
+@dataclass
+class Findings:
+    """What was wrong with a file: places as (second, seconds), and sentences."""
+
+    damaged: list[tuple[float, float]] = field(default_factory=list)
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    silence: int = 0  # samples
+
+
+def decode_part(path: Path, part: Part, into: Recording, findings: Findings, *, name: str, first: bool) -> None:
+    """Put the part's sound into the recording: that of the first track that can be decoded.
+
+    Raises EmoInputError for a part without any; what libraries say of a damaged one comes through.
+    """
+    before, tried, tracks = into.seconds, 0, 1
+    while into.seconds == before and tried < tracks:
+        with PartFile(path, part) as file, _opened(file) as container:
+            known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+            if not known:
+                raise _without_sound(path, name, tracks=len(container.streams.audio))
+            stream = known[tried]
+            place = list(container.streams.audio).index(stream)
+            if place and first:
+                findings.notes.append(f"the first sound track cannot be decoded; number {place + 1} is heard")
+            _Reader(container, stream, into, findings, first=first).read()
+            tried, tracks = tried + 1, len(known)
+
+
+def _opened(file: PartFile) -> Any:
+    import av
+
+    options = {
+        "protocol_whitelist": "pipe",  # a playlist fetches nothing
+        "max_size": "262144",  # wav: larger packets
+    }
+    return av.open(file, metadata_errors="replace", options=options)
+
+
+def _without_sound(path: Path, name: str, *, tracks: int) -> EmoInputError:
+    if not tracks:
+        found, remedy = f"no sound track in {shown(path.name)}", "Choose another file."
+        return EmoInputError(name, found, "a file with sound", remedy)
+    found = f"a sound track in {shown(path.name)} of a kind that FFmpeg does not know"
+    return EmoInputError(name, found, "wav, flac, mp3, ogg, m4a or a video", "Convert it.")
+
+
+class _Reader:
+    """One pass over the packets of one track."""
+
+    def __init__(self, container: Any, stream: Any, into: Recording, findings: Findings, *, first: bool) -> None:
+        self._container, self._stream, self._into, self._findings = container, stream, into, findings
+        names = set(container.format.name.split(","))
+        self._clocked, self._bytes_tell = bool(names & _CLOCKED), bool(names & _BYTES_TELL)
+        self._merged, self._pauses = bool(names & _MERGED), bool(names & _PAUSES)
+        self._exact = stream.codec_context.name.startswith(_EXACT)
+        self._begins_s = into.seconds  # where this part begins in the recording, and ...
+        self._origin_s = self._beginning(names) if first and self._clocked else None  # ... on the file's clock
+        self._kind: tuple[int, int] | None = None  # channels and rate of the last sound
+        self._damaged = False  # something, since the last sound
+        self._lost_s = 0.0  # by bytes that are in no packet, since then
+        self._usual_size = 0.0  # of a packet, in bytes
+
+    def read(self) -> None:
+        end_s = None
+        context = self._stream.codec_context
+        context.thread_count = 1  # errors belong to the packet that has them
+        if context.name == "flac":
+            context.options = {"err_detect": "crccheck+explode"}  # a damaged frame is otherwise noise
+        for packet in self._packets():
+            if packet is None:
+                self._damaged = True
+                continue
+            if packet.pts is not None and packet.duration and packet.time_base:
+                end_s = float((packet.pts + packet.duration) * packet.time_base)
+            for frame in self._frames(packet):
+                self._place(frame)
+            if self._into.complete:
+                return
+        if self._damaged and end_s is not None and self._origin_s is not None and self._kind is not None:
+            self._fill(end_s - self._origin_s + self._begins_s - self._into.seconds)
+
+    def _packets(self) -> Iterator[Any]:
+        """The track's packets; None where reading failed and goes on behind it."""
+        expected = None
+        for _ in range(_READ_ERRORS):
+            try:
+                for packet in self._container.demux(self._stream):
+                    if self._bytes_tell and packet.size and packet.pos is not None and packet.duration:
+                        if expected is not None and packet.pos > expected:
+                            lost = max(1, round((packet.pos - expected) / self._usual_size))
+                            self._lost_s += lost * float(packet.duration * packet.time_base)
+                        expected = packet.pos + packet.size
+                        self._usual_size += (packet.size - self._usual_size) * (0.02 if self._usual_size else 1)
+                    yield packet
+                return
+            except MemoryError:
+                raise
+            except Exception:  # FFmpeg's errors are many classes, PyAV adds ValueError and others
+                yield None
+
+    def _frames(self, packet: Any) -> list[Any]:
+        """What a packet is decoded to; nothing if it is damaged."""
+        try:
+            return list(packet.decode())
+        except MemoryError:
+            raise
+        except Exception:  # as above
+            self._damaged = True
+            if self._merged and packet.duration and packet.size > 1.5 * self._usual_size:
+                lost = max(0, round(packet.size / self._usual_size) - 1)  # frames whose headers are gone as well
+                self._lost_s += lost * float(packet.duration * packet.time_base)
+            return []
+
+    def _beginning(self, names: set[str]) -> float | None:
+        """When the first picture is shown, if there are pictures that move; else where the file's clock begins; None if
+        that is when the first sound is heard."""
+        for stream in self._container.streams.video:
+            still = int(getattr(stream, "disposition", 0) or 0) & 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
+            if not still and stream.start_time is not None and stream.time_base is not None:
+                return float(stream.start_time * stream.time_base)
+        return 0.0 if names & _FROM_ZERO else None
+
+    def _place(self, frame: Any) -> None:
+        """Put a frame's sound behind what is there, after as much silence as is missing."""
+        samples, rate = samples_of(frame), frame.sample_rate
+        if not samples.shape[1] or not rate:
+            return
+        self._kind = (samples.shape[0], rate)
+        if not self._exact and not np.abs(samples).max() <= _LOUDEST:
+            samples, self._damaged = np.zeros_like(samples), True
+            self._findings.damaged.append((self._into.seconds, samples.shape[1] / rate))
+        missing_s = 0.0
+        if frame.pts is not None and frame.time_base is not None:
+            time_s = float(frame.pts * frame.time_base)
+            if self._origin_s is None:
+                self._origin_s = time_s + self._begins_s - self._into.seconds
+            if self._clocked or self._damaged:
+                missing_s = time_s - self._origin_s + self._begins_s - self._into.seconds
+            if self._clocked and missing_s < -TOLERANCE_S:
+                samples = self._ahead(samples, rate, time_s=time_s, missing_s=missing_s)
+            self._origin_s -= self._lost_s
+        missing_s += self._lost_s
+        if missing_s > TOLERANCE_S and not self._fill(missing_s):
+            self._origin_s = None
+        self._damaged, self._lost_s = False, 0.0
+        self._into.add(samples, rate)
+
+    def _ahead(self, samples: Samples, rate: int, *, time_s: float, missing_s: float) -> Samples:
+        """Sound from before the first picture is left out; a clock that was set back is followed from there."""
+        if self._into.seconds == self._begins_s:
+            return samples[:, round(-missing_s * rate) :]
+        if missing_s < -_BACK_S:
+            self._origin_s = time_s + self._begins_s - self._into.seconds
+        return samples
+
+    def _fill(self, seconds: float) -> bool:
+        """So much silence, told; False if no clock is believed that far."""
+        assert self._kind is not None
+        channels, rate = self._kind
+        length = round(seconds * rate)
+        at_s = self._into.seconds
+        findings = self._findings
+        if seconds > LONGEST_GAP_S or findings.silence + length * channels > _MOST_SILENCE:
+            findings.notes.append(f"its clock jumps by {seconds:.6g} s at {at_s:.2f} s: that is not believed")
+            return False
+        is_gap = self._pauses and not self._damaged
+        (findings.gaps if is_gap else findings.damaged).append((at_s, seconds))
+        findings.silence += length * channels
+        while length > 0 and not self._into.complete:
+            self._into.add(np.zeros((channels, min(length, rate)), np.float32), rate)
+            length -= rate
+        return True
