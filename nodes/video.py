@@ -7,9 +7,12 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..emo_core.data import Controls
+from ..emo_core.face.fit import fitted
 from ..emo_core.face.paste import Paster
 from ..emo_core.files import fitting_name
 from ..emo_core.video import Job, WrittenVideo, open_job, write_video
+from ..emo_core.video.encode import exact_fps
+from ..emo_core.video.formats import video_format
 from ..emo_core.video.unfinished import free_output
 from . import host, schema
 from .audio import EncodedAudio
@@ -79,12 +82,13 @@ class SampleToVideo(io.ComfyNode):
         schema.check_choice("format", format, FORMATS)
         settings = settings_of(**widgets)
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
-        paster = Paster(reference.portrait) if paste_back else None
-        if paster is not None:
+        height, width = reference.portrait.source.shape[:2] if paste_back else (sampling.side, sampling.side)
+        width, height = video_format(f"x.{format}").fitting_size(width, height, exact_fps(sampling.audio.fps))
+        paster = Paster(fitted(reference.portrait, (width, height))) if paste_back else None
+        if paste_back:
             sampling.inputs["picture"] = [
                 getattr(reference.portrait, name) for name in ("source", "crop_box", "angle_deg")
             ]
-        height, width = (sampling.side, sampling.side) if paster is None else paster.portrait.source.shape[:2]
         job, below = begin(sampling, filename_prefix, format, height=height, width=width)
         written = write(sampling, job, host.workflow_metadata(cls.hidden), paster)
         result = ui.SavedResult(written.path.name, below, io.FolderType.output)

@@ -368,3 +368,15 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere():
     line.end()
     assert [text[:11] for text in plain.getvalue().splitlines()] == ["clip 1 of 2", "clip 2 of 2"]
     assert "\x1b" not in plain.getvalue() and "\r" not in plain.getvalue()
+
+
+def test_a_photograph_of_twelve_megapixels_is_written_at_a_size_that_phones_play(files, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    Image.open(files / "face.png").resize((4032, 3024)).save(photo)
+    command = arguments(files, tmp_path / "a.mp4", "--paste-back", "--steps", "1", "--max-seconds", "0.04")
+    command[command.index("--face-box") + 1] = "1000,800,1200,1500"
+    command[command.index("--portrait") + 1] = str(photo)
+    assert cli.main(command) == 0
+    assert "the picture of 4032x3024 pixels is written at" in capsys.readouterr().err
+    height, width = decode(tmp_path / "a.mp4").shape[1:3]
+    assert height * width <= 36864 * 256 < 4032 * 3024 and abs(width / height - 4 / 3) < 0.01

@@ -16,12 +16,14 @@ from ..control.speed import stretch_speed
 from ..data import Box, Controls, GenerateSettings, Portrait, Progress, Waveform
 from ..errors import EmoInputError
 from ..face.crop import DEFAULT_MARGIN, prepare_portrait
+from ..face.fit import fitted
 from ..face.image import read_image
 from ..face.paste import DEFAULT_FEATHER, Paster
 from ..files import readable_file
 from ..owned import refuse_inputs
 from ..video import Job, WrittenVideo, check_output, open_job, write_video
 from ..video.encode import exact_fps
+from ..video.formats import video_format
 from ..video.job import Resume
 from ..weights.file import resolve
 from .controls import ControlOptions, check_files, read_controls
@@ -115,8 +117,8 @@ def animate(
     compiled = options.compile and compile_regions(model, device=device)
     prepared = _prepared(image, model, options)
     prepared = _identified(prepared, model, options.model)
-    paster = Paster(prepared, feather=options.feather) if options.paste_back else None
     control, fps = options.control, options.fps or model.config.clip.fps
+    paster = _paster(prepared, output, fps, feather=options.feather) if options.paste_back else None
     controls = read_controls(control, prepared)
     lead_in_s, lead_out_s = control.lead_in_s, control.lead_out_s
     voice = _voice(waveform, model, options.model)
@@ -235,6 +237,12 @@ def _prepared(image: Tensor, model: EmoModel, options: AnimateOptions) -> Portra
         angle_deg=options.face_angle_deg,
         framing=model.config.clip.framing,
     )
+
+
+def _paster(portrait: Portrait, output: Path, fps: float, *, feather: float) -> Paster:
+    """Puts frames into the whole picture, at the largest size that the format of the output holds."""
+    height, width = portrait.source.shape[:2]
+    return Paster(fitted(portrait, video_format(output).fitting_size(width, height, exact_fps(fps))), feather=feather)
 
 
 def _identified(portrait: Portrait, model: EmoModel, name: str) -> Portrait:
