@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..emo_core.audio.file import check_waveform
+from ..emo_core.audio.file import check_waveform, usable
 from ..emo_core.audio.vocals import FILE as SEPARATOR
 from ..emo_core.audio.vocals import voice_of
 from ..emo_core.audio.waveform import ENCODER_RATE, MAX_LEAD_S, fit_video, lead_frames, with_lead
@@ -143,7 +143,8 @@ class EncodeAudio(io.ComfyNode):
 
 def waveform_of(audio: Any) -> Waveform:
     """AUDIO of the host, {"waveform" (1, channels, t), "sample_rate"}, as a Waveform. Raises EmoInputError for None
-    (a video without sound), several recordings at once, and what is no sound."""
+    (a video without sound), several recordings at once, and what is no sound. Samples far above 1 and unusual rates
+    become usual ones (`audio.file.usable`)."""
     if audio is None:
         remedy = "Connect an audio, for instance of LoadAudio; the video it comes from may be silent."
         raise EmoInputError("audio", "none", "a recording", remedy)
@@ -158,9 +159,7 @@ def waveform_of(audio: Any) -> Waveform:
     if not samples.is_floating_point():
         allowed = "floating point samples, nominally -1 to 1"
         raise EmoInputError("audio", f"samples of type {samples.dtype}", allowed, "Load it with LoadAudio.")
-    waveform = Waveform(samples.float().contiguous(), int(audio["sample_rate"]))
-    check_waveform(waveform)
-    return waveform
+    return usable(Waveform(samples.float(), int(audio["sample_rate"])))
 
 
 def trimmed(waveform: Waveform, start_s: float, duration_s: float) -> Waveform:
