@@ -17,6 +17,7 @@ from ..emo_core.face.driving import speed_from_video
 from ..emo_core.face.region import DEFAULT_EXPAND, face_region_mask, region_from_masks, regions_over_time
 from ..emo_core.pipeline.controls import region_in_crop
 from . import host, schema
+from .masks import lies_over, mask_over_input, of_square
 
 
 def control_input() -> Any:
@@ -94,7 +95,7 @@ class FaceMask(io.ComfyNode):
         region = region_in_crop(parse_box(box), portrait) if box.strip() else None
         mask = face_region_mask(region, size, portrait, expand_x=expand_width, expand_y=expand_height, feather=feather)
         preview = draw_region(portrait.crop, mask)
-        return io.NodeOutput(host.to_output(mask[None]), host.to_output(preview[None]))
+        return io.NodeOutput(of_square(host.to_output(mask[None])), host.to_output(preview[None]))
 
 
 class FaceRegionController(io.ComfyNode):
@@ -110,8 +111,9 @@ class FaceRegionController(io.ComfyNode):
                 schema.make_input(
                     io.Mask,
                     "mask",
-                    tooltip="White where the face may be: from EMO Face Mask, drawn by hand, or core's face mask. It "
-                    "is scaled to the portrait's square; of several masks, the union. All white: no limit.",
+                    tooltip="White where the face may be: from EMO Face Mask, drawn by hand, or core's face mask, over "
+                    "the square or, with the portrait connected, over the whole picture. Of several masks, the union. "
+                    "All white: no limit.",
                 ),
                 schema.make_input(
                     io.Float,
@@ -137,6 +139,7 @@ class FaceRegionController(io.ComfyNode):
                     tooltip="Off: of several masks the union, for the whole video. On: the masks are spread evenly "
                     "over the video, and each clip keeps to those of its own time.",
                 ),
+                mask_over_input(),
             ],
             outputs=[schema.Control.Output(display_name="control", tooltip="For EMO Sampler.")],
         )
@@ -149,8 +152,11 @@ class FaceRegionController(io.ComfyNode):
         portrait: Portrait | None = None,
         control: Controls | None = None,
         over_time: bool = False,
+        mask_over: str = "auto",
     ) -> Any:
-        region = regions_over_time(mask, portrait) if over_time else region_from_masks(mask, portrait)
+        over = lies_over(mask, mask_over)
+        make = regions_over_time if over_time else region_from_masks
+        region = make(mask, portrait, over=over)
         return io.NodeOutput(dataclasses.replace(control or Controls(), face_region=region, face_strength=strength))
 
 

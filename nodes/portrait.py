@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,14 @@ from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..emo_core.face.drawing import draw_portrait
 from ..emo_core.face.identity import FILE as ARCFACE
 from ..emo_core.face.identity import with_identity
-from ..emo_core.face.image import as_image
+from ..emo_core.face.image import as_image, without_transparent
 from ..emo_core.face.paste import DEFAULT_FEATHER, Paster, paste_frames
 from ..emo_core.face.region import mask_box
 from ..emo_core.pipeline.reference import encode_portrait
 from ..emo_core.video.fingerprint import fingerprint
 from ..emo_core.weights.folder import file_identity
 from . import host, schema
+from .masks import lies_over, mask_over_input, transparency_input
 from .vae import vae_of
 
 BY_MASK = "mask"
@@ -135,6 +136,11 @@ class PreparePortrait(io.ComfyNode):
                     "as EchoMimic cuts it, the face box grown by half on each side, inside the picture; margin does "
                     "not count.",
                 ),
+                transparency_input(
+                    "The mask of Load Image, for a picture with a transparent background: what is transparent becomes "
+                    "grey, as on the command line. Without it, it has the colour that the file keeps there, mostly "
+                    "black."
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="crop", tooltip="The square, as the network sees it."),
@@ -161,12 +167,13 @@ class PreparePortrait(io.ComfyNode):
         straighten: bool = True,
         angle: float = 0.0,
         framing: str = FRAMINGS[0],
+        transparency: Tensor | None = None,
     ) -> Any:
         schema.check_choice("choose_by", choose_by, CHOICES)
         schema.check_choice("framing", framing, FRAMINGS)
         square: Any = framing
         schema.check_single("image", image)
-        picture = as_image(image)
+        picture = without_transparent(as_image(image), transparency)
         by_mask = choose_by == BY_MASK
         if by_mask and face_mask is None:
             raise EmoInputError("face_mask", "none", "a mask over the face that is meant", "Connect one, or choose_by.")
@@ -180,8 +187,8 @@ class PreparePortrait(io.ComfyNode):
             face_mask=face_mask if by_mask else None,
             angle_deg=angle or (None if straighten else 0.0),
             framing=square,
+            check=host.check_interrupt,
         )
-        host.check_interrupt()
         crop, preview = (host.to_output(picture[None]) for picture in (portrait.crop, draw_portrait(portrait)))
         return io.NodeOutput(crop, portrait, preview)
 
@@ -255,7 +262,8 @@ class PasteBack(io.ComfyNode):
                 schema.make_input(
                     io.Image,
                     "original",
-                    tooltip="The picture given to EMO Prepare Portrait, or one of its size for each frame.",
+                    tooltip="The picture given to EMO Prepare Portrait, or one of its size for each frame: where there "
+                    "are fewer the last is held, where there are more the rest is not used.",
                 ),
                 schema.make_input(io.Image, "frames", tooltip="From EMO Sampler."),
                 schema.make_input(schema.Portrait, "portrait", tooltip="From EMO Prepare Portrait."),
@@ -283,6 +291,11 @@ class PasteBack(io.ComfyNode):
                     optional=True,
                     tooltip="Brings the frames' colours to those of the picture around them, by a little at most.",
                 ),
+                mask_over_input(),
+                transparency_input(
+                    "The mask that EMO Prepare Portrait got as transparency: the same parts of the original become "
+                    "grey."
+                ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="Whole pictures, one for each frame.")],
         )
@@ -296,26 +309,35 @@ class PasteBack(io.ComfyNode):
         feather: float = DEFAULT_FEATHER,
         mask: Tensor | None = None,
         match_colour: bool = True,
+        mask_over: str = "auto",
+        transparency: Tensor | None = None,
     ) -> Any:
-        _check_originals(original, frames, portrait)
+        _check_originals(original, portrait)
+        over = lies_over(mask, mask_over)
         height, width = portrait.source.shape[:2]
         images = host.room_for_frames(len(frames), height=height, width=width)
-        still = len(original) == 1
-        if still:
-            portrait = dataclasses.replace(portrait, source=as_image(original, name="original"))
-        paster = Paster(portrait, feather=feather, region=mask, match_colour=match_colour)
-        originals = None if still else (as_image(picture, name="original") for picture in original)
+        originals = None if len(original) == 1 else _pictures(original, transparency)
+        if originals is None:
+            portrait = dataclasses.replace(portrait, source=next(_pictures(original, transparency)))
+        paster = Paster(portrait, feather=feather, region=mask, over=over, match_colour=match_colour)
         squares = (frame[..., :3].cpu().float() for frame in host.each(frames))
         for index, image in enumerate(paste_frames(squares, paster, originals)):
             images[index] = image
         return io.NodeOutput(images)
 
 
-def _check_originals(original: Tensor, frames: Tensor, portrait: Portrait) -> None:
-    """Raises EmoInputError unless there is one original of the portrait's size, or one for each frame."""
-    if original.ndim != 4 or len(original) not in (1, len(frames)):
-        found = f"{len(original)} pictures for {len(frames)} frames"
-        raise EmoInputError("original", found, "one picture, or one for each frame")
+def _pictures(original: Tensor, transparency: Tensor | None) -> Iterator[Tensor]:
+    """One original after the other, over grey where it is transparent: by one mask for all, or by its own."""
+    masks = None if transparency is None else transparency.reshape(-1, *transparency.shape[-2:])
+    for index, picture in enumerate(original):
+        mask = None if masks is None else masks[min(index, len(masks) - 1)]
+        yield without_transparent(as_image(picture, name="original"), mask)
+
+
+def _check_originals(original: Tensor, portrait: Portrait) -> None:
+    """Raises EmoInputError unless the originals are pictures of the portrait's size."""
+    if original.ndim != 4 or not len(original):
+        raise EmoInputError("original", f"a tensor of shape {tuple(original.shape)}", "pictures (b, H, W, 3)")
     height, width = portrait.source.shape[:2]
     if original.shape[1:3] != portrait.source.shape[:2]:
         found = f"{original.shape[2]}x{original.shape[1]} pixels"

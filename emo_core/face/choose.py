@@ -6,6 +6,7 @@ picture's pixels, the mesh's landmarks (468, 3) if there is one, and what a pers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,14 +41,20 @@ class Choice:
 
 
 def choose_face(
-    image: Tensor, *, index: int | None = None, order: str = ORDERS[0], mask: Tensor | None = None
+    image: Tensor,
+    *,
+    index: int | None = None,
+    order: str = ORDERS[0],
+    mask: Tensor | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> Choice:
     """The face of number `index` in an order of ORDERS; or the one that a mask (h, w) over the picture covers most; or
-    the largest, with a note if there are more. A mask that no face was found under is the face itself.
+    the largest, with a note if there are more. A mask that no face was found under is the face itself. `check` is
+    called between pieces of work, and may raise to stop it.
     """
     if order not in ORDERS:
         raise EmoInputError("face_order", repr(order), f"one of {', '.join(ORDERS)}")
-    faces = detect_faces(image, thorough=True)
+    faces = detect_faces(image, thorough=True, check=check)
     if order == "left to right":
         faces.sort(key=lambda face: face.mesh_box[0] + face.mesh_box[2])
     boxes = tuple(face_box_of(face.landmarks) for face in faces)

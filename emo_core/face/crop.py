@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -53,6 +54,7 @@ def prepare_portrait(
     face_mask: Tensor | None = None,
     angle_deg: float | None = None,
     framing: Framing = "heads",
+    check: Callable[[], object] = lambda: None,
 ) -> Portrait:
     """Find the face (or take `face_box`, in the picture's pixels) and cut a square around it.
 
@@ -61,7 +63,8 @@ def prepare_portrait(
     Of several faces, `face_index` counts them by `face_order` ("size": 0 is the largest; "left to right"), or
     `face_mask` (h, w) over the picture marks the one that is meant; None takes the largest, with a warning.
     `angle_deg` is the face's tilt, clockwise as seen; None measures it. Up to LEVEL_DEG the picture stays as it is.
-    What a person should know is logged and kept in the portrait's `notes`.
+    What a person should know is logged and kept in the portrait's `notes`. `check` is called between pieces of work of
+    a second or less, and may raise to stop it.
     """
     if size < 8 or size % 8:
         raise EmoInputError("size", f"{size}", "a multiple of 8, at least 8", "Use 128, 256 or 512.")
@@ -71,7 +74,8 @@ def prepare_portrait(
     if face_box is not None:
         choice = given_face(image, face_box)
     else:
-        choice = choose_face(image, index=face_index, order=face_order, mask=face_mask)
+        choice = choose_face(image, index=face_index, order=face_order, mask=face_mask, check=check)
+    check()
     angle = _tilt(choice) if angle_deg is None else float(angle_deg)
     portrait = _framed(image, choice, size=size, margin=margin, angle_deg=angle, framing=framing)
     for note in portrait.notes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -35,7 +35,7 @@ TURNS_DEG = (0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)
 # A mesh begun 40 degrees off is within 1 degree after three fits; one on no face wanders (measured, turned pictures).
 FIT_ROUNDS, SETTLED_DEG = 5, 8.0
 TILES = (2, 4, 8, 16)  # tiles along the longer side, tried one after the other
-BATCH = 16  # views that the detector sees at once
+BATCH = 8  # views that the detector sees at once
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -80,21 +80,28 @@ def eye_angle(landmarks: Tensor) -> float:
 
 @torch.no_grad()
 def detect_faces(
-    image: Tensor, *, min_score: float = MIN_SCORE, min_flag: float = MIN_FLAG, thorough: bool = False
+    image: Tensor,
+    *,
+    min_score: float = MIN_SCORE,
+    min_flag: float = MIN_FLAG,
+    thorough: bool = False,
+    check: Callable[[], object] = lambda: None,
 ) -> list[Face]:
     """All faces of a picture (H, W, 3), largest first; empty if there are none.
 
     The short-range detector first; where it is not sure, it sees the picture turned eight ways, and the full-range one
     sees it (small faces); where that finds nobody, the picture with a border (a face that fills the frame) and
     overlapping tiles, smaller and smaller (very small faces). `thorough` asks both detectors in all these ways but the
-    last even where the first is sure, so that nobody is left out of a group.
+    last even where the first is sure, so that nobody is left out of a group. `check` is called between batches of
+    views and before each mesh, and may raise to stop it.
     """
     picture = Pyramid(image.detach().to("cpu", torch.float32))
     found: list[Face] = []
     for detector, views, last_resort in _attempts(picture):
         if found and (last_resort or (not thorough and _best(found).score >= SURE_SCORE)):
             continue
-        for face in _merge(_detect_in(picture, detector, views, min_score)):
+        for face in _merge(_detect_in(picture, detector, views, min_score, check=check)):
+            check()
             if any(other.score >= SURE_SCORE and _iou(other.box, face.box) > SAME_FACE_IOU for other in found):
                 continue
             fitted = fit_mesh(picture, face)
@@ -189,11 +196,15 @@ def _spread(index: int, count: int, length: int, side: float) -> float:
     return length / 2 if count == 1 else side / 2 + index * (length - side) / (count - 1)
 
 
-def _detect_in(picture: Pyramid, detector: Detector, views: list[View], min_score: float) -> list[Face]:
+def _detect_in(
+    picture: Pyramid, detector: Detector, views: list[View], min_score: float, *, check: Callable[[], object]
+) -> list[Face]:
     faces = []
     for first in range(0, len(views), BATCH):
         batch = views[first : first + BATCH]
+        check()
         pixels = torch.stack([look(picture, view, detector.input_size) for view in batch]) * 2 - 1
+        check()
         for view, raw_scores, raw_boxes in zip(batch, *detector(pixels), strict=True):
             scores, points = decode(detector, raw_scores, raw_boxes)
             kept = scores >= min_score

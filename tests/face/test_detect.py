@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from emo_core.face.crop import prepare_portrait
 from emo_core.face.detect import Face, detect_faces
 from emo_core.face.view import View, look
 
@@ -94,3 +95,21 @@ def test_there_is_no_face_in_noise_or_a_flat_picture(seed: int) -> None:
     noise = torch.rand(300, 400, 3, generator=torch.Generator().manual_seed(seed))
     assert detect_faces(noise) == []
     assert detect_faces(torch.full((300, 400, 3), 0.25 + 0.5 * seed)) == []
+
+
+def test_a_search_can_be_stopped_between_its_pieces() -> None:
+    class Stopped(Exception):
+        pass
+
+    asked = []
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) == 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        detect_faces(torch.full((900, 1200, 3), 0.5), thorough=True, check=check)
+    with pytest.raises(Stopped):
+        asked.clear()
+        prepare_portrait(torch.full((900, 1200, 3), 0.5), 64, check=check)

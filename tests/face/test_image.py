@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from emo_core.errors import EmoInputError
-from emo_core.face.image import as_image, read_image
+from emo_core.face.image import as_image, read_image, without_transparent
 
 
 def gradient(width: int = 40, height: int = 30) -> Image.Image:
@@ -129,3 +129,29 @@ def test_tensors_are_checked_and_brought_into_form() -> None:
 def test_wrong_tensors_are_named(image: Tensor, word: str) -> None:
     with pytest.raises(EmoInputError, match=word):
         as_image(image)
+
+
+def test_a_mask_of_what_is_transparent_gives_what_alpha_gives(tmp_path: Path) -> None:
+    """As ComfyUI's Load Image hands them on: the picture, and 1 where it is transparent."""
+    y, x = np.mgrid[:30, :40]
+    alpha = ((x * 6 + y) % 256).astype(np.uint8)
+    picture = gradient().convert("RGBA")
+    picture.putalpha(Image.fromarray(alpha))
+    expected = saved(picture, tmp_path / "a.png")
+    plain, mask = saved(gradient(), tmp_path / "b.png"), 1 - torch.from_numpy(alpha.astype(np.float32) / 255)
+    assert torch.allclose(without_transparent(plain, mask), expected, atol=1e-6)
+    assert torch.allclose(without_transparent(plain, mask[None]), expected, atol=1e-6)
+
+
+def test_masks_of_other_sizes_are_scaled_ignored_where_empty_or_refused() -> None:
+    picture = torch.rand(30, 40, 3)
+    for nothing in (None, torch.zeros(1, 64, 64), torch.zeros(0, 5, 5)):
+        assert without_transparent(picture, nothing) is picture
+    half = torch.zeros(60, 80)
+    half[:, 40:] = 1
+    laid = without_transparent(picture, half)
+    assert torch.equal(laid[:, :19], picture[:, :19]) and torch.equal(laid[:, 21:], torch.full((30, 19, 3), 0.5))
+    with pytest.raises(EmoInputError, match="transparency: found a mask of 64x64 pixels for a picture of 40x30"):
+        without_transparent(picture, torch.ones(64, 64))
+    with pytest.raises(EmoInputError, match="one mask"):
+        without_transparent(picture, torch.ones(2, 30, 40))

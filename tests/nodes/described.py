@@ -29,6 +29,7 @@ class Socket:
     display_name: str = ""
     tooltip: str = ""
     control_after_generate: bool = False
+    is_output_list: bool = False
     types: Any = None
 
 

@@ -7,6 +7,7 @@ check. No pytest here: the host's environment has none.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 import tempfile
@@ -583,10 +584,99 @@ def check_paste_back_keeps_what_lies_outside() -> None:
     rows, columns = (moved.any(axis).nonzero().flatten() for axis in (1, 0))
     assert rows[0] >= top + 40 * scale - 1 and rows[-1] <= top + 100 * scale
     assert columns[0] >= left + 40 * scale - 1 and columns[-1] <= left + 90 * scale
-    with refuses("one for each frame"):
-        run("EMO_PasteBack", image.repeat(2, 1, 1, 1), frames, portrait)
+    for count in (2, 4):  # a background of another length is held or cut
+        backgrounds = image.repeat(count, 1, 1, 1) * torch.linspace(1.0, 0.5, count).view(-1, 1, 1, 1)
+        held = run("EMO_PasteBack", backgrounds, frames, portrait, 0.05, mask, False)[0]
+        assert len(held) == 3 and torch.equal(held[2][~moved], backgrounds[min(2, count - 1)][~moved])
     with refuses("the size of the picture"):
         run("EMO_PasteBack", frames[:1], frames, portrait)
+
+
+def check_a_mask_lies_where_it_was_painted() -> None:
+    """A picture as large as the square: EMO Face Mask's own mask is known, of any other the user has to say it."""
+    import torch
+
+    image = inputs() and LOADED["image"][:, :, :, :3]
+    small = torch.nn.functional.interpolate(image.movedim(-1, 1), 256, mode="area").movedim(1, -1)
+    _, portrait, _ = run("EMO_PreparePortrait", small, 256, 0.3)
+    mask, _ = run("EMO_FaceMask", portrait, 0.0, 0.0, 0.0)
+    frames = torch.rand(1, 256, 256, 3)
+    known = run("EMO_PasteBack", small, frames, portrait, 0.0, mask)[0]
+    assert torch.equal(known, run("EMO_PasteBack", small, frames, portrait, 0.0, mask, mask_over="square")[0])
+    (same,) = run("EMO_FaceRegionController", mask, 1.0, portrait=portrait)
+    assert torch.equal(same.face_region, mask[0])
+    painted = mask.clone()
+    for name, values in {
+        "EMO_PasteBack": {"original": small, "frames": frames, "portrait": portrait, "mask": painted},
+        "EMO_FaceRegionController": {"mask": painted, "strength": 1.0, "portrait": portrait},
+    }.items():
+        with refuses("Set mask_over to picture or to square"):
+            run(name, **values)
+        with refuses("one of auto, picture, square"):
+            run(name, **values, mask_over="crop")
+    over_picture = run("EMO_PasteBack", small, frames, portrait, 0.0, painted, mask_over="picture")[0]
+    moved = (over_picture != small).any(-1)[0]
+    assert not bool((moved & (painted[0] < 0.01)).any())
+    wrong = torch.zeros(1, 100, 400)
+    wrong[:, 40:] = 1
+    with refuses("400x100 pixels"):
+        run("EMO_FaceRegionController", wrong, 1.0, portrait=portrait)
+
+
+def check_what_is_transparent_is_grey_in_the_graph_as_on_the_command_line() -> None:
+    import folder_paths
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    import nodes as core
+
+    image = inputs() and LOADED["image"]
+    y, x = np.mgrid[:512, :512]
+    opaque = (((x - 256) / 190) ** 2 + ((y - 290) / 270) ** 2 < 1).astype(np.uint8) * 255
+    pixels = (image[0].numpy() * 255).round().astype(np.uint8) * (opaque[..., None] > 0)
+    path = Path(folder_paths.get_input_directory()) / "cut_out.png"
+    Image.fromarray(np.concatenate([pixels, opaque[..., None]], axis=-1)).save(path)
+    picture, mask = core.LoadImage().load_image("cut_out.png")
+    crop, portrait, _ = run("EMO_PreparePortrait", picture, 128, 0.58, transparency=mask)
+    read = part("emo_core.face.image").read_image(path)
+    wanted = part("emo_core.face.crop").prepare_portrait(read, 128, margin=0.58)
+    assert torch.allclose(crop[0], wanted.crop, atol=1e-5) and torch.allclose(portrait.source, read, atol=1e-6)
+    plain, _, _ = run("EMO_PreparePortrait", picture, 128, 0.58)
+    assert not torch.allclose(plain, crop, atol=0.1)
+    empty, _, _ = run("EMO_PreparePortrait", picture, 128, 0.58, transparency=torch.zeros(1, 64, 64))
+    assert torch.equal(empty, plain)
+    pasted = run("EMO_PasteBack", picture, crop, portrait, transparency=mask)[0]
+    assert float((pasted[0] - read).abs().mean()) < 0.01
+    with refuses("transparency: found a mask of 64x32 pixels for a picture of 512x512"):
+        run("EMO_PreparePortrait", picture, 128, 0.58, transparency=torch.ones(1, 32, 64))
+
+
+def check_stop_is_heard_while_a_large_picture_is_searched() -> None:
+    from time import process_time  # whatever else the machine does
+
+    import torch
+    from comfy import model_management
+
+    inputs()
+    host, began, asked = part("nodes.host"), process_time(), []
+    grey = torch.full((1, 3024, 4032, 3), 0.5)  # no face: every way of looking is tried
+    heard, host.check_interrupt = host.check_interrupt, lambda: asked.append(process_time())
+    try:
+        with refuses("no face"):
+            run("EMO_PreparePortrait", grey, 512, 0.58)
+    finally:
+        host.check_interrupt = heard
+    times = [began, *asked, process_time()]
+    assert len(asked) > 10 and max(b - a for a, b in itertools.pairwise(times)) < 5
+    model_management.interrupt_current_processing()
+    try:
+        run("EMO_PreparePortrait", grey, 512, 0.58)
+    except model_management.InterruptProcessingException:
+        return
+    finally:
+        model_management.interrupt_current_processing(False)
+    raise AssertionError("Stop was not heard")
 
 
 def check_a_video_is_written_with_its_workflow_and_resumed() -> None:

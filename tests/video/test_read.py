@@ -153,7 +153,7 @@ def test_a_cover_is_no_video(tmp_path: Path) -> None:
         silence.sample_rate = 16000
         out.mux(sound.encode(silence))
         out.mux(sound.encode())
-    with pytest.raises(EmoInputError, match="driving video: found no pictures in a.mp3"), open_frames(path):
+    with pytest.raises(EmoInputError, match=r"driving video: found no pictures in a.mp3"), open_frames(path):
         pass
 
 
@@ -167,5 +167,5 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
         data[first + 8 : first + 8 + length] = b"\0" * length
         first = data.find(b"00dc", first + 8 + length, data.find(b"idx1"))
     path.write_bytes(data)
-    with pytest.raises(EmoInputError, match="driving video: found a.avi, of which no frame can be read"):
+    with pytest.raises(EmoInputError, match=r"driving video: found a.avi, of which no frame can be read"):
         all_of(path)

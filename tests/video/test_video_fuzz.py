@@ -50,7 +50,7 @@ def read(path: Path) -> None:
     with open_frames(path) as (fps, frames):
         assert fps > 0
         for frame in itertools.islice(frames, 20):
-            assert frame.ndim == 3 and frame.shape[-1] == 3 and 0 <= float(frame.min()) and float(frame.max()) <= 1
+            assert frame.ndim == 3 and frame.shape[-1] == 3 and float(frame.min()) >= 0 and float(frame.max()) <= 1
 
 
 def test_damaged_videos_give_frames_or_a_sentence() -> None:
