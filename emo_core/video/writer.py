@@ -12,7 +12,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,6 +33,7 @@ from .sound import fit_audio
 
 log = logging.getLogger(__name__)
 
+HEAR_S = 0.2  # how often somebody who waits for a clip hears whether to stop
 STOP_S = 2.0  # so long a clip that is being written may take to its end after somebody has stopped the rest
 
 
@@ -82,9 +83,9 @@ def write_video(
     of writing is raised one clip later.
 
     A file that exists is replaced only with `overwrite` (a job has its own); one that comes to exist meanwhile keeps
-    its name, and the video takes the next free one: `WrittenVideo.path`. `should_stop` is asked while clips are joined
-    (UnfinishedVideo; all of them are kept). When the clips are stopped, one that is being written is kept if that takes
-    STOP_S at most.
+    its name, and the video takes the next free one: `WrittenVideo.path`. `should_stop` is asked while a clip's writing
+    is waited for and while clips are joined (UnfinishedVideo; what is finished is kept). When the clips are stopped,
+    one that is being written is kept if that takes STOP_S at most.
     EmoInputError: an unknown extension, an output that exists, an unwritable place, a full disk, no clips.
     """
     path, fmt, rate = Path(path), video_format(path), exact_fps(fps)
@@ -95,8 +96,12 @@ def write_video(
     def encode(clip: Clip) -> bytes:
         return encode_segment(clip.frames, fmt, rate, finish, check=lambda: _raise_if(given_up))
 
+    def hear() -> None:
+        if should_stop is not None and should_stop():
+            raise UnfinishedVideo(f"stopped after {job.finished_frames} frames of {path}")
+
     try:
-        _keep_clips(job, clips, encode, overlap=overlap, given_up=given_up)
+        _keep_clips(job, clips, encode, hear=hear, overlap=overlap, given_up=given_up)
         if frames is not None and job.finished_frames < frames:
             raise UnfinishedVideo(f"{job.finished_frames} of {frames} frames of {path} are finished")
         path = _finish(job, audio, rate, metadata, should_stop or (lambda: False))
@@ -116,9 +121,16 @@ def _raise_if(given_up: threading.Event) -> None:
 
 
 def _keep_clips(
-    job: Job, clips: Iterable[Clip], encode: Callable[[Clip], bytes], *, overlap: bool, given_up: threading.Event
+    job: Job,
+    clips: Iterable[Clip],
+    encode: Callable[[Clip], bytes],
+    *,
+    hear: Callable[[], None],
+    overlap: bool,
+    given_up: threading.Event,
 ) -> None:
     """Encode every clip and enter it into the job, in one thread beside the caller's; nothing runs in it afterwards.
+    `hear` is called while that is waited for, and may raise to stop it.
 
     With `overlap` the caller's thread goes on to the next clip, and waits for this one before it hands that over.
     """
@@ -133,13 +145,13 @@ def _keep_clips(
     with ThreadPoolExecutor(1, thread_name_prefix="emo-writer") as thread:
         try:
             for clip in clips:
-                _wait(writing)
+                _wait(writing, hear)
                 if clip.index != job.finished_clips:
                     raise ValueError(f"clip {clip.index} came where clip {job.finished_clips} was due")
                 writing = thread.submit(keep, clip)
                 if not overlap:
-                    _wait(writing)
-            _wait(writing)
+                    _wait(writing, hear)
+            _wait(writing, hear)
         except BaseException as error:
             # Somebody stopped the clips: what is finished is kept, and if it cannot be, that is not what stopped them.
             failed = None if writing is None else _ended(writing, given_up)
@@ -148,10 +160,14 @@ def _keep_clips(
             raise
 
 
-def _wait(writing: Future[None] | None) -> None:
-    """Until the clip before is on the disk; raises what kept it from getting there."""
-    if writing is not None:
-        writing.result()
+def _wait(writing: Future[None] | None, hear: Callable[[], None]) -> None:
+    """Until the clip before is on the disk; raises what kept it from getting there, or what `hear` raises meanwhile."""
+    while writing is not None:
+        done, _ = wait([writing], timeout=HEAR_S)
+        if done:
+            writing.result()
+            return
+        hear()
 
 
 def _ended(writing: Future[None], given_up: threading.Event) -> BaseException | None:

@@ -264,12 +264,41 @@ def test_a_clip_that_takes_long_to_write_is_given_up_when_the_rest_is_stopped(
     assert path.read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+def test_stop_is_heard_while_a_clip_is_waited_for(
+    overlap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All clips are made, and the last is still being written: nobody else hears of a stop then."""
+    from emo_core.video import writer
+
+    monkeypatch.setattr(writer, "STOP_S", 0.05)
+    path, finished, stopped = tmp_path / "a.mp4", [], threading.Event()
+    work = open_job(path, {"seed": 1})
+
+    def finish(frame: torch.Tensor) -> torch.Tensor:
+        finished.append(frame)
+        if len(finished) == 5:  # the second picture of the second clip
+            assert stopped.wait(SOON_S)
+            time.sleep(0.5)
+        return frame
+
+    def stop() -> bool:
+        if len(finished) == 5:
+            stopped.set()
+        return stopped.is_set()
+
+    with pytest.raises(UnfinishedVideo, match="stopped after 3 frames"):
+        write_video(path, generate(None), 25, SOUND, job=work, finish=finish, overlap=overlap, should_stop=stop)
+    assert len(finished) == 5 and not writers()
+    assert open_job(path, {"seed": 1}, resume="must").finished_clips == 1
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ""])
 def test_stop_is_heard_while_clips_are_joined_and_all_of_them_are_kept(tmp_path: Path, suffix: str) -> None:
     path, asked = tmp_path / f"a{suffix}", []
 
     def stop() -> bool:
-        asked.append(None)
+        asked.extend([None] * (work.finished_clips == CLIPS))
         return len(asked) > 3
 
     work = open_job(path, {"seed": 1})
