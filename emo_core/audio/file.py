@@ -17,11 +17,12 @@ from ..channels import MAX_CHANNELS, PIECE, peak
 from ..data import Waveform
 from ..errors import EmoInputError
 from ..files import expanded, readable_file, shown
+from .other import read_other
 from .parts import sound_parts
 from .recording import Recording
 from .resample import resample
 from .room import silent
-from .track import Findings, decode_part
+from .track import Findings, decode_part, raise_if_ours
 from .xing import counted
 
 MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz
@@ -49,7 +50,7 @@ def read_audio(path: str | os.PathLike[str], *, max_seconds: float | None = None
     path = readable_file(expanded(path), name=name, allowed="a sound or video file", again="Export it again.")
     recording, findings = Recording(name, max_seconds), Findings()
     failure = _read_parts(path, recording, findings, name=name)
-    if failure is not None and not recording.seconds:
+    if failure is not None and not recording.seconds and not read_other(path, recording):
         if isinstance(failure, EmoInputError):
             raise failure
         found = f"{shown(path.name)}, which cannot be read ({_shortened(failure)})"
@@ -69,15 +70,16 @@ def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: s
     failure = None
     for number, part in enumerate(parts, 1):
         part = counted(path, part) if kind == "mp3" else part
+        findings.notes += [part.note] if part.note else []
         try:
             decode_part(path, part, recording, findings, name=name, first=number == 1)
-        except MemoryError:
-            raise
         except Exception as error:  # FFmpeg's errors are many classes, PyAV adds ValueError, UnicodeError and others
+            raise_if_ours(error)
             if isinstance(error, EmoInputError) and error.name == name and recording.seconds:
                 raise  # too long
             failure = failure or error
-            findings.notes.append(f"part {number} of {len(parts)} cannot be read")
+            if len(parts) > 1:
+                findings.notes.append(f"part {number} of {len(parts)} cannot be read")
         if recording.complete:
             break
     return failure

@@ -18,6 +18,7 @@ _WAV_FIRST = re.compile(rb"RIFF....WAVE(?:fmt |JUNK|bext|LIST)", re.DOTALL)
 _AIFF_FIRST = re.compile(rb"FORM....AIF[FC](?:COMM|FVER|COMT|MARK|NAME)", re.DOTALL)
 _AU_FIRST = re.compile(rb"\.snd\x00\x00.{6}\x00\x00\x00[\x01-\x1b]\x00", re.DOTALL)
 _NAME = re.compile(rb"[A-Za-z0-9_ ()\[\]-]{4}")  # of a chunk
+_ANY = 0x7FFF0000  # lengths from here on mean "until the end"
 _AT_LEAST = 0.1  # of what a length says: less than so much more behind it is no sound
 
 
@@ -80,7 +81,8 @@ def _chunked(
     stop = _search(file, first, place + 8, size)
     told = _UNKNOWN if order == "<" else struct.pack(">I", min(stop - place - 8, 2**31 - 1))
     whole = struct.pack(f"{order}I", min(stop - start - 8, 2**32 - 1))
-    return Part(start, stop, (*changes, (start + 4, whole), (place + 4, told))), stop
+    note = f"it ends after {stop - place - 8} of {length} bytes of sound" if size - place - 8 < length < _ANY else ""
+    return Part(start, stop, (*changes, (start + 4, whole), (place + 4, told)), note), stop
 
 
 def _chunk(file: IO[bytes], place: int, order: str) -> tuple[bytes, int]:

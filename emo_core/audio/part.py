@@ -10,11 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes `start` to `stop` of a file; `changes` are (place in the file, what is read there instead)."""
+    """Bytes `start` to `stop` of a file; `changes` are (place in the file, what is read there instead), `note` what a
+    person should know of it."""
 
     start: int
     stop: int
     changes: tuple[tuple[int, bytes], ...] = ()
+    note: str = ""
 
 
 class PartFile(io.RawIOBase):

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 MAX_LEAD_S = 10.0  # of silence before or after a voice, at most
+_FASTEST = 192_000  # Hz; a header may say anything
 
 
 def silent(shape: tuple[int, ...], sample_rate: int) -> Tensor:
     """Zeros of this shape (..., t), with room on both sides."""
-    room = round(MAX_LEAD_S * sample_rate) + sample_rate
+    room = round((MAX_LEAD_S + 1) * min(sample_rate, _FASTEST))
     memory = np.zeros((*shape[:-1], shape[-1] + 2 * room), np.float32)  # torch's own would touch all of it at once
     return torch.from_numpy(memory)[..., room : room + shape[-1]]
 

@@ -25,12 +25,15 @@ _FROM_ZERO = {"mov", "mp4", "matroska", "webm"}  # and zero is where the file be
 _BYTES_TELL = {"mp3", "aac", "ac3", "eac3"}  # frames one behind the other: what lies between them was one
 _MERGED = {"mp3", "ac3", "eac3"}  # of these, a packet without a header behind it reaches to the next one
 _PAUSES = {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "asf", "nut", "mxf"}  # may not record silence
+_LENGTHS = {"mov", "mp4", "matroska", "webm", "flac"}  # say how long they are, and do not guess it
+_SHORTER_S = 0.5  # than that is worth telling
 _EXACT = ("pcm_f", "wavpack")  # codecs whose samples may be any number
 _LOUDEST = 4.0  # what a damaged packet of the others is decoded to is sometimes far above full scale
 TOLERANCE_S = 0.015  # of times that are rounded, or guessed by a codec
 _BACK_S = 0.1  # a clock that goes back by more was set anew
 LONGEST_GAP_S = 600.0  # one that jumps further ahead is wrong
 _MOST_SILENCE = 1 << 27  # samples of all channels together that clocks are believed for
+_AT_ONCE = 1 << 16  # samples of silence
 _READ_ERRORS = 20  # so often reading goes on behind an error
 
 
@@ -42,6 +45,12 @@ class Findings:
     gaps: list[tuple[float, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     silence: int = 0  # samples
+
+    def add_damage(self, at_s: float, seconds: float) -> None:
+        """A place, or more of the last one."""
+        if self.damaged and abs(sum(self.damaged[-1]) - at_s) < 1e-3:
+            at_s, seconds = self.damaged[-1][0], self.damaged.pop()[1] + seconds
+        self.damaged.append((at_s, seconds))
 
 
 def decode_part(path: Path, part: Part, into: Recording, findings: Findings, *, name: str, first: bool) -> None:
@@ -61,6 +70,15 @@ def decode_part(path: Path, part: Part, into: Recording, findings: Findings, *, 
                 findings.notes.append(f"the first sound track cannot be decoded; number {place + 1} is heard")
             _Reader(container, stream, into, findings, first=first).read()
             tried, tracks = tried + 1, len(known)
+
+
+def raise_if_ours(error: Exception) -> None:
+    """Lets through what is no library's word on a damaged file: that this machine's memory is full. (FFmpeg says so of
+    a file that asks for more than it allows, too.)"""
+    from av.error import FFmpegError
+
+    if isinstance(error, MemoryError) and not isinstance(error, FFmpegError):
+        raise error
 
 
 def _opened(file: PartFile) -> Any:
@@ -89,6 +107,7 @@ class _Reader:
         names = set(container.format.name.split(","))
         self._clocked, self._bytes_tell = bool(names & _CLOCKED), bool(names & _BYTES_TELL)
         self._merged, self._pauses = bool(names & _MERGED), bool(names & _PAUSES)
+        self._lengths = bool(names & _LENGTHS)
         self._exact = stream.codec_context.name.startswith(_EXACT)
         self._begins_s = into.seconds  # where this part begins in the recording, and ...
         self._origin_s = self._beginning(names) if first and self._clocked else None  # ... on the file's clock
@@ -114,7 +133,22 @@ class _Reader:
             if self._into.complete:
                 return
         if self._damaged and end_s is not None and self._origin_s is not None and self._kind is not None:
-            self._fill(end_s - self._origin_s + self._begins_s - self._into.seconds)
+            missing_s = end_s - self._origin_s + self._begins_s - self._into.seconds
+            if missing_s > TOLERANCE_S:
+                self._fill(missing_s)
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        """A note if the file says that it goes on."""
+        stream, said_s = self._stream, None
+        if self._lengths and stream.duration and stream.time_base:
+            said_s = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+        elif self._lengths and self._container.duration and not self._container.streams.video:
+            said_s = (self._container.duration + (self._container.start_time or 0)) / 1e6
+        if said_s is not None and self._origin_s is not None:
+            said_s, there_s = said_s - self._origin_s, self._into.seconds - self._begins_s
+            if there_s < said_s - _SHORTER_S:
+                self._findings.notes.append(f"it ends after {there_s:.2f} of {said_s:.2f} s")
 
     def _packets(self) -> Iterator[Any]:
         """The track's packets; None where reading failed and goes on behind it."""
@@ -127,21 +161,20 @@ class _Reader:
                             lost = max(1, round((packet.pos - expected) / self._usual_size))
                             self._lost_s += lost * float(packet.duration * packet.time_base)
                         expected = packet.pos + packet.size
-                        self._usual_size += (packet.size - self._usual_size) * (0.02 if self._usual_size else 1)
+                        usual = self._usual_size or packet.size
+                        self._usual_size = usual + 0.02 * (min(packet.size, 2 * usual) - usual)
                     yield packet
                 return
-            except MemoryError:
-                raise
-            except Exception:  # FFmpeg's errors are many classes, PyAV adds ValueError and others
+            except Exception as error:  # FFmpeg's errors are many classes, PyAV adds ValueError and others
+                raise_if_ours(error)
                 yield None
 
     def _frames(self, packet: Any) -> list[Any]:
         """What a packet is decoded to; nothing if it is damaged."""
         try:
             return list(packet.decode())
-        except MemoryError:
-            raise
-        except Exception:  # as above
+        except Exception as error:  # as above
+            raise_if_ours(error)
             self._damaged = True
             if self._merged and packet.duration and packet.size > 1.5 * self._usual_size:
                 lost = max(0, round(packet.size / self._usual_size) - 1)  # frames whose headers are gone as well
@@ -163,9 +196,8 @@ class _Reader:
         if not samples.shape[1] or not rate:
             return
         self._kind = (samples.shape[0], rate)
-        if not self._exact and not np.abs(samples).max() <= _LOUDEST:
-            samples, self._damaged = np.zeros_like(samples), True
-            self._findings.damaged.append((self._into.seconds, samples.shape[1] / rate))
+        is_noise = not self._exact and not np.abs(samples).max() <= _LOUDEST
+        self._damaged |= is_noise
         missing_s = 0.0
         if frame.pts is not None and frame.time_base is not None:
             time_s = float(frame.pts * frame.time_base)
@@ -179,6 +211,9 @@ class _Reader:
         missing_s += self._lost_s
         if missing_s > TOLERANCE_S and not self._fill(missing_s):
             self._origin_s = None
+        if is_noise:
+            samples = np.zeros_like(samples)
+            self._findings.add_damage(self._into.seconds, samples.shape[1] / rate)
         self._damaged, self._lost_s = False, 0.0
         self._into.add(samples, rate)
 
@@ -200,10 +235,12 @@ class _Reader:
         if seconds > LONGEST_GAP_S or findings.silence + length * channels > _MOST_SILENCE:
             findings.notes.append(f"its clock jumps by {seconds:.6g} s at {at_s:.2f} s: that is not believed")
             return False
-        is_gap = self._pauses and not self._damaged
-        (findings.gaps if is_gap else findings.damaged).append((at_s, seconds))
+        if self._pauses and not self._damaged:
+            findings.gaps.append((at_s, seconds))
+        else:
+            findings.add_damage(at_s, seconds)
         findings.silence += length * channels
         while length > 0 and not self._into.complete:
-            self._into.add(np.zeros((channels, min(length, rate)), np.float32), rate)
-            length -= rate
+            self._into.add(np.zeros((channels, min(length, _AT_ONCE)), np.float32), rate)
+            length -= _AT_ONCE
         return True

@@ -6,6 +6,7 @@ FFmpeg cuts the encoder's padding off where this number says that the end is, ev
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def counted(path: Path, part: Part) -> Part:
             return part
     if told >= there:  # cut short: there is no padding to cut off
         return part
-    return Part(part.start, part.stop, (*part.changes, (part.start + place + 4, struct.pack(">I", there))))
+    return replace(part, changes=(*part.changes, (part.start + place + 4, struct.pack(">I", there))))
 
 
 def _header(file: Any) -> int | None:

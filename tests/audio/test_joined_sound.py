@@ -1,0 +1,128 @@
+"""Whole files one behind the other, as text-to-speech services and `cat` make them: all of it is heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sounds import RATE, delay_s, encode, voice, write
+
+from emo_core.audio import read_audio
+
+FIRST, SECOND = voice(1.5, seed=1), voice(2.0, seed=2)
+BOTH = np.concatenate([FIRST, SECOND])
+FRAME_S = 0.027  # the longest of a codec at this rate
+
+
+def joined(folder: Path, name: str, codec: str | None, **more: str) -> Path:
+    files = []
+    for number, samples in enumerate((FIRST, SECOND)):
+        file = folder / f"{number}_{name}"
+        files.append(encode(file, codec, samples, **more) if codec else write(file, samples, **more))
+    target = folder / name
+    target.write_bytes(b"".join(file.read_bytes() for file in files))
+    return target
+
+
+KINDS = [
+    ("a.mp3", "libmp3lame", {}),
+    ("a.opus", "libopus", {}),
+    ("vorbis.ogg", None, {}),
+    ("flac.ogg", "flac", {}),
+    ("a.flac", None, {}),
+    ("a.wav", None, {}),
+    ("a.aiff", None, {}),
+    ("a.au", None, {}),
+    ("a.webm", "libopus", {}),
+    ("a.mkv", "aac", {}),
+    ("a.m4a", "aac", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "more"), KINDS, ids=[name for name, _, _ in KINDS])
+def test_both_are_heard_each_where_it_begins(tmp_path: Path, name: str, codec: str | None, more: dict[str, str]) -> None:
+    sound = read_audio(joined(tmp_path, name, codec, **more))
+    assert sound.duration_s == pytest.approx(3.5, abs=2 * FRAME_S)
+    assert sound.sample_rate == RATE
+    assert delay_s(sound, BOTH, at_s=0.5) == pytest.approx(0, abs=0.002)
+    assert delay_s(sound, BOTH, at_s=2.0) == pytest.approx(0, abs=FRAME_S)
+    assert delay_s(sound, BOTH, at_s=2.9) == pytest.approx(0, abs=FRAME_S)
+
+
+@pytest.mark.parametrize(("name", "container"), [("a.aac", "adts"), ("a.ts", "mpegts"), ("a.ac3", None)])
+def test_streams_without_a_beginning_too(tmp_path: Path, name: str, container: str | None) -> None:
+    codec = "ac3" if name.endswith("ac3") else "aac"
+    sound = read_audio(joined(tmp_path, name, codec, container=container))  # type: ignore[arg-type]
+    assert sound.duration_s == pytest.approx(3.5, abs=0.1)
+    assert delay_s(sound, BOTH, at_s=0.5) == pytest.approx(0, abs=0.03)
+    assert delay_s(sound, BOTH, at_s=2.9) == pytest.approx(0, abs=0.08)  # their encoders' delay, twice
+
+
+def test_ten_chunks_of_a_service(tmp_path: Path) -> None:
+    chunk = write(tmp_path / "chunk.opus", FIRST, format="OGG", subtype="OPUS").read_bytes()
+    (tmp_path / "all.opus").write_bytes(chunk * 10)
+    sound = read_audio(tmp_path / "all.opus")
+    assert sound.duration_s == pytest.approx(15.0, abs=0.1)
+    assert delay_s(sound, np.tile(FIRST, 10), at_s=13.8) == pytest.approx(0, abs=0.01)
+
+
+def test_a_second_part_of_another_rate_and_without_a_header(tmp_path: Path) -> None:
+    encode(tmp_path / "1.mp3", "libmp3lame", FIRST)
+    slow = voice(2.0, 24_000, seed=3)
+    encode(tmp_path / "2.mp3", "libmp3lame", slow, 24_000, muxer={"write_xing": "0", "id3v2_version": "0"})
+    (tmp_path / "a.mp3").write_bytes((tmp_path / "1.mp3").read_bytes() + (tmp_path / "2.mp3").read_bytes())
+    sound = read_audio(tmp_path / "a.mp3")
+    assert sound.sample_rate == RATE and sound.duration_s == pytest.approx(3.5, abs=0.1)
+    late = np.concatenate([np.zeros(36_000, np.float32), slow])
+    assert delay_s(sound, late, 24_000, at_s=2.5) == pytest.approx(0.05, abs=0.05)  # its own delay, which nothing tells
+
+
+@pytest.mark.parametrize("first", ["mono", "stereo"])
+def test_a_layout_that_changes_midway(tmp_path: Path, first: str) -> None:
+    mono = encode(tmp_path / "m.aac", "aac", FIRST, container="adts").read_bytes()
+    pair = np.stack([SECOND, 0.5 * SECOND])
+    stereo = encode(tmp_path / "s.aac", "aac", pair, layout="stereo", container="adts").read_bytes()
+    (tmp_path / "a.aac").write_bytes(mono + stereo if first == "mono" else stereo + mono)
+    sound = read_audio(tmp_path / "a.aac")
+    assert sound.samples.shape[0] == 2 and sound.duration_s == pytest.approx(3.5, abs=0.1)
+    heard = BOTH if first == "mono" else np.concatenate([SECOND, FIRST])
+    assert delay_s(sound, heard, at_s=0.4) == pytest.approx(0.02, abs=0.03)
+    assert delay_s(sound, heard, at_s=2.8) == pytest.approx(0.04, abs=0.05)
+
+
+def test_rates_that_differ_become_the_highest(tmp_path: Path) -> None:
+    slow = voice(1.5, 8_000, seed=1)
+    data = write(tmp_path / "1.wav", slow, 8_000).read_bytes() + write(tmp_path / "2.wav", SECOND).read_bytes()
+    (tmp_path / "a.wav").write_bytes(data)
+    sound = read_audio(tmp_path / "a.wav")
+    assert sound.sample_rate == RATE and sound.samples.shape == (1, round(3.5 * RATE))
+    assert delay_s(sound, slow, 8_000, at_s=0.5) == pytest.approx(0, abs=0.002)
+    assert delay_s(sound, BOTH, at_s=2.5) == pytest.approx(0, abs=0.001)
+
+
+def test_a_part_that_cannot_be_read_is_told_and_the_others_are_heard(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = write(tmp_path / "1.ogg", FIRST).read_bytes()
+    (tmp_path / "a.ogg").write_bytes(one + one[:200] + one)
+    sound = read_audio(tmp_path / "a.ogg")
+    assert sound.duration_s == pytest.approx(3.0, abs=0.05) and "part 2 of 3" in caplog.text
+
+
+def test_reading_stops_where_enough_is_read(tmp_path: Path) -> None:
+    sound = read_audio(joined(tmp_path, "a.mp3", "libmp3lame"), max_seconds=2.0)
+    assert sound.samples.shape == (1, 2 * RATE)
+    assert delay_s(sound, BOTH, at_s=1.55, seconds=0.4) == pytest.approx(0, abs=FRAME_S)
+
+
+@pytest.mark.parametrize("frames", [5, 20, 10**6])
+def test_a_number_of_frames_that_is_wrong(tmp_path: Path, frames: int) -> None:
+    data = bytearray(encode(tmp_path / "a.mp3", "libmp3lame", SECOND).read_bytes())
+    mark = max(data.find(b"Xing"), data.find(b"Info"))
+    assert data[mark + 7] & 1
+    data[mark + 8 : mark + 12] = frames.to_bytes(4, "big")
+    (tmp_path / "a.mp3").write_bytes(data)
+    sound = read_audio(tmp_path / "a.mp3")
+    assert sound.duration_s == pytest.approx(2.0, abs=0.04)
+    assert delay_s(sound, SECOND, at_s=0.2) == delay_s(sound, SECOND, at_s=1.4) == pytest.approx(0, abs=0.001)
