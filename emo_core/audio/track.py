@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import EmoInputError
 from ..files import shown
+from .adts import lost_bytes
 from .frames import Samples, samples_of
 from .part import Part, PartFile
 from .recording import Recording
@@ -68,7 +69,8 @@ def decode_part(path: Path, part: Part, into: Recording, findings: Findings, *, 
             place = list(container.streams.audio).index(stream)
             if place and first:
                 findings.notes.append(f"the first sound track cannot be decoded; number {place + 1} is heard")
-            _Reader(container, stream, into, findings, first=first).read()
+            lost = lost_bytes(path, part) if container.format.name == "aac" else []
+            _Reader(container, stream, into, findings, first=first, lost=lost).read()
             tried, tracks = tried + 1, len(known)
 
 
@@ -102,7 +104,16 @@ def _without_sound(path: Path, name: str, *, tracks: int) -> EmoInputError:
 class _Reader:
     """One pass over the packets of one track."""
 
-    def __init__(self, container: Any, stream: Any, into: Recording, findings: Findings, *, first: bool) -> None:
+    def __init__(
+        self,
+        container: Any,
+        stream: Any,
+        into: Recording,
+        findings: Findings,
+        *,
+        first: bool,
+        lost: list[tuple[int, int]],
+    ) -> None:
         self._container, self._stream, self._into, self._findings = container, stream, into, findings
         names = set(container.format.name.split(","))
         self._clocked, self._bytes_tell = bool(names & _CLOCKED), bool(names & _BYTES_TELL)
@@ -115,6 +126,7 @@ class _Reader:
         self._damaged = False  # something, since the last sound
         self._lost_s = 0.0  # by bytes that are in no packet, since then
         self._usual_size = 0.0  # of a packet, in bytes
+        self._lost = lost  # where bytes are in no packet, as far as that is known before
 
     def read(self) -> None:
         end_s = None
@@ -152,13 +164,17 @@ class _Reader:
 
     def _packets(self) -> Iterator[Any]:
         """The track's packets; None where reading failed and goes on behind it."""
-        expected = None
+        expected, passed = None, 0
         for _ in range(_READ_ERRORS):
             try:
                 for packet in self._container.demux(self._stream):
                     if self._bytes_tell and packet.size and packet.pos is not None and packet.duration:
-                        if expected is not None and packet.pos > expected:
-                            lost = max(1, round((packet.pos - expected) / self._usual_size))
+                        count = 0 if expected is None else max(0, packet.pos - expected)
+                        while self._lost and packet.pos + passed >= self._lost[0][0]:
+                            count += self._lost[0][1]
+                            passed += self._lost.pop(0)[1]
+                        if count:
+                            lost = max(1, round(count / self._usual_size)) if self._usual_size else 0
                             self._lost_s += lost * float(packet.duration * packet.time_base)
                         expected = packet.pos + packet.size
                         usual = self._usual_size or packet.size

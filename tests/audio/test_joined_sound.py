@@ -41,7 +41,9 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("name", "codec", "more"), KINDS, ids=[name for name, _, _ in KINDS])
-def test_both_are_heard_each_where_it_begins(tmp_path: Path, name: str, codec: str | None, more: dict[str, str]) -> None:
+def test_both_are_heard_each_where_it_begins(
+    tmp_path: Path, name: str, codec: str | None, more: dict[str, str]
+) -> None:
     sound = read_audio(joined(tmp_path, name, codec, **more))
     assert sound.duration_s == pytest.approx(3.5, abs=2 * FRAME_S)
     assert sound.sample_rate == RATE
