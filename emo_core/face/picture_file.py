@@ -27,7 +27,8 @@ MODES = ("L", "LA", "RGB", "RGBA", "I", "I;16", "F")  # what `load_picture` give
 LARGE = 64_000_000  # pixels; a file that claims more has to have something in it:
 PIXELS_PER_BYTE = 2000  # an even colour, packed, has a thousand
 _KIND = "a picture file"
-_REMEDY = "Give a picture of one person, face visible, as jpg or png."
+_REMEDIES = {"portrait": "Give a picture of one person, face visible, as jpg or png."}
+_REMEDY = "Give it as jpg or png."
 _AGAIN = "Export or download it again."
 _ORIENTATION = 0x0112  # EXIF's tag
 # What EXIF's numbers mean, as Pillow's transpositions are called; 1 is upright.
@@ -62,7 +63,8 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
         except EmoInputError:
             raise
         except UnidentifiedImageError as error:
-            raise EmoInputError(name, f"{file_name}, which is no picture that can be read", _KIND, _REMEDY) from error
+            found = f"{file_name}, which is no picture that can be read"
+            raise EmoInputError(name, found, _KIND, _REMEDIES.get(name, _REMEDY)) from error
         except Image.DecompressionBombError as error:
             raise EmoInputError(name, str(error), "at most 178 megapixels", "Scale the picture down.") from error
         except MemoryError as error:

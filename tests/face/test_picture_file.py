@@ -197,6 +197,32 @@ def test_alpha_is_kept_where_colours_are_converted(tmp_path: Path) -> None:
     assert (image[:, :10] == 127.5).all() and (image[:, 10:] - torch.tensor([200.0, 60.0, 60.0])).abs().max() <= 3
 
 
+def print_profile() -> bytes:
+    """CMYK by a table of its 16 corners: black ink takes all the light, each colour gives a fixed Lab."""
+    corners = bytearray()
+    for index in range(16):
+        c, m, y, k = (index >> shift & 1 for shift in (3, 2, 1, 0))
+        lightness = 0 if k else 255 - 60 * (c + m + y)
+        corners += bytes([lightness, 128 + (0 if k else 70 * m - 40 * c), 128 + (0 if k else 80 * y - 50 * c)])
+    straight = bytes(range(256))
+    matrix = b"".join(struct.pack(">l", value * 0x10000) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    table = b"mft1\0\0\0\0\4\3\2\0" + matrix + straight * 4 + bytes(corners) + straight * 3
+    head = struct.pack(">L", 132 + 12 + len(table)) + b"none\x02\x10\0\0prtrCMYKLab \x07\xe8\0\1\0\1\0\0\0\0\0\0acsp"
+    white = b"".join(struct.pack(">l", round(value * 65536)) for value in (0.9642, 1.0, 0.8249))
+    head = (head.ljust(68, b"\0") + white).ljust(128, b"\0")
+    return head + struct.pack(">L", 1) + b"A2B0" + struct.pack(">LL", 144, len(table)) + table
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tiff"])
+def test_colours_for_print_are_those_of_their_profile(tmp_path: Path, suffix: str) -> None:
+    ink = Image.new("CMYK", (32, 32), (0, 0, 0, 128))
+    ink.save(tmp_path / f"a.{suffix}", icc_profile=print_profile(), quality=95)
+    assert (levels(tmp_path / f"a.{suffix}")[16, 16] - 119).abs().max() <= 4, "Lab 50"
+    Image.new("CMYK", (32, 32), (0, 255, 0, 0)).save(tmp_path / f"b.{suffix}", icc_profile=print_profile(), quality=95)
+    red, green, blue = levels(tmp_path / f"b.{suffix}")[16, 16].tolist()
+    assert red > 230 and green < 130 and 150 < blue < 220, "magenta as this printer has it, not 255, 0, 255"
+
+
 def test_lab_becomes_the_colour_it_is(tmp_path: Path) -> None:
     even, profiles = Image.new("RGB", (32, 32), (200, 60, 60)), [ImageCms.createProfile(n) for n in ("sRGB", "LAB")]
     converted = ImageCms.profileToProfile(even, *profiles, outputMode="LAB")
