@@ -115,9 +115,10 @@ class EncodeAudio(io.ComfyNode):
         return "none" if network is None else file_identity(network)
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
-        audio: Any,
+        audio: dict[str, Any] | None,  # none where a video is silent
         fps: float,
         trim_start: float,
         trim_duration: float,

@@ -88,6 +88,7 @@ class FaceMask(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls, portrait: Portrait, expand_width: float, expand_height: float, feather: float, box: str = ""
     ) -> Any:
@@ -145,6 +146,7 @@ class FaceRegionController(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
         mask: Tensor,
@@ -234,6 +236,7 @@ class SpeedController(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
         speed: Any,
@@ -244,7 +247,7 @@ class SpeedController(io.ComfyNode):
         driving_video: Any = None,
         driving_fps: Any = 25.0,
     ) -> Any:
-        given = {
+        given: dict[str, list[Any]] = {
             "speed": as_list(speed),
             "curve": as_list(curve),
             "control": as_list(control),
@@ -256,7 +259,9 @@ class SpeedController(io.ComfyNode):
         made = []
         for index in range(max(len(values) for values in given.values())):
             # Of a list that is shorter, the last: as the host hands lists to nodes that take one value.
-            each = {name: values[min(index, len(values) - 1)] if values else None for name, values in given.items()}
+            each: dict[str, Any] = {
+                name: values[min(index, len(values) - 1)] if values else None for name, values in given.items()
+            }
             before: Controls = each.pop("control") or Controls()
             made.append(dataclasses.replace(before, speed=chosen_speed(**each)))
         return io.NodeOutput(made)
@@ -342,6 +347,7 @@ class EmphasisController(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
         mouth: float,

@@ -41,6 +41,7 @@ class ExampleInputs(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(cls, sound: str) -> Any:
         folder = Path(emo_core.__file__).parent / "demo"
         image, waveform = read_image(folder / "portrait.png"), read_audio(folder / SOUNDS[sound])

@@ -255,8 +255,12 @@ def output_folder(prefix: str, *, width: int, height: int) -> tuple[Path, str, s
     paths = sys.modules["folder_paths"]
     try:
         folder, name, _, below, _ = paths.get_save_image_path(prefix, paths.get_output_directory(), width, height)
+        os.fsencode(name)
+        if "\0" in name:
+            raise ValueError("a zero byte")
     except (OSError, ValueError) as error:
-        remedy = "Choose a shorter one, without characters that a disk does not take."
+        where = f"see that {paths.get_output_directory()} can be written to"
+        remedy = f"Choose a shorter one, without characters that a disk does not take, and {where}."
         raise EmoInputError("filename_prefix", f"{prefix[:200]!r} ({error})", "the name of a file", remedy) from error
     return Path(folder), name if name.strip(".") else "EMO", below
 

@@ -15,7 +15,7 @@ from ..emo_core.weights.file import load_model
 from ..emo_core.weights.folder import file_identity, find_model, missing_model, model_names
 from ..emo_core.weights.part import load_part
 from . import host
-from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, check_choice, make_input, make_schema
+from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, check_choice, checked, make_input, make_schema
 
 FAMILIES = ["auto", "emo", "v_express", "hallo", "echomimic"]
 PRECISIONS = ["auto", *host.DTYPES, "float8"]
@@ -139,6 +139,7 @@ class LoadModel(Loader):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: str, family: str, precision: str) -> Any:
         asked = look_up(model, family, precision)
         loaded = load_model(
@@ -170,6 +171,7 @@ class LoadReferenceNet(Loader):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: str, family: str, precision: str) -> Any:
         return io.NodeOutput(load_one(model, "reference_net", family=family, precision=precision))
 
@@ -189,6 +191,7 @@ class LoadBackbone(Loader):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: str, family: str, precision: str) -> Any:
         return io.NodeOutput(load_one(model, "backbone", family=family, precision=precision))
 
@@ -208,5 +211,6 @@ class LoadAudioEncoder(Loader):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: str, family: str, precision: str) -> Any:
         return io.NodeOutput(load_one(model, "audio_encoder", family=family, precision=precision))

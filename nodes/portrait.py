@@ -156,6 +156,7 @@ class PreparePortrait(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
         image: Tensor,
@@ -221,6 +222,7 @@ class EncodeReference(io.ComfyNode):
         return "none" if network is None else file_identity(network)
 
     @classmethod
+    @schema.checked
     def execute(cls, reference_net: host.LoadedPart, vae: Any, portrait: Portrait) -> Any:
         config = reference_net.part.config
         if config.unet.identity is not None:
@@ -301,6 +303,7 @@ class PasteBack(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
         original: Tensor,

@@ -322,6 +322,7 @@ class Sampler(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
         backbone: host.LoadedPart,

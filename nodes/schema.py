@@ -7,8 +7,10 @@ left out here, so that a node simply says all it has to say.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -25,6 +27,29 @@ Portrait = io.Custom("EMO_PORTRAIT")
 Reference = io.Custom("EMO_REFERENCE")
 Audio = io.Custom("EMO_AUDIO")
 Control = io.Custom("EMO_CONTROL")
+
+
+def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Around a node's `execute`: an input that brings nothing, where there is no default and None is no type of the
+    parameter's, or a number that is none, is told by name. Raises EmoInputError."""
+    signature = inspect.signature(execute)
+    needed = {
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.default is parameter.empty and "None" not in str(parameter.annotation)
+    }
+
+    @functools.wraps(execute)
+    def wrapped(*args: Any, **named: Any) -> Any:
+        for name, value in {**signature.bind_partial(*args, **named).arguments, **named}.items():
+            if value is None and name in needed:
+                remedy = "The node that is linked there gave nothing; see whether it is switched off or has failed."
+                raise EmoInputError(name, "nothing", "what the socket is for", remedy)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise EmoInputError(name, f"{value}", "a number")
+        return execute(*args, **named)
+
+    return wrapped
 
 
 def make_schema(**fields: Any) -> Any:

@@ -67,6 +67,7 @@ class SampleToVideo(io.ComfyNode):
         )
 
     @classmethod
+    @schema.checked
     def execute(
         cls,
         backbone: host.LoadedPart,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_client import Client, Refused
+from comfy_client import Client, Graph, Refused
 from comfy_server import Server
-from graphs import changed, quick
+from graphs import changed, quick, stored
 
 # name: (changes to the graph, the node that must complain, what it must say)
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -55,6 +55,16 @@ FAILED: dict[str, tuple[dict[str, Any], str, str]] = {
         "curve|speed",
     ),
 }
+NOTHING = {  # node and socket, where another node's None arrives
+    "image": "3", "size": "3", "portrait": "4", "reference_net": "4", "vae": "6", "backbone": "6", "reference": "6",
+    "emo_audio": "6", "filename_prefix": "6",
+}  # fmt: skip
+NAMES = {
+    "a zero byte": "a\0b",
+    "half a letter": "\ud800lone",
+    "a path through a file": "file/x",
+    "a very long path": "x/" * 3000 + "x",
+}
 DAMAGED = {
     "page.safetensors": b"<!DOCTYPE html><html><body>Not found</body></html>",
     "cut.safetensors": b'\x10\x27\x00\x00\x00\x00\x00\x00{"a": {"dtype": "F32"',
@@ -83,6 +93,58 @@ def test_a_sentence_on_the_node(name: str, client: Client) -> None:
     assert any(word in run.message for word in words.split("|")), run.message
     assert run.error["exception_type"].endswith("EmoInputError"), run.error["exception_type"]
     assert not any(of for asked, _, of in run.progress if asked == "6")
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_socket_that_gets_nothing_is_named(name: str, client: Client) -> None:
+    """As from a node that is switched off, or that found nothing."""
+    graph = to_file() if name == "filename_prefix" else quick()
+    node = NOTHING[name]
+    run = client.run(changed(graph, {"40": ("TestNothing", {}), f"{node}.{name}": ["40", 0]}))
+    assert run.end == "execution_error" and run.error["node_id"] == node, run.error
+    assert run.message.startswith(f"{name}: found nothing;"), run.message
+    assert run.error["exception_type"].endswith("EmoInputError")
+
+
+def test_what_is_optional_may_get_nothing(client: Client) -> None:
+    links = {"40": ("TestNothing", {}), "6.control": ["40", 0], "3.face_mask": ["40", 0]}
+    assert client.run(changed(to_file(), links), timeout_s=600).end == "execution_success"
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_is_named(value: str, client: Client) -> None:
+    """The host lets NaN through, whatever the limits; infinities come from other nodes."""
+    made = changed(to_file(), {"40": ("TestNumber", {"said": value}), "5.trim_start": ["40", 0]})
+    run = client.run(made)
+    assert run.error["node_id"] == "5" and run.message.startswith("trim_start: found"), run.error
+    assert "expected a number" in run.message
+    steered = ("EMO_SpeedController", {"speed": ["40", 0], "curve": ""})
+    run = client.run(changed(to_file(), {"40": ("TestNumber", {"said": value}), "41": steered, "6.control": ["41", 0]}))
+    assert run.error["node_id"] == "41" and run.message.startswith("speed: found"), run.error
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_no_disk_takes_is_told(name: str, client: Client, server: Server) -> None:
+    (server.output / "file").touch()
+    run = client.run(changed(to_file(), {"6.filename_prefix": NAMES[name]}))
+    assert run.error["node_id"] == "6" and run.message.startswith("filename_prefix: found"), run.error
+    assert str(server.output) in run.message
+
+
+@pytest.mark.parametrize(
+    "prefix", ["video/肖像 Ünï 😀", "[EMO] take*?", "%width%x%height%", "..", " ", "new\nline", "x" * 300]
+)
+def test_odd_names_are_names(prefix: str, client: Client, server: Server) -> None:
+    made = [client.run(changed(to_file(), {"6.filename_prefix": prefix, "6.seed": seed})) for seed in (1, 2)]
+    assert [run.end for run in made] == ["execution_success"] * 2, made[0].error
+    files = [run.files(server.output)[0] for run in made]
+    assert len(set(files)) == 2 and all(file.is_file() and file.is_relative_to(server.output) for file in files)
+
+
+def to_file() -> Graph:
+    """One short clip of one step, into a file."""
+    changes = {"5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 1, "6.guidance": 1.0}
+    return changed(stored("long_audio_to_file"), changes)
 
 
 @pytest.mark.parametrize("name", DAMAGED)

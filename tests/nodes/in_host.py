@@ -32,6 +32,11 @@ def check_every_node_has_the_category_and_a_tooltip_on_everything() -> None:
     assert seed.as_dict()["control_after_generate"] is True and seed.max == 2**64 - 1
 
 
+def check_every_node_looks_at_what_its_sockets_bring() -> None:
+    for name, node in nodes().items():
+        assert hasattr(node.execute, "__wrapped__"), f"{name}: @schema.checked"
+
+
 def check_the_lists_start_with_emo_mini_and_survive_any_folder() -> None:
     import folder_paths
 

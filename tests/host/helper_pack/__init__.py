@@ -39,6 +39,19 @@ class AsList:
         return ([given[name] for name in ("one", "two", "three") if name in given],)
 
 
+class Number:
+    """Gives any number at all."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("FLOAT",), "go", "test"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"said": ("STRING", {"default": "NaN"})}}
+
+    def go(self, said: str) -> tuple[float]:
+        return (float(said),)
+
+
 class Nothing:
     """Gives None where something is promised."""
 
@@ -62,4 +75,4 @@ class AnyType(str):
 for kind in (AsList, Nothing):
     kind.RETURN_TYPES = (AnyType("*"),)
 
-NODE_CLASS_MAPPINGS = {"TestAlways": Always, "TestAsList": AsList, "TestNothing": Nothing}
+NODE_CLASS_MAPPINGS = {"TestAlways": Always, "TestAsList": AsList, "TestNothing": Nothing, "TestNumber": Number}
