@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from .errors import EmoInputError
 
 
-def require(who: str, *, programs: Sequence[str] = (), packages: Sequence[str] = ()) -> None:
-    """Raises EmoInputError, about the command `who`, where a program is not on the path or a package not installed."""
+def require(who: str, *, programs: Sequence[str] = (), packages: Sequence[str] = (), instead: str = "") -> None:
+    """Raises EmoInputError, about the command `who`, where a program is not on the path or a package not installed;
+    `instead`: what else would help."""
     no_programs = [name for name in programs if shutil.which(name) is None]
     no_packages = [name for name in packages if not _is_installed(name)]
     if not no_programs and not no_packages:
@@ -20,7 +21,7 @@ def require(who: str, *, programs: Sequence[str] = (), packages: Sequence[str] =
     ways = [f"apt-get install {' '.join(no_programs)}"] if no_programs else []
     ways += [f"pip install {' '.join(no_packages)}"] if no_packages else []
     what = "it" if len(found) == 1 else "all of them"
-    raise EmoInputError(who, ", ".join(found), f"{what} installed", f"Install with: {'; '.join(ways)}")
+    raise EmoInputError(who, ", ".join(found), f"{what} installed", f"Install with: {'; '.join(ways)}{instead}")
 
 
 def _is_installed(package: str) -> bool:

@@ -6,7 +6,6 @@ Every comparison first checks that both give the same pictures; a speed-up that 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import platform
 import sys
@@ -24,6 +23,7 @@ from ..errors import EmoInputError
 from ..pipeline.graphs import Graphs
 from .approximate import savings, savings_table
 from .cases import Case, compiled_case, full_case, middle_case, mini_case
+from .figures import refuse_output, write_figures
 from .full import Clip, Fast, Turns, measure_fast, measure_idle, measure_reference, measure_turns
 from .limits import limits_table, measure_limits
 from .measure import matrix_rate, operations, peak_rss, spread_text, timed, versus, watched
@@ -114,7 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
     limits = "only this: the full size with its weights in main memory, without a limit and then with CUDA held to each"
     add("--limits", metavar="GB,GB", help=f"{limits} (such as 8,6)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
-    add("--output", type=Path, help="also write the figures to this JSON file")
+    add("--output", type=Path, help="also write the figures to this JSON file; of --soak: its folder (output/soak)")
+    add("--overwrite", action="store_true", help="replace a file that is there, also one that the bench did not write")
     return parser
 
 
@@ -123,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     a section failed."""
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if options.output and not options.soak:
+        inputs = {"checkpoint": options.released, "checkout": options.peer}
+        refuse_output(options.output, inputs, overwrite=options.overwrite)
     if options.write_released or options.released:
         return _released(options)
     if options.needs:
@@ -133,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.peer:
         return _peer(options, device)
     if options.soak:
-        watched_run = soak((options.output or Path("output/bench")).parent, sound_s=options.soak * 3600, device=device)
+        watched_run = soak(options.output or Path("output/soak"), sound_s=options.soak * 3600, device=device)
         sys.stdout.write(f"{machine(device)}\n{watched_run.as_text()}\n")
         return 0
     sections = Sections(options.output, device)
@@ -178,7 +182,7 @@ class Sections:
             self.failed = True
         finally:
             if self._output:
-                _write(self._output, self.figures)
+                write_figures(self._output, self.figures)
 
 
 def _cases(options: argparse.Namespace, device: torch.device, sections: Sections) -> None:
@@ -283,15 +287,8 @@ def _peer(options: argparse.Namespace, device: torch.device) -> int:
     )
     sys.stdout.write(f"{machine(device)}\n{line.as_text()}\n")
     if options.output:
-        _write(options.output, {"machine": machine(device), "peer": asdict(line)})
+        write_figures(options.output, {"machine": machine(device), "peer": asdict(line)})
     return 0 if line.is_same else 1
-
-
-def _write(path: Path, figures: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_name(path.name + ".part")
-    whole.write_text(json.dumps(figures, indent=1))
-    whole.replace(path)  # a run that is killed here leaves what was written before
 
 
 def _released(options: argparse.Namespace) -> int:

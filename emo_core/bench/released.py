@@ -17,12 +17,15 @@ from torch import Tensor, nn
 
 from ..config import HALLO, TINY, EmoConfig
 from ..data import GenerateSettings, Progress
+from ..owned import claim_folder
+from ..whole import written_whole
 from .cases import case_of
 from .measure import peak_rss, present_rss, timed
 from .random_weights import filled
 
 log = logging.getLogger(__name__)
 
+KIND = "random weights"
 _NAMES = {"backbone": "denoising_unet", "reference_net": "reference_unet", "audio_projection": "audioproj"}
 _IDENTITY = "reference_net.identity_projection."
 _DECODE_CHUNK = 2  # frames: the decoder at 512x512 takes more than the network otherwise
@@ -52,12 +55,14 @@ class Peaks:
 
 
 def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) -> Path:
-    """Random weights of `config` as Hallo is released; gives net.pth. VAE and wav2vec2 are float32, as theirs are."""
+    """Random weights of `config` as Hallo is released; gives net.pth. VAE and wav2vec2 are float32, as theirs are.
+    Raises EmoInputError for a folder that is not ours: the real ones have the same names."""
     from safetensors.torch import save_file
 
+    claim_folder(folder, KIND)
     path = folder / "hallo" / "net.pth"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(hallo_tensors(config, dtype), path)
+    with written_whole(path) as part:
+        torch.save(hallo_tensors(config, dtype), part)
     model = _everything(config)
     others = {
         "sd-vae-ft-mse/diffusion_pytorch_model.safetensors": ("vae.autoencoder.", ""),
@@ -65,8 +70,8 @@ def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) 
     }
     for file, (ours, theirs) in others.items():
         tensors = dict(filled(model, torch.float32, only=ours))
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        save_file({theirs + name.removeprefix(ours): value for name, value in tensors.items()}, folder / file)
+        with written_whole(folder / file) as part:
+            save_file({theirs + name.removeprefix(ours): value for name, value in tensors.items()}, part)
     return path
 
 

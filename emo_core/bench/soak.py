@@ -1,11 +1,14 @@
 """A long run watched: an hour of sound (or less) to a file, the process's memory sampled on the way, plotted.
 
-In: hours of sound, a folder. Out: `soak.png` and `soak.json` in it, and a line. Endless growth is a slope.
+In: hours of sound, a folder of its own. Out: `soak.mp4`, `soak.png` and `soak.json` in it, and a line. Endless growth
+is a slope.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -15,8 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import EmoInputError
+from ..installed import require
+from ..owned import claim_folder
+from ..whole import write_text_whole, written_whole
 from .memory import write_hum
+
+KIND = "soak"
 
 
 @dataclass(frozen=True)
@@ -43,29 +50,31 @@ class Soak:
 
 
 def soak(folder: Path, *, sound_s: float, device: torch.device, steps: int = 2, every_s: float = 60.0) -> Soak:
-    """Animate the bundled portrait with a hum of `sound_s` seconds; EmoInputError if a package is missing."""
+    """Animate the bundled portrait with a hum of `sound_s` seconds; EmoInputError if a package is missing, or for a
+    folder that is not ours."""
     from ..cli import DEMO_PORTRAIT
     from ..data import GenerateSettings
     from ..pipeline.animate import AnimateOptions, animate
 
-    _psutil(), _matplotlib()  # said before the hour, not after it
-    folder.mkdir(parents=True, exist_ok=True)
-    sound = folder / "soak.wav"
-    write_hum(sound, sound_s)
+    require("bench --soak", packages=("psutil", "matplotlib"))  # said before the hour, not after it
+    claim_folder(folder, KIND)
     options = AnimateOptions(settings=GenerateSettings(steps=steps), device=str(device), resume="never")
     samples: list[float] = []
     finished = threading.Event()
     sampler = threading.Thread(target=_sample, args=(samples, finished, every_s), daemon=True)
-    began = time.monotonic()
-    sampler.start()
-    try:
-        written = animate(DEMO_PORTRAIT, sound, folder / "soak.mp4", options=options)
-    finally:
-        finished.set()
-        sampler.join()
-        sound.unlink()
+    with tempfile.TemporaryDirectory(dir=folder, prefix="work-") as work:  # which is as large as the folder's disk
+        sound, video = Path(work) / "soak.wav", Path(work) / "soak.mp4"
+        write_hum(sound, sound_s)
+        began = time.monotonic()
+        sampler.start()
+        try:
+            written = animate(DEMO_PORTRAIT, sound, video, options=options)
+        finally:
+            finished.set()
+            sampler.join()
+        os.replace(video, folder / "soak.mp4")
     made = Soak(sound_s, time.monotonic() - began, written.frames, every_s, tuple(samples))
-    (folder / "soak.json").write_text(json.dumps(asdict(made), indent=1))
+    write_text_whole(folder / "soak.json", json.dumps(asdict(made), indent=1))
     plot(made, folder / "soak.png")
     return made
 
@@ -77,36 +86,25 @@ def plot(soak: Soak, path: Path) -> None:
     axes.plot([i * soak.every_s / 60 for i in range(len(soak.rss_mib))], soak.rss_mib)
     axes.set(xlabel="minutes", ylabel="resident memory, MiB", ylim=(0, max(soak.rss_mib) * 1.2))
     axes.set_title(soak.as_text(), fontsize=7)
-    figure.savefig(path, dpi=120)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=120, format="png")
     pyplot.close(figure)
 
 
 def _sample(samples: list[float], finished: threading.Event, every_s: float) -> None:
-    process = _psutil().Process()
+    import psutil
+
+    process = psutil.Process()
     while True:
         samples.append(process.memory_info().rss / 2**20)
         if finished.wait(every_s):
             return
 
 
-def _psutil() -> Any:
-    try:
-        import psutil
-    except ModuleNotFoundError as error:
-        raise _missing("psutil") from error
-    return psutil
-
-
 def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise _missing("matplotlib") from error
+    import matplotlib
+
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     return pyplot
-
-
-def _missing(package: str) -> EmoInputError:
-    return EmoInputError("bench --soak", f"no package {package!r}", "it installed", f"pip install {package}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +19,13 @@ from typing import TYPE_CHECKING
 
 from ..data import GenerateSettings
 from ..errors import EmoInputError
+from ..files import shown
+from ..owned import claimable, mark_of, refuse_inputs, write_mark
+from ..training.records import read_json
+from ..weights.locate import resolve
+from ..whole import write_text_whole
 from .report import Row, as_json, table
+from .testset import is_testset, refuse_testset
 
 if TYPE_CHECKING:
     from .plot import Panel
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KIND, TESTSET = "evaluation", "testset"  # the mark of a folder of results; the folder of its test set
 SECTION_NAMES = ("psnr", "lipsync", "identity", "seams", "still", "region", "speed")
 CONTROL_NAMES = (
     "speed", "curve", "width", "height", "strength", "guidance", "portrait", "mouth", "upper", "ends", "drift",
@@ -70,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     sections = _sections(options.only, CONTROL_NAMES if options.controls else SECTION_NAMES)
+    _prepare(options)
     if options.controls:
         return _evaluate_controls(options, sections)
     start = time.monotonic()
@@ -80,6 +89,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.write(f"{table(rows)}\n{seconds:.0f} s; results and contact sheets in {options.output}\n")
     missed = any(row.passed is False for row in rows)
     return 1 if missed and options.strict else 0
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """Raises EmoInputError, before any work, for folders that are not ours to write to or that inputs lie in, and for
+    what is missing on this machine."""
+    if options.seed < 0:
+        raise EmoInputError("seed", f"{options.seed}", "0 or more")
+    folder: Path = options.output
+    tests = options.testset or folder / TESTSET
+    model = resolve(options.model)
+    refuse_inputs(folder, {"model": model})
+    for what, path in (("model", model), ("test set", options.testset), ("voices", options.voices)):
+        if path is not None and _is_same(folder, path):
+            remedy = "Choose another name for the output."
+            raise EmoInputError("output", f"{shown(folder)}, which is also the {what}", "a folder of its own", remedy)
+    if options.voices is not None and _is_same(tests, options.voices):
+        found = f"{shown(tests)}, which is also the voices"
+        raise EmoInputError("testset", found, "a folder of its own", "Choose another folder.")
+    if mark_of(folder, KIND) is None and not _made_before(folder):
+        claimable(folder, KIND)
+    refuse_testset(tests, _amount(options, 0)[0], options.voices)
+    write_mark(_made(folder), KIND)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both are one folder or file, there or not yet."""
+    return Path(os.path.realpath(one)) == Path(os.path.realpath(other))
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{shown(folder)}, which cannot be made ({(error.strerror or str(error)).lower()})"
+        raise EmoInputError("output", found, "a folder that can be written to", "Choose another name.") from error
+    return folder
+
+
+def _made_before(folder: Path) -> bool:
+    """Whether a version without marks left its results there."""
+    for name, types in (("results.json", {"settings": dict, "rows": list}), ("controls.json", {"rows": list})):
+        try:
+            read_json(folder / name, {"model": str, "seconds": int, **types}, what="output", again="")
+        except EmoInputError:
+            continue
+        return True
+    return is_testset(folder / TESTSET)
 
 
 def _sections(only: str | None, names: tuple[str, ...] = SECTION_NAMES) -> tuple[str, ...]:
@@ -108,9 +164,9 @@ def _evaluate_controls(options: argparse.Namespace, sections: Sequence[str]) -> 
         seconds = time.monotonic() - start
         log.info("%s: %.0f s", name, time.monotonic() - began)
         write_plot(options.output / "controls.png", panels)
-        (options.output / "controls.txt").write_text(f"{table(rows)}\n")
+        write_text_whole(options.output / "controls.txt", f"{table(rows)}\n")
         about = {"model": str(options.model), "quick": options.quick, "seconds": round(seconds), "rows": as_json(rows)}
-        (options.output / "controls.json").write_text(json.dumps(about, indent=1))
+        write_text_whole(options.output / "controls.json", json.dumps(about, indent=1))
     sys.stdout.write(f"{table(rows)}\n{seconds:.0f} s; table and plots in {options.output}\n")
     return 1 if options.strict and any(row.passed is False for row in rows) else 0
 
@@ -135,7 +191,7 @@ def _open_studio(options: argparse.Namespace) -> Studio:
     if options.float8:
         store_in_float8(model)
     spec, budget = _amount(options, model.config.clip.size)
-    tests = load_testset(options.testset or options.output / "testset", spec, options.voices)
+    tests = load_testset(options.testset or options.output / TESTSET, spec, options.voices)
     return Studio(model, tests, settings, budget)
 
 
@@ -170,7 +226,6 @@ def _write(options: argparse.Namespace, studio: Studio, rows: Sequence[Row], *, 
     from .sheet import write_sheet
 
     folder: Path = options.output
-    folder.mkdir(parents=True, exist_ok=True)
     made = vars(studio)  # cached properties: only what was asked for
     for kind in ("right", "shuffled", "silent", "long"):
         if made.get(kind):
@@ -183,4 +238,4 @@ def _write(options: argparse.Namespace, studio: Studio, rows: Sequence[Row], *, 
         "seconds": round(seconds),
         "rows": as_json(rows),
     }
-    (folder / "results.json").write_text(json.dumps(about, indent=1))
+    write_text_whole(folder / "results.json", json.dumps(about, indent=1))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..whole import written_whole
+
 WIDTH, HEIGHT = 460, 330  # of a panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 56, 58  # its margins
 COLOURS = ("#1f5fa8", "#c4501b", "#3a7d34", "#7a4fa3")
@@ -44,8 +46,8 @@ def write_plot(path: Path, panels: Sequence[Panel], columns: int = 3) -> None:
     draw = ImageDraw.Draw(sheet)
     for index, panel in enumerate(panels):
         _draw_panel(sheet, draw, panel, WIDTH * (index % columns), HEIGHT * (index // columns))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    with written_whole(path) as part:
+        sheet.save(part, format="PNG", optimize=True)
 
 
 def axis_ticks(low: float, high: float, wanted: int = 5) -> list[float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..whole import written_whole
 from .takes import Pictures, Take
 
 _LABEL = 14  # pixels of text above each row
@@ -34,8 +35,8 @@ def write_sheet(path: Path, takes: Sequence[Take], every: int = 5) -> None:
         draw.text((2, top + 1), label, fill="black")
         sheet.paste(Image.fromarray(strip), (0, top + _LABEL))
         top += strip.shape[0] + _LABEL
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with written_whole(path) as part:
+        sheet.save(part, format="PNG")
 
 
 def _strip(take: Take, frames: Pictures, every: int) -> Pictures:

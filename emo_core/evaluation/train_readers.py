@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..installed import require
+from ..owned import refuse_existing, refuse_inputs
+from ..whole import written_whole
 from .bundled import WEIGHTS
 from .faces import anchor_of_truth, cut_squares, face_squares, follow, mouth_squares
 from .readers import FaceEmbedder, MouthReader
@@ -238,14 +241,12 @@ def accuracy(crops: Crops, reader: MouthReader, embedder: FaceEmbedder) -> dict[
 def _save(net: MouthReader | FaceEmbedder | TurnReader, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, folder / net.weights)
+    with written_whole(folder / net.weights) as part:
+        save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, part)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train the readers and write their weights. Returns the exit status."""
-    from ..training.heads.dataset import HeadDataset
-
     parser = argparse.ArgumentParser(prog="python -m emo_core.evaluation.train_readers", description=__doc__)
     parser.add_argument("--heads", type=Path, required=True, help="folder of rendered heads")
     parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini's kind)")
@@ -255,9 +256,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=1400, help="for mouth and face, each")
     parser.add_argument("--per-clip", type=int, default=12, help="frames taken from a clip for mouth and face")
     parser.add_argument("--turning-clips", type=int, default=200, help="clips of moving heads for their turns")
-    parser.add_argument("--output", type=Path, default=WEIGHTS)
+    parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder for the weights (those that ship)")
+    parser.add_argument("--overwrite", action="store_true", help="replace weights that are there")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    _refuse(options)
+    from ..training.heads.dataset import HeadDataset
+
     heads, vae = HeadDataset(options.heads), None if options.vae is None else _load_vae(options.vae)
     if options.only != "turns":
         crops = collect(heads, "train", options.per_clip, vae=vae)
@@ -274,14 +279,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _load_vae(path: Path) -> VAE:
-    from safetensors.torch import load_file
+def _refuse(options: argparse.Namespace) -> None:
+    """Raises EmoInputError, before any work, for files that would be replaced and packages that are missing."""
+    require("train_readers", packages=("numba",))  # the reader of clips lives beside the renderer
+    nets = {"pictures": (MouthReader, FaceEmbedder), "turns": (TurnReader,)}
+    for net in nets.get(options.only, (MouthReader, FaceEmbedder, TurnReader)):
+        path = options.output / net.weights
+        refuse_inputs(path, {"VAE": options.vae})
+        refuse_existing(path, overwrite=options.overwrite)
 
+
+def _load_vae(path: Path) -> VAE:
     from ..config import EMO_MINI
     from ..models.vae import VAE
+    from ..training.records import load_weights, read_weights
 
     vae = VAE(EMO_MINI.vae)
-    vae.load_state_dict(load_file(path))
+    load_weights(vae, read_weights(path, what="--vae", again="Name the vae.safetensors of a training."), what="--vae")
     return vae.eval()
 
 

@@ -27,6 +27,12 @@ from torch import Tensor, nn
 from ..audio.encoder import AudioEncoder
 from ..audio.waveform import normalise
 from ..config import PRESETS, AudioEncoderConfig
+from ..errors import EmoInputError
+from ..files import readable_file
+from ..weights.read import read_tensors
+from ..whole import write_text_whole, written_whole
+from .records import load_weights
+from .root import claim_step
 from .voices.augment import augment
 from .voices.corpus import FPS, VoiceCorpus, VoiceRecord
 from .voices.phones import PHONE_INDEX, PHONES, VOICED
@@ -35,6 +41,8 @@ from .voices.visemes import MOUTH_ACTIONS, phone_frames
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT, ENCODER = "checkpoint.safetensors", "encoder.safetensors"
+_AGAIN = "Remove it to begin anew, or put back one that is whole."
 FRAME = round(SAMPLE_RATE / FPS)  # samples
 PHONE_HZ = 100
 _PHONES_PER_FRAME = round(PHONE_HZ / FPS)
@@ -254,34 +262,29 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
         about = {"step": str(self.step), "elapsed_s": repr(self.elapsed_s)}
-        _save_whole(lambda path: save_file(tensors, path, about), folder / "checkpoint.safetensors")
+        with written_whole(folder / CHECKPOINT) as part:
+            save_file(tensors, part, about)
         config = json.dumps(dataclasses.asdict(self.encoder.config))
         state = {k: v.contiguous() for k, v in self.encoder.state_dict().items()}
-        _save_whole(lambda path: save_file(state, path, {"audio_encoder": config}), folder / "encoder.safetensors")
+        with written_whole(folder / ENCODER) as part:
+            save_file(state, part, {"audio_encoder": config})
 
     def load(self, path: Path) -> None:
-        from safetensors import safe_open
-
-        with safe_open(str(path), "pt") as file:
-            about = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 safe_open is no mapping
+        readable_file(path, name="checkpoint", allowed="an audio encoder's", again=_AGAIN)
+        tensors, about = read_tensors(path)
         for name, module in (("encoder", self.encoder), ("heads", self.heads)):
-            module.load_state_dict(
-                {k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")}
-            )
+            own = {k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")}
+            load_weights(module, own, what=f"checkpoint {path}")
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".", 2)
-                state.setdefault(int(index), {})[name] = value
+        try:
+            for key, value in tensors.items():
+                if key.startswith("optimizer."):
+                    _, index, name = key.split(".", 2)
+                    state.setdefault(int(index), {})[name] = value
+            self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
+        except (KeyError, ValueError) as error:
+            raise EmoInputError("checkpoint", f"{path} without its step ({error})", "a whole one", _AGAIN) from error
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
-
-
-def _save_whole(save: Any, path: Path) -> None:
-    part = path.with_suffix(".part")
-    save(str(part))
-    part.replace(path)
 
 
 def read_mouth(encoder: AudioEncoder, heads: Heads, record: VoiceRecord) -> tuple[NDArray[np.float32], ...]:
@@ -318,12 +321,12 @@ def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def train(corpus: VoiceCorpus, folder: Path, config: AudioEncoderConfig, settings: EncoderTraining) -> dict[str, Any]:
     """Train (or go on with) the encoder in `folder` until its minutes are used; returns and writes the report."""
-    folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, Stream(corpus.utterances("train")), settings)
-    if (folder / "checkpoint.safetensors").exists():
-        trainer.load(folder / "checkpoint.safetensors")
+    if (folder / CHECKPOINT).exists():
+        trainer.load(folder / CHECKPOINT)
         log.info("audio encoder: going on from step %d", trainer.step)
     saved_s = trainer.elapsed_s
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.jsonl").open("a") as file:
         while trainer.elapsed_s < 60 * settings.minutes:
             line = trainer.advance()
@@ -338,7 +341,7 @@ def train(corpus: VoiceCorpus, folder: Path, config: AudioEncoderConfig, setting
                 log.info("audio encoder: step %d, loss %.3f, jaw r %s", trainer.step, line["loss"], found)
     trainer.save(folder)
     report = {s: evaluate(trainer.encoder, trainer.heads, corpus.utterances(s)) for s in _TESTS if corpus.utterances(s)}
-    (folder / "report.json").write_text(json.dumps(report, indent=1))
+    write_text_whole(folder / "report.json", json.dumps(report, indent=1))
     return report
 
 
@@ -364,6 +367,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = EncoderTraining(minutes=options.minutes, seed=options.seed)
+    claim_step(options.output, {"corpus": options.corpus})
     report = train(VoiceCorpus(options.corpus), options.output, PRESETS[options.config].audio_encoder, settings)
     log.info("%s", json.dumps(report, indent=1))
 

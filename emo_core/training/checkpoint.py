@@ -1,22 +1,33 @@
 """Training checkpoints: weights, moving average, optimizer moments and counters, in safetensors files of at most 15 MB.
 
 A checkpoint is a folder written beside the old one and swapped in by a rename, so a killed run always finds a whole
-one. Batches are drawn from (seed, step), so nothing else is needed to continue with the very next loss.
+one. Batches are drawn from (seed, step), so nothing else is needed to continue with the very next loss. Only files of
+the names that a checkpoint has are ever removed, only from a folder that says that it is one, never through a link;
+what else a person put into it moves on with it.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from ..errors import EmoInputError
+from ..files import shown
+from ..owned import MARK, free_path, mark_of, write_mark
+from .records import read_json, read_weights
+
 SHARD_BYTES = 15_000_000  # so that one file travels anywhere
+KIND = "checkpoint"
+COUNTERS = "counters.json"
+_WRITTEN = re.compile(rf"(weights|average|moments)-\d{{3,}}\.safetensors|{COUNTERS}|{MARK}")
+_AGAIN = "Remove the checkpoint, or put back one that is whole."
 
 
 @dataclass
@@ -45,8 +56,17 @@ def save_shards(tensors: Mapping[str, Tensor], folder: Path, name: str) -> None:
 def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob(f"{name}-*.safetensors")):
-        tensors.update(load_file(path))
+        tensors.update(read_weights(path, what="checkpoint", again=_AGAIN))
     return tensors
+
+
+def refuse_place(folder: Path) -> None:
+    """Raises EmoInputError where a checkpoint may not be saved to `folder`: something else lies there, or a link."""
+    foreign = folder.exists() and not _is_ours(folder) and any(_entries(folder))
+    if folder.is_symlink() or foreign:
+        found = f"{shown(folder)}, which is {'no checkpoint' if foreign else 'a link'}"
+        remedy = "Move what lies there, or choose another --root."
+        raise EmoInputError("checkpoint", found, "a checkpoint of ours, or nothing", remedy)
 
 
 def save_checkpoint(
@@ -57,10 +77,11 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     counters: Counters,
 ) -> None:
-    """Replace the checkpoint in `folder` by this one."""
-    fresh = folder.with_name(folder.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
+    """Replace the checkpoint in `folder` by this one. EmoInputError for a place that `refuse_place` refuses."""
+    refuse_place(folder)
+    fresh = _cleared(folder.with_name(folder.name + ".part"))
     fresh.mkdir(parents=True)
+    write_mark(fresh, KIND)
     save_shards(weights, fresh, "weights")
     save_shards(average, fresh, "average")
     moments = {
@@ -70,32 +91,76 @@ def save_checkpoint(
         if isinstance(value, Tensor)
     }
     save_shards(moments, fresh, "moments")
-    (fresh / "counters.json").write_text(json.dumps(asdict(counters)))
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+    (fresh / COUNTERS).write_text(json.dumps(asdict(counters)))
+    old = _cleared(folder.with_name(folder.name + ".old"))
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    _discard(old, move_to=folder)
+
+
+def _cleared(folder: Path) -> Path:
+    """`folder` after what a killed run left there is gone; another name if anything else lies there."""
+    if _is_ours(folder):
+        _discard(folder)
+    return free_path(folder)
+
+
+def _discard(folder: Path, move_to: Path | None = None) -> None:
+    """Remove a checkpoint's own files, move what else lies there, and remove the folder if it is empty then."""
+    if not _is_ours(folder):
+        return
+    for path in _entries(folder):
+        if _WRITTEN.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink()
+        elif move_to is not None:
+            path.rename(free_path(move_to / path.name))
+    if not _entries(folder):
+        folder.rmdir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder; of a file, itself."""
+    return sorted(folder.iterdir()) if folder.is_dir() else [folder]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a checkpoint of ours lies there, also a half written one. Those of earlier versions have no mark."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if mark_of(folder, KIND) is not None:
+        return True
+    try:
+        load_counters(folder)
+    except EmoInputError:
+        return False
+    return True
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / COUNTERS).is_file()
 
 
 def find_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint at `folder`, also when a run died between the two renames."""
-    for path in (folder, folder.with_name(folder.name + ".old")):
-        if (path / "counters.json").exists():
-            return path
-    return None
+    set_aside = sorted(folder.parent.glob(f"{folder.name}.old*"))
+    return next((path for path in (folder, *set_aside) if _is_whole(path)), None)
 
 
 def load_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put the saved optimizer moments back; parameters are matched by their order."""
+    saved = optimizer.state_dict()
+    known = {str(index) for group in saved["param_groups"] for index in group["params"]}
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in load_shards(folder, "moments").items():
-        index, name = key.split(".", 1)
+        index, _, name = key.partition(".")
+        if index not in known:
+            remedy = "Use the options that it was made with."
+            raise EmoInputError("checkpoint", f"moments of {key!r}", "those of these parameters", remedy)
         state.setdefault(int(index), {})[name] = value
-    saved = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
 
 
 def load_counters(folder: Path) -> Counters:
-    return Counters(**json.loads((folder / "counters.json").read_text()))
+    said = read_json(folder / COUNTERS, {"step": int, "trained_s": float}, what="checkpoint", again=_AGAIN)
+    return Counters(said["step"], float(said["trained_s"]))

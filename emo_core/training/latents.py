@@ -17,12 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import EmoInputError
 from ..models.vae import VAE
+from ..whole import write_text_whole, written_whole
+from .records import fits, read_array, read_json
 
 if TYPE_CHECKING:
     from .heads.dataset import HeadDataset
 
 log = logging.getLogger(__name__)
+
+LATENTS, AUDIO, AUDIO_INDEX = "latents.npy", "audio.npy", "audio.json"
+_AGAIN = "Run `train latents` again."
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,16 @@ class LatentClip:
 @torch.no_grad()
 def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64) -> None:
     """Encode every frame of every clip; the order of frames is the clips' order. The caller chooses the precision."""
-    folder.mkdir(parents=True, exist_ok=True)
     total = sum(int(clip["frames"]) for clip in heads.clips)
     size = heads[0].frames.shape[1] // vae.config.downscale
     shape = (total, vae.config.latent_channels, size, size)
-    store = np.lib.format.open_memmap(folder / "latents.npy", mode="w+", dtype=np.float16, shape=shape)
-    for start, frames in _batches(heads, batch):
-        pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
-        store[start : start + len(frames)] = vae.encode(pictures).float().cpu().numpy()
-    store.flush()
+    with written_whole(folder / LATENTS) as part:  # half of them would look like black pictures
+        store = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+        for start, frames in _batches(heads, batch):
+            pictures = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
+            store[start : start + len(frames)] = vae.encode(pictures).float().cpu().numpy()
+        store.flush()
+        del store  # an open map cannot be renamed everywhere
 
 
 def _batches(heads: HeadDataset, batch: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -71,7 +78,10 @@ class LatentDataset:
         self, folder: Path, heads: HeadDataset, audio: Mapping[str, np.ndarray], *, split: str, m: int
     ) -> None:
         """`audio` maps an utterance id to its features (frames, l, d)."""
-        self.latents = np.load(folder / "latents.npy")
+        self.latents = np.array(read_array(folder / LATENTS, ("f", 4), what="latents", again=_AGAIN))
+        frames = sum(int(clip["frames"]) for clip in heads.clips)
+        if len(self.latents) != frames:
+            raise EmoInputError("latents", f"those of {len(self.latents)} frames", f"{frames}, as heads has", _AGAIN)
         self.clips: list[LatentClip] = []
         start = 0
         for index, clip in enumerate(heads.clips):
@@ -92,6 +102,8 @@ class LatentDataset:
     ) -> LatentClip:
         rendered, frames = heads[index], int(clip["frames"])
         utterance, _, offset = str(clip["utterance"]).partition("@")
+        if utterance not in audio:
+            raise EmoInputError("latents", f"no sound of {utterance!r}", "that of all clips", _AGAIN)
         features = audio[utterance]
         times = np.arange(-m, frames + m) + int(offset or 0)
         return LatentClip(
@@ -137,16 +149,21 @@ def _overlap(low: np.ndarray, high: np.ndarray, cells: int) -> np.ndarray:
 
 def save_audio(folder: Path, audio: Mapping[str, np.ndarray]) -> None:
     """All utterances in one file: an index and one array."""
-    folder.mkdir(parents=True, exist_ok=True)
     index, start = {}, 0
     for name, features in audio.items():
         index[name] = (start, len(features))
         start += len(features)
-    np.save(folder / "audio.npy", np.concatenate(list(audio.values())).astype(np.float16))
-    (folder / "audio.json").write_text(json.dumps(index))
+    with written_whole(folder / AUDIO) as part, part.open("wb") as file:
+        np.save(file, np.concatenate(list(audio.values())).astype(np.float16))
+    write_text_whole(folder / AUDIO_INDEX, json.dumps(index))
 
 
 def load_audio(folder: Path) -> dict[str, np.ndarray]:
-    features = np.load(folder / "audio.npy")
-    index = json.loads((folder / "audio.json").read_text())
+    """What `save_audio` wrote, by the names of the utterances."""
+    features = np.array(read_array(folder / AUDIO, ("f", 3), what="audio features", again=_AGAIN))
+    index = read_json(folder / AUDIO_INDEX, dict, what="audio features", again=_AGAIN)
+    for name, place in index.items():
+        if not (fits(place, (int, int)) and place[0] >= 0 < place[1] and sum(place) <= len(features)):
+            found = f"{place!r:.100} as the place of {name!r:.100}"
+            raise EmoInputError("audio features", found, f"start and length within {len(features)} frames", _AGAIN)
     return {name: features[start : start + frames] for name, (start, frames) in index.items()}

@@ -6,25 +6,42 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..errors import EmoInputError
+from ..whole import written_whole
+
 
 def launch(task: Callable[..., Any], arguments: tuple[Any, ...], *, processes: int) -> None:
-    """Run `task(*arguments)` in `processes` processes that find each other through accelerate's environment."""
+    """Run `task(*arguments)` in `processes` processes that find each other through accelerate's environment. An input
+    error of theirs is raised here as it is."""
     if processes <= 1 or "RANK" in os.environ:
         task(*arguments)
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_worker, (processes, port, task, arguments), nprocs=processes)
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "error"
+        try:
+            torch.multiprocessing.spawn(_worker, (processes, port, task, arguments, said), nprocs=processes)
+        except torch.multiprocessing.ProcessRaisedException as failed:
+            if not said.exists():
+                raise
+            error: EmoInputError = pickle.loads(said.read_bytes())  # noqa: S301 our own worker's, in our own folder
+            raise error from failed
 
 
-def _worker(rank: int, processes: int, port: int, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _worker(
+    rank: int, processes: int, port: int, task: Callable[..., Any], arguments: tuple[Any, ...], said: Path
+) -> None:
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -35,4 +52,9 @@ def _worker(rank: int, processes: int, port: int, task: Callable[..., Any], argu
         ACCELERATE_USE_CPU="false" if torch.cuda.is_available() else "true",
     )
     torch.set_num_threads(1)
-    task(*arguments)
+    try:
+        task(*arguments)
+    except EmoInputError as error:  # torch hands only a traceback's text to the process that started this one
+        with written_whole(said) as part:
+            part.write_bytes(pickle.dumps(error))
+        raise

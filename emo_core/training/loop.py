@@ -22,7 +22,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..pipeline.graphs import Recorder
-from .checkpoint import Counters, find_checkpoint, load_counters, load_moments, load_shards, save_checkpoint
+from .checkpoint import (
+    Counters,
+    find_checkpoint,
+    load_counters,
+    load_moments,
+    load_shards,
+    refuse_place,
+    save_checkpoint,
+)
+from .records import load_weights, refuse_others
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +146,7 @@ class Run:
     def __init__(self, module: nn.Module, settings: LoopSettings, groups: Sequence[dict[str, Any]]) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
+        refuse_place(settings.folder / "checkpoint")
         self.module, self.settings, self.counters = module, settings, Counters()
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
@@ -144,7 +154,7 @@ class Run:
         )
         checkpoint = find_checkpoint(settings.folder / "checkpoint")
         if checkpoint:
-            module.load_state_dict(load_shards(checkpoint, "weights"), strict=False)
+            load_weights(module, load_shards(checkpoint, "weights"), what=f"checkpoint {checkpoint}", strict=False)
         if settings.channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = [{"lr_scale": 1.0} | group for group in groups]
@@ -160,7 +170,9 @@ class Run:
         self.average = {name: p.detach().clone() for name, p in self.kept.items()}
         if checkpoint:
             self.counters = load_counters(checkpoint)
-            for name, value in load_shards(checkpoint, "average").items():
+            average = load_shards(checkpoint, "average")
+            refuse_others(average, self.average, what=f"checkpoint {checkpoint}", all_of_them=False)
+            for name, value in average.items():
                 self.average[name].copy_(value)  # keeps the memory layout, without which the update is slow
             log.info("continuing %s at step %d", settings.folder, self.counters.step)
         settings.folder.mkdir(parents=True, exist_ok=True)

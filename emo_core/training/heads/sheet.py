@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import EmoInputError
+from ...files import shown
+from ...owned import refuse_existing
+from ...whole import written_whole
 from .identity import sample_identity
 from .performance import Performance
 from .render import HeadRenderer
@@ -49,6 +53,16 @@ def contact_sheet(
     return np.concatenate(rows)
 
 
+def picture_format(path: Path) -> str:
+    """The format of a picture of that name, in Pillow's words."""
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    if path.suffix.lower() not in known:
+        raise EmoInputError("output", f"{shown(path)}", "the name of a picture, such as sheet.png")
+    return known[path.suffix.lower()]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
@@ -58,12 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--columns", type=int, default=6)
     parser.add_argument("--zoom", type=int, default=1, help="repeat every pixel this often")
     parser.add_argument("--expressions", action="store_true", help="a row of expressions per identity")
+    parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there")
     options = parser.parse_args(arguments)
+    refuse_existing(options.output, overwrite=options.overwrite)
+    picture_format(options.output)
     seeds = range(options.first, options.first + options.identities)
     sheet = contact_sheet(seeds, size=options.size, columns=options.columns, expressions=options.expressions)
     from PIL import Image
 
-    Image.fromarray(sheet.repeat(options.zoom, 0).repeat(options.zoom, 1)).save(options.output)
+    picture = Image.fromarray(sheet.repeat(options.zoom, 0).repeat(options.zoom, 1))
+    with written_whole(options.output) as part:
+        picture.save(part, format=picture_format(options.output))
 
 
 if __name__ == "__main__":

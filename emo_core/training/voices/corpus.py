@@ -2,7 +2,8 @@
 
 `build_corpus` writes shards `<split>-<number>.npz` (int16 samples at 16 kHz, mouth tracks and loudness at 25 fps,
 phones as JSON). A shard's content follows from the seed and its number alone, and a finished shard is not made again,
-so a killed run continues. `VoiceCorpus` reads. Splits: `train`; `test_sentences` (voices of the training, sentences
+so a killed run continues, and a corpus grows: a shard holds four minutes, the last one what is left, which is also how
+a longer one begins. `VoiceCorpus` reads. Splits: `train`; `test_sentences` (voices of the training, sentences
 it never has); `test_voice` (the held-out voice awb, such sentences too); `test_song`; `real` (LibriVox, aligned).
 """
 
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,17 +23,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EmoInputError
+from ...installed import require
+from ...whole import write_text_whole, written_whole
+from ..records import fits, read_arrays, read_json
 from . import alignment, song, speech
-from .phones import Phone
+from .phones import PHONE_INDEX, Phone
 from .sentences import sentence
 from .speech import SAMPLE_RATE, Manner, Utterance
 from .visemes import MOUTH_ACTIONS, loudness_track, mouth_track
 
 Split = Literal["train", "test_sentences", "test_voice", "test_song", "real"]
 FPS = 25.0
-_SHARD_MINUTES = 4.0
-_TEST_MINUTES = {"test_sentences": 4.0, "test_voice": 4.0, "test_song": 1.0}
+SHARD_MINUTES = 4.0
+_TEST_MINUTES: tuple[tuple[Split, float], ...] = (("test_sentences", 4.0), ("test_voice", 4.0), ("test_song", 1.0))
+_MOST_MINUTES = 100_000  # of which seventy days of work come
 _FORMAT = 1  # raise when what a shard holds changes
+_NOTE = "corpus.json"
+_AGAIN = "Remove the file and run `train voices` again: it makes what is missing."
+_ARRAYS = {
+    "samples": ("i", 1), "sample_counts": ("i", 1), "tracks": ("f", 2), "frame_counts": ("i", 1), "actions": ("U", 1),
+    "about": ("U", 0),
+}  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -78,15 +90,20 @@ class VoiceCorpus:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._loaded: dict[str, list[VoiceRecord]] = {}
-        if not any(self.folder.glob("train-*.npz")):
+        if not _shards(self.folder, "train"):
             raise EmoInputError("voice corpus", f"no shards in {self.folder}", "a folder that build_corpus wrote")
 
     def utterances(self, split: Split) -> list[VoiceRecord]:
         if split not in get_args(Split):
             raise EmoInputError("split", repr(split), f"one of {', '.join(get_args(Split))}")
         if split not in self._loaded:
-            paths = sorted(self.folder.glob(f"{split}-*.npz"))
-            self._loaded[split] = [record for path in paths for record in _read_shard(path)]
+            paths = _shards(self.folder, split)
+            if list(paths) != list(range(len(paths))):
+                missing = next(number for number in range(len(paths)) if number not in paths)
+                found = f"no {split}-{missing:03d}.npz before {paths[max(paths)].name} in {self.folder}"
+                remedy = "Run `train voices` again: it makes the rest."
+                raise EmoInputError("voice corpus", found, "all shards", remedy)
+            self._loaded[split] = [record for path in paths.values() for record in _read_shard(path)]
         return self._loaded[split]
 
 
@@ -100,58 +117,140 @@ def build_corpus(
 ) -> VoiceCorpus:
     """Write `minutes` of training sound and the test splits (about 2 s a minute on one core); returns the reader.
 
+    A corpus that is there and shorter grows to the same that would be made at once; a longer one is used as it is.
     EmoInputError if `folder` holds a corpus of another seed, or flite is missing.
     """
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if not 0 < minutes <= _MOST_MINUTES:
+        raise EmoInputError("minutes", f"{minutes:g}", f"more than 0, at most {_MOST_MINUTES:,}")
     _check_same_job(folder, seed)
-    jobs: list[tuple[Split, int, float]] = [("real", 0, 0.0)]  # (split, number of the shard, its minutes)
-    test_share = min(1.0, minutes / 20.0)  # a tiny corpus gets tiny tests
-    for split, test_minutes in _TEST_MINUTES.items():
-        jobs.append((split, 0, test_minutes * test_share))  # type: ignore[arg-type]
-    shards = max(1, round(minutes / _SHARD_MINUTES))
-    jobs += [("train", number, minutes / shards) for number in range(shards)]
-    jobs = [job for job in jobs if job[0] in splits]
-    todo = [job for job in jobs if not _shard_path(folder, job[0], job[1]).exists()]
+    jobs = [job for job in _jobs(folder, minutes) if job.split in splits]
+    kept = _older_layout(folder, minutes)
+    todo = [job for job in jobs if not (kept and job.split == "train") and not _is_made(folder, job)]
+    if todo:
+        require("voices", programs=("flite",), packages=packages_needed())
+    _note_job(folder, seed)
     work = partial(_write_shard, folder, seed)
-    workers = min(processes or os.cpu_count() or 1, max(1, len(todo)))
-    if workers == 1:
-        finished = list(map(work, todo))
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            finished = list(pool.map(work, todo))
-    log.info("voice corpus: %d shards written to %s, %d were there", len(finished), folder, len(jobs) - len(todo))
+    # What grows comes first: the utterances of later shards are counted behind it.
+    growing = [job for job in todo if job.path(folder).exists()]
+    _done_by_all(work, growing, processes)
+    _done_by_all(work, [job for job in todo if job not in growing], processes)
+    _tell(folder, minutes, jobs=len(jobs), made=len(todo), grown=len(growing))
     return VoiceCorpus(folder)
 
 
+def packages_needed() -> tuple[str, ...]:
+    """What voices are made with besides flite: pocketsphinx only where there are recordings to align."""
+    return ("scipy", "pocketsphinx") if alignment.LIBRIVOX_FOLDER.is_dir() else ("scipy",)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One shard: which, and at least how long."""
+
+    split: Split
+    number: int
+    minutes: float
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"{self.split}-{self.number:03d}.npz"
+
+
+def _jobs(folder: Path, minutes: float) -> list[_Job]:
+    """The shards of a corpus of `minutes`, and those before any shard that is there: they cannot stay away."""
+    jobs = [_Job("real", 0, 0.0)]
+    test_share = min(1.0, minutes / 20.0)  # a tiny corpus gets tiny tests
+    jobs += [_Job(split, 0, length * test_share) for split, length in _TEST_MINUTES]
+    there = _shards(folder, "train")
+    count = max(math.ceil(minutes / SHARD_MINUTES), 1, *(number + 1 for number in there))
+    for number in range(count):
+        left = SHARD_MINUTES if number < max(there, default=0) else minutes - number * SHARD_MINUTES
+        jobs.append(_Job("train", number, min(SHARD_MINUTES, left)))
+    return jobs
+
+
+def _shards(folder: Path, split: str) -> dict[int, Path]:
+    """The shards of a split that are there, by number."""
+    found = {}
+    for path in folder.glob(f"{split}-*.npz"):
+        number = path.stem.removeprefix(f"{split}-")
+        if len(number) >= 3 and number.isascii() and number.isdecimal():
+            found[int(number)] = path
+    return dict(sorted(found.items()))
+
+
+def _is_made(folder: Path, job: _Job) -> bool:
+    path = job.path(folder)
+    return path.exists() and _minutes_in(path) >= job.minutes
+
+
+def _minutes_in(path: Path, *, but_last: int = 0) -> float:
+    """Minutes of sound in a shard, without so many utterances at its end."""
+    counts = read_arrays(path, {"sample_counts": ("i", 1)}, what="voice corpus", again=_AGAIN)["sample_counts"]
+    return float(counts[: len(counts) - but_last].sum()) / SAMPLE_RATE / 60
+
+
+def _older_layout(folder: Path, minutes: float) -> bool:
+    """Whether an earlier version made this corpus, which cut short ones into shards of equal length. EmoInputError if
+    more is asked for than is there: what would be put into the middle moves what is behind it."""
+    lengths = [_minutes_in(path) for path in _shards(folder, "train").values()]
+    if all(length >= SHARD_MINUTES for length in lengths[:-1]):
+        return False
+    if sum(lengths) < minutes:
+        found = f"{minutes:g}, and {sum(lengths):.1f} in shards of an earlier version in {folder}"
+        raise EmoInputError("minutes", found, "no more than are there", "Choose another folder.")
+    return True
+
+
+def _done_by_all(work: Callable[[_Job], Path], jobs: Sequence[_Job], processes: int | None) -> None:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    workers = min(processes or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
+        list(map(work, jobs))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(work, jobs))
+
+
+def _tell(folder: Path, minutes: float, *, jobs: int, made: int, grown: int) -> None:
+    there = _shards(folder, "train")
+    log.info("voice corpus: %d shards written to %s (%d of them grew), %d were there", made, folder, grown, jobs - made)
+    if there and max(there) * SHARD_MINUTES + _minutes_in(there[max(there)], but_last=1) >= minutes:
+        total = sum(map(_minutes_in, there.values()))
+        log.warning("voice corpus: %.1f minutes are in %s, %g were asked for: used as it is", total, folder, minutes)
+
+
 def _check_same_job(folder: Path, seed: int) -> None:
-    note, job = folder / "corpus.json", {"seed": seed, "format": _FORMAT}
-    if note.exists() and json.loads(note.read_text()) != job:
-        raise EmoInputError("voice corpus", f"{note.read_text()} in {folder}", f"{job}", "Choose another folder.")
-    note.write_text(json.dumps(job))
+    note, job = folder / _NOTE, {"seed": seed, "format": _FORMAT}
+    if note.exists():
+        noted = read_json(note, {"seed": int, "format": int}, what="voice corpus", again="Choose another folder.")
+        if noted != job:
+            raise EmoInputError("voice corpus", f"{noted} in {folder}", f"{job}", "Choose another folder.")
 
 
-def _shard_path(folder: Path, split: str, number: int) -> Path:
-    return folder / f"{split}-{number:03d}.npz"
+def _note_job(folder: Path, seed: int) -> None:
+    if not (folder / _NOTE).exists():
+        write_text_whole(folder / _NOTE, json.dumps({"seed": seed, "format": _FORMAT}))
 
 
-def _write_shard(folder: Path, seed: int, job: tuple[Split, int, float]) -> Path:
-    split, number, minutes = job
-    rng = np.random.default_rng([seed, get_args(Split).index(split), number])
-    utterances: list[Utterance] = alignment.librivox_clips() if split == "real" else []
+def _write_shard(folder: Path, seed: int, job: _Job) -> Path:
+    """Make a shard, or a longer one of the one that is there, which must begin with it."""
+    rng = np.random.default_rng([seed, get_args(Split).index(job.split), job.number])
+    utterances: list[Utterance] = alignment.librivox_clips() if job.split == "real" else []
     total = 0.0
-    while total < minutes * 60:
-        utterances.append(random_utterance(rng, split))
+    while total < job.minutes * 60:
+        utterances.append(random_utterance(rng, job.split))
         total += utterances[-1].duration_s
-    path = _shard_path(folder, split, number)
-    arrays = _pack(utterances)
-    partial_path = path.with_suffix(".part")
-    with partial_path.open("wb") as file:
+    path, arrays = job.path(folder), _pack(utterances)
+    if path.exists():
+        before = read_arrays(path, {"samples": ("i", 1), "tracks": ("f", 2)}, what="voice corpus", again=_AGAIN)
+        if any(not np.array_equal(arrays[name][: len(known)], known) for name, known in before.items()):
+            found = f"{path.name}, which begins otherwise than what flite speaks here"
+            raise EmoInputError("voice corpus", found, "the flite that it was made with", "Choose another folder.")
+    with written_whole(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
-    partial_path.replace(path)
     return path
 
 
@@ -207,13 +306,27 @@ def _pack(utterances: list[Utterance]) -> dict[str, Any]:
 
 
 def _read_shard(path: Path) -> list[VoiceRecord]:
-    with np.load(path, allow_pickle=False) as shard:
-        if tuple(shard["actions"]) != MOUTH_ACTIONS:
-            raise EmoInputError(str(path), "other mouth actions", f"{MOUTH_ACTIONS}", "Build the corpus again.")
-        samples = np.split(shard["samples"], np.cumsum(shard["sample_counts"])[:-1])
-        tracks = np.split(shard["tracks"], np.cumsum(shard["frame_counts"])[:-1])
+    shard = read_arrays(path, _ARRAYS, what="voice corpus", again=_AGAIN)
+    if tuple(shard["actions"]) != MOUTH_ACTIONS:
+        raise EmoInputError(str(path), "other mouth actions", f"{MOUTH_ACTIONS}", "Build the corpus again.")
+    try:
         about = json.loads(str(shard["about"]))
-    return [
-        VoiceRecord(s, t, tuple(Phone(*p) for p in a["phones"]), a["voice"], a["text"])
-        for s, t, a in zip(samples, tracks, about, strict=False)
-    ]
+    except (ValueError, RecursionError) as error:
+        raise EmoInputError("voice corpus", f"{path}, whose texts are no JSON", "a whole shard", _AGAIN) from error
+    samples, tracks = shard["samples"], shard["tracks"]
+    counts = ((shard["sample_counts"], len(samples)), (shard["frame_counts"], len(tracks)))
+    whole = fits(about, [{"voice": str, "text": str, "phones": [(str, float, float)]}])
+    whole = whole and tracks.shape[1] == len(MOUTH_ACTIONS) + 1
+    whole = whole and all(phone[0] in PHONE_INDEX for one in about for phone in one["phones"])
+    for lengths, total in counts:
+        whole = whole and len(lengths) == len(about) and bool(((lengths >= 0) & (lengths <= total)).all())
+        whole = whole and int(lengths.sum()) == total
+    if not whole:
+        raise EmoInputError("voice corpus", f"{path}, whose parts do not fit together", "a whole shard", _AGAIN)
+    parts = zip(
+        np.split(samples, np.cumsum(shard["sample_counts"])[:-1]),
+        np.split(tracks, np.cumsum(shard["frame_counts"])[:-1]),
+        about,
+        strict=False,
+    )
+    return [VoiceRecord(s, t, tuple(Phone(*p) for p in a["phones"]), a["voice"], a["text"]) for s, t, a in parts]

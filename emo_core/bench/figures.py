@@ -1,0 +1,40 @@
+"""The file of figures of a bench: in, a path and the figures; out, JSON that a later bench knows for its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import EmoInputError
+from ..files import exists, shown
+from ..owned import refuse_existing, refuse_inputs
+from ..whole import write_text_whole
+
+MADE_BY = "python -m emo_core bench"
+
+
+def refuse_output(output: Path, inputs: Mapping[str, Path | None], *, overwrite: bool) -> None:
+    """Raises EmoInputError, before any work, for an output that is an input, a folder, or somebody's file."""
+    refuse_inputs(output, inputs)
+    refuse_existing(output, overwrite=overwrite or is_ours(output))
+    above = next((folder for folder in output.parents if exists(folder)), Path())
+    if not above.is_dir():
+        found = f"{shown(above)}, a file"
+        raise EmoInputError("output", found, "a folder to put the figures in", "Choose another name.")
+
+
+def is_ours(output: Path) -> bool:
+    """Whether an earlier bench wrote this file; the first ones left no mark."""
+    try:
+        said = json.loads(output.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(said, dict):
+        return False
+    return said.get("made_by") == MADE_BY or ("machine" in said and ("cases" in said or "peer" in said))
+
+
+def write_figures(output: Path, figures: Mapping[str, object]) -> None:
+    """A run that is killed here leaves what was written before."""
+    write_text_whole(output, json.dumps({"made_by": MADE_BY, **figures}, indent=1))

@@ -1,0 +1,62 @@
+"""The folder that training writes to: in, a path that a user named; out, leave to write there, or the sentence why not.
+
+A root is new, empty, or carries our mark. Roots of versions that set no mark are known by their records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import EmoInputError
+from ..files import exists, shown
+from ..owned import claim_folder, mark_of, refuse_inputs, write_mark
+from .records import read_json
+
+KIND = "training"
+_RECORDS = (  # where earlier versions left what, so that their roots are known
+    ("voices/corpus.json", {"seed": int, "format": int}),
+    ("*/checkpoint/counters.json", {"step": int, "trained_s": float}),
+    ("heads/clips.json", [{"file": str, "start": int, "frames": int, "identity": int}]),
+)
+
+
+def claim_root(root: Path) -> None:
+    """Make a root, or take over one of ours. Raises EmoInputError for a folder with anything else in it."""
+    _claim(root, name="root")
+
+
+def claim_step(folder: Path, inputs: Mapping[str, Path | None]) -> None:
+    """As `claim_root` for the folder of one step, which may lie in a root. Its inputs are never its outputs."""
+    refuse_inputs(folder, inputs)
+    if mark_of(folder.parent, KIND) is None:
+        _claim(folder, name="output")
+
+
+def refuse_replacing(path: Path, *, goes_on: bool, overwrite: bool) -> None:
+    """Raises EmoInputError where a step would replace a result that another run left: one of its own goes on."""
+    if exists(path) and not goes_on and not overwrite:
+        remedy = "Choose another --root, or --overwrite to replace it."
+        raise EmoInputError("root", f"{shown(path)}, which exists", "a root without it", remedy)
+
+
+def _claim(folder: Path, *, name: str) -> None:
+    if mark_of(folder, KIND) is None and _made_before(folder):
+        write_mark(folder, KIND)
+    try:
+        claim_folder(folder, KIND, name=name)
+    except OSError as error:
+        found = f"{shown(folder)}, which cannot be written to ({(error.strerror or str(error)).lower()})"
+        raise EmoInputError(name, found, "a folder that can be made", "Choose another name.") from error
+
+
+def _made_before(root: Path) -> bool:
+    """Whether a version without marks made this root."""
+    for pattern, types in _RECORDS:
+        for path in sorted(root.glob(pattern)):
+            try:
+                read_json(path, types, what="root", again="")
+            except EmoInputError:
+                continue
+            return True
+    return False
