@@ -75,8 +75,8 @@ def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: s
             decode_part(path, part, recording, findings, name=name, first=number == 1)
         except Exception as error:  # FFmpeg's errors are many classes, PyAV adds ValueError, UnicodeError and others
             raise_if_ours(error)
-            if isinstance(error, EmoInputError) and error.name == name and recording.seconds:
-                raise  # too long
+            if recording.overfull:
+                raise
             failure = failure or error
             if len(parts) > 1:
                 findings.notes.append(f"part {number} of {len(parts)} cannot be read")

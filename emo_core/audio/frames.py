@@ -13,12 +13,36 @@ from ..channels import USUAL, stereo_weights
 
 Samples = NDArray[np.float32]  # (channels, t)
 
+_PLANES = 8  # PyAV counts planes wrongly from here on, and reads memory that is not the frame's
 _FULL_SCALE = {"i1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 
 
-def samples_of(frame: Any) -> Samples:
-    """Its channels in the order that `channels.USUAL` gives for their number. Raises what PyAV raises for a kind of
-    sample that it cannot present."""
+class Unpacker:
+    """Samples of frames one after the other."""
+
+    def __init__(self) -> None:
+        self._interleaver: Any = None
+        self._interleaves: tuple[str, str, int] | None = None
+
+    def samples_of(self, frame: Any) -> Samples:
+        """Its channels in the order that `channels.USUAL` gives for their number. Raises what PyAV raises for a kind of
+        sample that it cannot present."""
+        if frame.format.is_planar and frame.layout.nb_channels >= _PLANES:
+            parts = [_arranged(part) for part in self._interleaved(frame)]
+            return np.concatenate(parts, axis=1) if parts else np.zeros((frame.layout.nb_channels, 0), np.float32)
+        return _arranged(frame)
+
+    def _interleaved(self, frame: Any) -> list[Any]:
+        import av
+
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._interleaves:
+            self._interleaver = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+            self._interleaves = kind
+        return list(self._interleaver.resample(frame))
+
+
+def _arranged(frame: Any) -> Samples:
     array = frame.to_ndarray()
     count = frame.layout.nb_channels
     if not frame.format.is_planar:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..channels import to_stereo
+from ..channels import MAX_CHANNELS, to_stereo
 from ..data import Waveform
 from ..errors import EmoInputError
 from .frames import Samples
@@ -66,6 +66,7 @@ class Recording:
         self._name, self._max_seconds = name, max_seconds
         self._stretches: list[_Stretch] = []
         self._before_s = 0.0  # seconds in all stretches but the last
+        self.overfull = False  # whether it became more than a machine's memory should be filled with
 
     @property
     def seconds(self) -> float:
@@ -81,13 +82,17 @@ class Recording:
         return last.length >= max(1, round((self._max_seconds - self._before_s) * last.sample_rate))
 
     def add(self, samples: Samples, sample_rate: int) -> None:
-        """Raises EmoInputError where it becomes more than a machine's memory should be filled with."""
+        """Raises EmoInputError for too many channels, and where it becomes too much."""
+        if samples.shape[0] > MAX_CHANNELS:
+            found, remedy = f"{samples.shape[0]} channels", "Mix it down to stereo or mono."
+            raise EmoInputError(self._name, found, f"1 to {MAX_CHANNELS}", remedy)
         last = self._stretches[-1] if self._stretches else None
         if last is None or (last.sample_rate, last.channels) != (sample_rate, samples.shape[0]):
             self._before_s = self.seconds
             last = _Stretch(sample_rate, samples.shape[0])
             self._stretches.append(last)
         if sum(s.length * s.channels for s in self._stretches) + samples.size > MAX_SAMPLES:
+            self.overfull = True
             found = f"more than {self.seconds / 3600:.1f} hours of sound in {last.channels} channels"
             remedy = "Use a part of it (--max-seconds), or cut it into several."
             raise EmoInputError(self._name, found, f"{MAX_SAMPLES >> 30} billion samples at most", remedy)

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import EmoInputError
 from ..files import shown
 from .adts import lost_bytes
-from .frames import Samples, samples_of
+from .frames import Samples, Unpacker
 from .part import Part, PartFile
 from .recording import Recording
 
@@ -125,6 +125,7 @@ class _Reader:
         self._kind: tuple[int, int] | None = None  # channels and rate of the last sound
         self._damaged = False  # something, since the last sound
         self._lost_s = 0.0  # by bytes that are in no packet, since then
+        self._unpacker = Unpacker()
         self._usual_size = 0.0  # of a packet, in bytes
         self._lost = lost  # where bytes are in no packet, as far as that is known before
 
@@ -208,7 +209,7 @@ class _Reader:
 
     def _place(self, frame: Any) -> None:
         """Put a frame's sound behind what is there, after as much silence as is missing."""
-        samples, rate = samples_of(frame), frame.sample_rate
+        samples, rate = self._unpacker.samples_of(frame), frame.sample_rate
         if not samples.shape[1] or not rate:
             return
         self._kind = (samples.shape[0], rate)

@@ -63,8 +63,8 @@ def encode(
             out.mux(film.encode(None))
         resampler = av.AudioResampler(format=track.codec_context.format, layout=layout, rate=rate)
         for first in range(0, samples.shape[1], 1024):
-            part = np.ascontiguousarray(samples[:, first : first + 1024])
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+            part = np.ascontiguousarray(samples[:, first : first + 1024].T.reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(part, format="flt", layout=layout)
             frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
             frame.pts = first + round(start_s * rate)
             for converted in resampler.resample(frame):

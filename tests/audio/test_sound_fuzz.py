@@ -43,6 +43,7 @@ def seeds(folder: Path) -> list[Path]:
         encode(folder / "a.avi", "libmp3lame", sound, RATE, pictures_s=0.2),
         encode(folder / "a.flv", "aac", sound, RATE),
         encode(folder / "a.ac3", "ac3", sound, 32_000),
+        encode(folder / "film.m4a", "aac", np.concatenate([film, pair]), RATE, layout="7.1"),
     ]
     for name in ("a.mp3", "a.ogg", "a.flac", "a.wav", "a.m4a", "a.webm"):
         data = (folder / name).read_bytes()
