@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ..libraries import UnusableLibrary, importing
 from .room import fit_length, silent
 
 PIECE = 1 << 19  # samples that are converted together
@@ -23,14 +24,15 @@ def resample(samples: Tensor, rate: int, new_rate: int) -> Tensor:
 
 def resampled(pieces: Iterable[Tensor], length: int, rate: int, new_rate: int) -> Tensor:
     """The same from pieces that are `length` samples together, through soxr (librosa's default), or librosa's own where
-    soxr is missing: only the result is ever there as a whole."""
+    soxr does not work: only the result is ever there as a whole."""
     wanted = math.ceil(length * new_rate / rate)
     if rate == new_rate:
         return _gathered(iter(pieces), wanted, new_rate)
     try:
         return _gathered(_through_soxr(pieces, rate, new_rate), wanted, new_rate)
-    except ImportError:
-        import librosa
+    except UnusableLibrary:
+        with importing("librosa"):
+            import librosa
 
         whole = torch.cat([torch.zeros(0), *pieces]).numpy()
         out = librosa.resample(whole, orig_sr=rate, target_sr=new_rate, res_type="polyphase")
@@ -38,7 +40,8 @@ def resampled(pieces: Iterable[Tensor], length: int, rate: int, new_rate: int) -
 
 
 def _through_soxr(pieces: Iterable[Tensor], rate: int, new_rate: int) -> Iterator[Tensor]:
-    import soxr
+    with importing("soxr"):
+        import soxr
 
     stream = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", quality="HQ")
     for piece in pieces:
