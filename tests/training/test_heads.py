@@ -150,3 +150,12 @@ def test_data_set_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
         assert np.array_equal(one[i].frames, two[i].frames)
         assert np.array_equal(one[i].mouth_box, two[i].mouth_box)
     assert json.loads((tmp_path / "a" / "clips.json").read_text())[0]["frames"] == 6
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_face_without_any_action_is_at_rest(renderer: HeadRenderer, frames: int) -> None:
+    zero = np.zeros((frames, 3), np.float32)
+    clip = renderer.render(sample_identity(3), Performance({}, zero, zero))
+    calm = renderer.render(sample_identity(3), _still(jawOpen=[0.0] * frames))
+    assert np.array_equal(clip.frames, calm.frames) and np.array_equal(clip.face_box, calm.face_box)
+    assert clip.jaw.shape == clip.mouth_open.shape == (frames,) and clip.jaw.max() == 0 and clip.mouth_open.max() < 1

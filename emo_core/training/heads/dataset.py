@@ -77,7 +77,7 @@ def render_dataset(
     about = {**(about or {}), "size": size, "fps": fps, "clips in a shard": clips_per_shard}
     _refuse_other_options(folder, about)
     new = sum(len(job.loudness) for _, name, shard, *_ in tasks for job in shard if not _index(folder, name).exists())
-    _refuse_other_jobs(folder, shards, complete=new == 0)
+    _refuse_other_jobs(folder, shards, may_stay=new == 0 and mark_of(folder, KIND) is not None)
     folder.mkdir(parents=True, exist_ok=True)
     write_mark(folder, KIND, **about)
     HeadRenderer(size=16, cache=cache)  # builds the geometry once, before several processes would
@@ -114,9 +114,12 @@ def _refuse_other_options(folder: Path, about: Mapping[str, float]) -> None:
         raise EmoInputError("heads", f"clips of {found} in {shown(folder)}", wanted, remedy)
 
 
-def _refuse_other_jobs(folder: Path, shards: Sequence[Sequence[HeadJob]], *, complete: bool) -> None:
+def _refuse_other_jobs(folder: Path, shards: Sequence[Sequence[HeadJob]], *, may_stay: bool) -> None:
     """Raises EmoInputError where a finished shard shows other clips than its jobs, as with voices that have grown;
-    where nothing is left to be drawn, that is only told."""
+    where they `may_stay`, as nothing is left to be drawn, that is only told."""
+    remedy = "Use what it was drawn with, or choose another --root."
+    if (beyond := _index(folder, f"shard-{len(shards):04d}")).exists():
+        raise EmoInputError("heads", f"{shown(beyond)}", f"{len(shards)} shards", remedy)
     for number, jobs in enumerate(shards):
         index = _index(folder, f"shard-{number:04d}")
         if not index.exists():
@@ -124,8 +127,7 @@ def _refuse_other_jobs(folder: Path, shards: Sequence[Sequence[HeadJob]], *, com
         drawn = [(e["identity"], e["split"], e["style"], e["utterance"], e["frames"]) for e in read_clips(index)]
         if drawn != [(job.identity, job.split, job.style, job.utterance, len(job.loudness)) for job in jobs]:
             found = f"{shown(index)}, which was drawn from other voices or options"
-            if not complete:
-                remedy = "Use what it was drawn with, or choose another --root."
+            if not may_stay:
                 raise EmoInputError("heads", found, "the clips that are asked for", remedy)
             logger.warning("heads: %s; they are used as they are", found)
             return

@@ -1,0 +1,257 @@
+"""Training writes to a folder that is new, empty or its own; what else a person has there keeps its bytes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from emo_core.errors import EmoInputError
+from emo_core.owned import MARK, write_mark
+from emo_core.training import checkpoint as checkpoints
+from emo_core.training.checkpoint import (
+    Counters,
+    find_checkpoint,
+    load_counters,
+    load_shards,
+    refuse_place,
+    save_checkpoint,
+)
+from emo_core.training.command import main
+from emo_core.training.options import STEP_NAMES
+from emo_core.training.root import KIND, claim_root, claim_step
+
+pytest.importorskip("accelerate")
+pytest.importorskip("numba")
+
+STEPS = [step for step in STEP_NAMES if step not in ("voices", "heads")]  # which need more programs
+
+
+def files_of(folder: Path) -> dict[str, bytes | str]:
+    """Every file below a folder and every link, with what is in it or where it leads."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = path.read_bytes()
+    return found
+
+
+def a_persons(folder: Path) -> Path:
+    """A folder as somebody has it, with names that ours have too."""
+    for name in ("vae/vae.safetensors", "stage1/checkpoint/mine.txt", "stage1/checkpoint.part/a", "voices/corpus.json",
+                 "stage1/checkpoint.old/b", "export/z.safetensors", "heads/clips.json", "made-by-me.json"):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(f"mine: {name}".encode())
+    (folder / "restored").symlink_to(folder / "vae")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_programs_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emo_core.training.command.require", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("step", STEP_NAMES)
+def test_a_root_of_somebodys_is_refused_before_any_work(step: str, tmp_path: Path) -> None:
+    a_persons(tmp_path / "theirs")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    before = files_of(tmp_path)
+    for root in ("theirs", "link", "file", "file/below"):
+        with pytest.raises(EmoInputError) as caught:
+            main([step, "--root", str(tmp_path / root), "--preset", "tiny", "--processes", "1"])
+        assert caught.value.name == "root" and root in str(caught.value)
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_persons_files_in_a_root_of_ours_keep_their_bytes(step: str, tmp_path: Path) -> None:
+    root = a_persons(tmp_path / "root")
+    write_mark(root, KIND)
+    before = files_of(root)
+    with pytest.raises(EmoInputError):  # nothing there is what the step needs
+        main([step, "--root", str(root), "--preset", "tiny", "--processes", "1"])
+    assert files_of(root) == before
+
+
+@pytest.mark.parametrize("given", ["--start-from", "--average-with"])
+def test_a_folder_to_go_on_from_that_is_missing_is_told_before_a_root_is_made(given: str, tmp_path: Path) -> None:
+    with pytest.raises(EmoInputError, match=f"{given}: found no folder at .*nowhere"):
+        main(["export", "--root", str(tmp_path / "new"), given, str(tmp_path / "nowhere")])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("minutes", "0"), ("minutes", "nan"), ("minutes", "inf"), ("lr", "-1"), ("processes", "0"), ("batch", "0"),
+     ("seed", "-1"), ("workers", "-2"), ("clips", "0"), ("turning-clips", "-1")],
+)  # fmt: skip
+def test_options_that_cannot_be_are_refused_before_a_root_is_made(option: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(EmoInputError, match=f"--{option}: found "):
+        main(["stage1", "--root", str(tmp_path / "new"), f"--{option}={value}"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_root_is_ours_again_and_roots_of_versions_without_marks_are_known(tmp_path: Path) -> None:
+    claim_root(tmp_path / "new")
+    (tmp_path / "new" / "vae").mkdir()
+    claim_root(tmp_path / "new")
+    for record, text in (
+        ("voices/corpus.json", '{"seed": 0, "format": 1}'),
+        ("stage2/checkpoint/counters.json", '{"step": 3, "trained_s": 1.5}'),
+        ("heads/clips.json", '[{"file": "a", "start": 0, "frames": 9, "identity": 0}]'),
+    ):
+        root = tmp_path / record.split("/")[0]
+        (root / record).parent.mkdir(parents=True)
+        (root / record).write_text(text)
+        claim_root(root)
+        assert (root / MARK).exists()
+
+
+def test_the_folder_of_one_step_may_lie_in_a_root_and_is_none_of_its_inputs(tmp_path: Path) -> None:
+    claim_root(tmp_path / "root")
+    (tmp_path / "root" / "audio").mkdir()
+    (tmp_path / "root" / "audio" / "log.jsonl").touch()
+    claim_step(tmp_path / "root" / "audio", {"corpus": tmp_path / "root" / "voices"})
+    assert not (tmp_path / "root" / "audio" / MARK).exists()
+    with pytest.raises(EmoInputError, match="not ours"):
+        claim_step(a_persons(tmp_path / "theirs"), {})
+    with pytest.raises(EmoInputError, match="also the corpus"):
+        claim_step(tmp_path / "root" / "audio", {"corpus": tmp_path / "root" / "audio"})
+
+
+def test_restored_weights_and_results_of_other_runs_are_replaced_only_when_asked(tmp_path: Path) -> None:
+    from emo_core.config import TINY
+    from emo_core.models.emo import EmoModel
+    from emo_core.weights.file import save_model
+
+    torch.manual_seed(0)
+    save_model(EmoModel(TINY), tmp_path / "model.safetensors")
+    root = tmp_path / "root"
+    restore = ["restore", "--root", str(root), "--preset", "tiny", "--start-from", str(tmp_path / "model.safetensors")]
+    assert main(restore) == 0
+    before = files_of(tmp_path)
+    with pytest.raises(EmoInputError, match=r"vae.safetensors, which exists.*--overwrite"):
+        main(restore)
+    for step in ("vae", "pose", "audio"):  # which would begin from noise and put that into the place of the weights
+        with pytest.raises(EmoInputError, match=r"\.safetensors, which exists.*--overwrite"):
+            main([step, "--root", str(root), "--preset", "tiny", "--processes", "1", "--minutes", "0.001"])
+    assert files_of(tmp_path) == before
+    assert main([*restore, "--overwrite"]) == 0
+
+
+def _save(folder: Path, step: int) -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    weights = dict(layer.named_parameters())
+    save_checkpoint(folder, weights, average=weights, optimizer=optimizer, counters=Counters(step, 1.0))
+
+
+@pytest.mark.parametrize("kept", ["notes.txt", "weights-of-mine.safetensors", "deep/er.txt", "link"])
+@pytest.mark.parametrize("where", ["checkpoint", "checkpoint.part", "checkpoint.old"])
+def test_what_a_person_put_beside_a_checkpoint_stays(kept: str, where: str, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "weights-000.safetensors").write_bytes(b"theirs")
+    (theirs / "counters.json").write_text('{"step": 1, "trained_s": 0}')
+    _save(tmp_path / "run" / "checkpoint", 1)
+    path = tmp_path / "run" / where / kept
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(theirs) if kept == "link" else path.write_bytes(b"mine")
+    for step in (2, 3):
+        _save(tmp_path / "run" / "checkpoint", step)
+        found = find_checkpoint(tmp_path / "run" / "checkpoint")
+        assert found == tmp_path / "run" / "checkpoint" and load_counters(found).step == step
+        assert path.is_symlink() if kept == "link" else path.read_bytes() == b"mine"
+    assert (theirs / "weights-000.safetensors").read_bytes() == b"theirs"
+    assert len(list((tmp_path / "run").iterdir())) == (1 if where == "checkpoint" else 2)  # nothing is left over
+
+
+@pytest.mark.parametrize("suffix", ["", ".part", ".old"])
+def test_a_link_in_a_checkpoints_place_is_not_followed(suffix: str, tmp_path: Path) -> None:
+    _save(tmp_path / "theirs", 7)
+    before = files_of(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f"checkpoint{suffix}").symlink_to(tmp_path / "theirs")
+    if not suffix:
+        with pytest.raises(EmoInputError, match="link"):
+            _save(tmp_path / "run" / "checkpoint", 8)
+    else:
+        _save(tmp_path / "run" / "checkpoint", 8)
+        _save(tmp_path / "run" / "checkpoint", 9)
+    assert {name: data for name, data in files_of(tmp_path).items() if name.startswith("theirs")} == before
+
+
+def test_what_is_no_checkpoint_is_refused_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    a_persons(tmp_path / "folder")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "counters.json").write_text('{"votes": 3}')
+    for name in ("file", "folder", "odd"):
+        with pytest.raises(EmoInputError, match="no checkpoint"):
+            refuse_place(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    refuse_place(tmp_path / "empty")
+    _save(tmp_path / "empty", 1)
+    assert find_checkpoint(tmp_path / "empty") == tmp_path / "empty"
+
+
+def test_a_save_that_is_killed_at_any_moment_leaves_a_whole_checkpoint_and_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call that changes the disk is the last one once; the next save goes on from there."""
+    changing = [(checkpoints, "save_file"), (Path, "rename"), (Path, "unlink"), (Path, "rmdir"), (Path, "mkdir")]
+    for die_at in itertools.count():
+        folder = tmp_path / str(die_at) / "checkpoint"
+        _save(folder, 1)
+        (folder / "notes.txt").write_text("mine")
+        left = [die_at]
+        with monkeypatch.context() as patch:
+            for owner, name in changing:
+                real = getattr(owner, name)
+
+                def dying(*given: object, _real=real, _left=left, **more: object) -> object:
+                    if _left[0] == 0:
+                        raise KeyboardInterrupt
+                    _left[0] -= 1
+                    return _real(*given, **more)
+
+                patch.setattr(owner, name, dying)
+            try:
+                _save(folder, 2)
+                died = False
+            except KeyboardInterrupt:
+                died = True
+        found = find_checkpoint(folder)
+        assert found is not None and load_counters(found).step in (1, 2)
+        assert load_shards(found, "weights").keys() == {"weight", "bias"}
+        _save(folder, 3)
+        found = find_checkpoint(folder)
+        assert found is not None and load_counters(found).step == 3
+        notes = list(folder.parent.rglob("notes*.txt"))
+        assert [note.read_text() for note in notes] == ["mine"]
+        if not died:
+            assert die_at > 8
+            return
+
+
+def test_weights_and_records_are_whole_or_absent(tmp_path: Path) -> None:
+    from emo_core.training.records import write_weights
+
+    class Broken(nn.Linear):
+        def state_dict(self, *_: object, **__: object) -> dict[str, torch.Tensor]:  # type: ignore[override]
+            raise KeyboardInterrupt
+
+    save_file({"a": torch.ones(1)}, tmp_path / "w.safetensors")
+    before = files_of(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        write_weights(Broken(1, 1), tmp_path / "w.safetensors")
+    assert files_of(tmp_path) == before
