@@ -178,5 +178,5 @@ def _tell(findings: Findings, path: Path, name: str) -> None:
 
 
 def _shortened(error: Any) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return text if len(text) <= 200 else f"{text[:200]} ..."

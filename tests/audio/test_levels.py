@@ -77,6 +77,15 @@ def test_rates_of_no_sound_are_refused(tmp_path: Path, rate: int) -> None:
         usable(Waveform(torch.from_numpy(VOICE[None]), rate))
 
 
+@pytest.mark.parametrize("rate", [0, 2**31 - 1, 2**32 - 1])
+def test_a_header_with_such_a_rate_takes_no_memory(tmp_path: Path, rate: int) -> None:
+    data = bytearray(write(tmp_path / "a.wav", VOICE).read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(EmoInputError, match="audio: found"):
+        read_audio(tmp_path / "a.wav")
+
+
 def test_the_input_is_called_what_the_user_calls_it(tmp_path: Path) -> None:
     broken = VOICE.copy()
     broken[5] = np.nan
