@@ -12,7 +12,7 @@ from sounds import encode, voice, write
 from emo_core.audio import mono_16k, read_audio
 
 RATE = 16_000
-COUNT = 400
+COUNT = 800
 
 
 def seeds(folder: Path) -> list[Path]:
