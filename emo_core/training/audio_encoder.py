@@ -31,6 +31,7 @@ from ..errors import EmoInputError
 from ..files import readable_file
 from ..weights.read import read_tensors
 from ..whole import write_text_whole, written_whole
+from .checkpoint import put_moments
 from .records import load_weights
 from .root import claim_step
 from .voices.augment import augment
@@ -275,16 +276,12 @@ class Trainer:
         for name, module in (("encoder", self.encoder), ("heads", self.heads)):
             own = {k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")}
             load_weights(module, own, what=f"checkpoint {path}")
-        state: dict[int, dict[str, Tensor]] = {}
+        prefix = "optimizer."
+        put_moments(self.optimizer, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         try:
-            for key, value in tensors.items():
-                if key.startswith("optimizer."):
-                    _, index, name = key.split(".", 2)
-                    state.setdefault(int(index), {})[name] = value
             self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
         except (KeyError, ValueError) as error:
             raise EmoInputError("checkpoint", f"{path} without its step ({error})", "a whole one", _AGAIN) from error
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
 def read_mouth(encoder: AudioEncoder, heads: Heads, record: VoiceRecord) -> tuple[NDArray[np.float32], ...]:

@@ -149,16 +149,25 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 def load_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put the saved optimizer moments back; parameters are matched by their order."""
-    saved = optimizer.state_dict()
-    known = {str(index) for group in saved["param_groups"] for index in group["params"]}
+    put_moments(optimizer, load_shards(folder, "moments"))
+
+
+def put_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Moments by "index.name" into an optimizer of Adam's kind. EmoInputError where they are those of others."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbered = {str(number): number for number in range(len(parameters))}
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_shards(folder, "moments").items():
+    for key, value in moments.items():
         index, _, name = key.partition(".")
-        if index not in known:
-            remedy = "Use the options that it was made with."
-            raise EmoInputError("checkpoint", f"moments of {key!r}", "those of these parameters", remedy)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+        owner = numbered.get(index)
+        if owner is None or value.shape != (() if name == "step" else parameters[owner].shape):
+            found = f"a moment {key:.50} of {tuple(value.shape)}"
+            raise EmoInputError("checkpoint", found, "the parameters' own", _AGAIN)
+        state.setdefault(owner, {})[name] = value
+    for owner, saved in state.items():
+        if not {"step", "exp_avg", "exp_avg_sq"} <= saved.keys():
+            raise EmoInputError("checkpoint", f"not all moments of parameter {owner}", "all of them", _AGAIN)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def load_counters(folder: Path) -> Counters:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .heads.dataset import HeadJob
+from .heads.job import HeadJob
 from .heads.performance import Style
 from .voices.corpus import Split, VoiceCorpus
 

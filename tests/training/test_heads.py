@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("anny")
 
-from emo_core.training.heads.dataset import HeadDataset, HeadJob, babble, render_dataset
+from emo_core.training.heads.dataset import HeadDataset, babble, render_dataset
 from emo_core.training.heads.identity import sample_identity
+from emo_core.training.heads.job import HeadJob
 from emo_core.training.heads.performance import (
     LIMITS_DEG,
     Performance,

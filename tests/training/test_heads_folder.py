@@ -15,7 +15,8 @@ from emo_core.owned import MARK
 pytest.importorskip("numba")
 
 from emo_core.training.heads import dataset
-from emo_core.training.heads.dataset import HeadDataset, HeadJob, render_dataset
+from emo_core.training.heads.dataset import HeadDataset, render_dataset
+from emo_core.training.heads.job import HeadJob
 from emo_core.training.heads.render import RenderedClip
 
 LOUDNESS = np.ones(3, np.float32)

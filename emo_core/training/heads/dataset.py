@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from ...owned import claimable, mark_of, write_mark
 from ...whole import write_text_whole, written_whole
 from ..records import read_array, read_json
 from .identity import sample_identity
-from .performance import Style, perform
+from .job import HeadJob
+from .performance import perform
 from .render import HeadRenderer, RenderedClip
 
 Array = NDArray[np.float32]
@@ -44,21 +44,6 @@ CLIPS = "clips.json"
 _OLDER = re.compile(r"shard-\d{4}\.(json|frames\.npy|truth\.npy)|clips\.json|geometry-\d+\.npz")
 _ENTRY = {"file": str, "start": int, "frames": int, "identity": int, "split": str, "style": str, "utterance": str}
 _AGAIN = "Remove the files of that shard and run `train heads` again: it makes what is missing."
-
-
-@dataclass(frozen=True)
-class HeadJob:
-    """One clip to draw. `mouth[name]` (f,) or None for a closed mouth; `loudness` (f,) 0..1; own `seed`."""
-
-    identity: int
-    style: Style
-    speed: float | None
-    mouth: Mapping[str, Array] | None
-    loudness: Array
-    utterance: str
-    split: str
-    seed: int = 0
-    rest_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)  # pitch, yaw, roll: how the head is held
 
 
 def render_dataset(
