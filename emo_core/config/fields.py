@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import types
 import typing
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -98,7 +99,7 @@ def _plain(kind: type, data: Any, where: str) -> Any:
 def refuse_impossible(value: Any, where: str) -> None:
     """Raises EmoInputError for numbers outside their limits, lists of a wrong length, and whatever a dataclass inside
     calls a problem; `value` is a dataclass."""
-    for name, kind in hints(type(value)).items():
+    for name, kind in hints(typing.cast(Hashable, type(value))).items():
         _refuse_outside(kind, getattr(value, name), f"{where}.{name}")
     problem: Problem | None = value.problem() if hasattr(value, "problem") else None
     if problem is not None:
@@ -128,9 +129,9 @@ def _refuse_outside(kind: Any, value: Any, where: str) -> None:
 
 
 @functools.cache
-def hints(kind: Any) -> dict[str, Any]:
+def hints(kind: Hashable) -> dict[str, Any]:
     """The fields of a dataclass and their types, with what is annotated."""
-    return typing.get_type_hints(kind, include_extras=True)
+    return typing.get_type_hints(typing.cast(Any, kind), include_extras=True)
 
 
 def brief(value: Any) -> str:

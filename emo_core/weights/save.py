@@ -92,6 +92,7 @@ def refuse_output(output: Path, *, overwrite: bool) -> None:
 def refuse_source(source: Path, files: Iterable[Path], output: Path) -> None:
     """Raises EmoInputError if saving to `output` could reach what is converted: `source`, or the `files` that belong to
     it, under whatever names."""
+    _refuse_unwritable(output)
     if exists(output) and any(os.path.samefile(output, file) for file in (source, *files) if exists(file)):
         found = f"{shown(output)}, which is also the checkpoint"
         raise EmoInputError("output", found, "another file than the checkpoint", _OTHER)
@@ -164,11 +165,14 @@ def _split(parameters: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tenso
     for file, parts in PARTS.items():
         names = [name for name in parameters if name.split(".")[0] in parts]
         chunks: list[dict[str, Tensor]] = [{}]
+        size = 0
         for name in names:
-            size = sum(t.numel() * t.element_size() for t in (*chunks[-1].values(), parameters[name]))
-            if chunks[-1] and size > PART_BYTES:
+            length = parameters[name].numel() * parameters[name].element_size()
+            if chunks[-1] and size + length > PART_BYTES:
                 chunks.append({})
+                size = 0
             chunks[-1][name] = parameters[name]
+            size += length
         for number, chunk in enumerate(chunks, start=1):
             if chunk:
                 yield f"{file}{'' if number == 1 else f'-{number}'}{SAFETENSORS}", chunk
@@ -227,7 +231,9 @@ def _write_aside(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
+        usual = temporary.stat().st_mode
         save_file(tensors, temporary, metadata=metadata)
+        temporary.chmod(usual)  # the library lets nobody but its user read it
         _sort_metadata(temporary)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)

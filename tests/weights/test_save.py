@@ -1,0 +1,442 @@
+"""Saving: whatever lies where a model is written stays as it is, unless an earlier save of ours put it there and the
+user says so; and whenever a save dies, there is a whole model."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import random
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import released_files as made
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from emo_core.config import TINY
+from emo_core.errors import EmoInputError
+from emo_core.models.emo import EmoModel
+from emo_core.weights import save as weights_save
+from emo_core.weights.convert import convert
+from emo_core.weights.file import save_model
+from emo_core.weights.inspect import inspect
+from emo_core.weights.part import load_part
+from emo_core.weights.read import CONFIG_KEY
+from emo_core.weights.save import save_tensors
+from emo_core.weights.saved import Mark, mark_of, model_files, read_checkpoint
+
+SMALL = dataclasses.replace(TINY, unet=dataclasses.replace(TINY.unet, block_out_channels=(8, 8)))
+
+
+def drawn(seed: int) -> EmoModel:
+    torch.manual_seed(seed)
+    return EmoModel(SMALL).eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> EmoModel:
+    return drawn(0)
+
+
+@pytest.fixture(scope="module")
+def other() -> EmoModel:
+    return drawn(1)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """A released part to convert: an image VAE."""
+    return made.save(made.vae(), tmp_path / "given" / "vae.bin", torch.float16)
+
+
+def is_model(path: Path, model: EmoModel) -> bool:
+    """Whether the files, as they are loaded, are this model and nothing else."""
+    tensors, config = read_checkpoint(path)
+    own = dict(model.named_parameters())
+    return config == SMALL and tensors.keys() == own.keys() and all(torch.equal(own[k].half(), tensors[k]) for k in own)
+
+
+def everything(*folders: Path) -> dict[Path, bytes | str]:
+    """All that lies below folders: bytes, where links lead, and that there is a folder."""
+    found: dict[Path, bytes | str] = {}
+    for path in itertools.chain.from_iterable(folder.rglob("*") for folder in folders):
+        found[path] = os.readlink(path) if path.is_symlink() else "folder" if path.is_dir() else path.read_bytes()
+    return found
+
+
+def without_mark(path: Path) -> None:
+    """As it was saved before there were marks."""
+    with safe_open(path, framework="pt") as file:
+        config = file.metadata()[CONFIG_KEY]
+    save_file(load_file(path), path, metadata={CONFIG_KEY: config})
+
+
+# --- what is ours and what is not
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["with mark", "of before"])
+def test_our_own_save_is_replaced_where_the_user_says_so(
+    model: EmoModel, other: EmoModel, tmp_path: Path, marked: bool
+) -> None:
+    for path in (tmp_path / "m.safetensors", tmp_path / "m"):
+        for file in save_model(model, path):
+            if not marked:
+                without_mark(file)
+        before = everything(tmp_path)
+        with pytest.raises(EmoInputError, match=r"output: found .*; expected a name that is free.*--overwrite"):
+            save_model(other, path)
+        assert everything(tmp_path) == before and is_model(path, model)
+        save_model(other, path, overwrite=True)
+        assert is_model(path, other) and set(everything(tmp_path)) == set(before)
+
+
+def test_files_say_how_they_were_saved(model: EmoModel, parts: Path, tmp_path: Path) -> None:
+    (file,) = save_model(model, tmp_path / "m.safetensors")
+    (part,) = convert(parts, tmp_path / "p.safetensors")
+    folder = save_model(model, tmp_path / "m")
+    assert mark_of(file) == Mark("model") and mark_of(part) == Mark("part")
+    assert {mark_of(each) for each in folder} == {Mark("folder", 1, 3)}
+    assert {mark_of(each) for each in save_model(model, tmp_path / "m", overwrite=True)} == {Mark("folder", 2, 3)}
+    for each in (file, part, *folder):
+        before = mark_of(each)
+        without_mark(each)
+        found = mark_of(each)
+        assert before is not None and found is not None and found.kind == before.kind
+    save_file({"x": torch.zeros(1)}, file, metadata={"format": "pt"})
+    assert mark_of(file) is None and mark_of(parts) is None and mark_of(tmp_path) is None
+    texts = ("model", "part", "folder 12 3", "folder", "folder 1", "folder -1 2", "folder 9999999999 1", "", "x")
+    assert [str(Mark.parse(text)) for text in texts] == [*texts[:3], *["None"] * 6]
+
+
+def foreign(path: Path) -> None:
+    save_file({"lora.weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["foreign", "noise", "empty", "folder", "link", "broken link", "one of a folder"])
+def test_what_is_not_ours_is_never_replaced_by_a_file(
+    model: EmoModel, tmp_path: Path, kind: str, overwrite: bool
+) -> None:
+    path = tmp_path / "out" / "vae.safetensors"
+    path.parent.mkdir()
+    makers: dict[str, Callable[[], object]] = {
+        "foreign": lambda: foreign(path),
+        "noise": lambda: path.write_bytes(b"somebody's"),
+        "empty": path.touch,
+        "folder": path.mkdir,
+        "link": lambda: (save_model(model, tmp_path / "m.safetensors"), path.symlink_to(tmp_path / "m.safetensors")),
+        "broken link": lambda: path.symlink_to("nowhere"),
+        "one of a folder": lambda: save_model(model, path.parent),
+    }
+    makers[kind]()
+    before = everything(tmp_path)
+    with pytest.raises(EmoInputError, match="output: found "):
+        save_model(model, path, overwrite=overwrite)
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["somebody.safetensors", "vae.safetensors", "net.pth", "converted.safetensors"])
+def test_a_folder_of_other_weights_is_refused_by_name(
+    model: EmoModel, parts: Path, tmp_path: Path, name: str, overwrite: bool
+) -> None:
+    folder = tmp_path / "models"
+    save_model(model, folder)
+    (folder / "vae.safetensors").unlink()
+    if name.startswith("converted"):
+        convert(parts, tmp_path / name)
+        shutil.move(tmp_path / name, folder / name)
+    else:
+        foreign(folder / name)
+    before = everything(tmp_path)
+    with pytest.raises(EmoInputError, match=rf"holds other weights: {name}; expected a folder without"):
+        save_model(model, folder, overwrite=overwrite)
+    assert everything(tmp_path) == before
+
+
+def test_other_files_of_a_folder_stay(model: EmoModel, other: EmoModel, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for name in ("README.md", "config.json", "vae.safetensors.part", ".emo.tmp", "network.txt"):
+        (folder / name).write_text(name)
+    before = everything(folder)
+    save_model(model, folder)
+    save_model(other, folder, overwrite=True)
+    assert before.items() <= everything(folder).items() and is_model(folder, other)
+    assert load_part(folder, "vae").config == SMALL  # whatever that config.json is
+    assert inspect(folder).config == SMALL
+
+
+# --- the checkpoint itself
+
+
+def test_a_checkpoint_is_never_its_own_output(model: EmoModel, parts: Path, tmp_path: Path) -> None:
+    folder, file = tmp_path / "models" / "one", tmp_path / "models" / "one.safetensors"
+    save_model(model, folder)
+    save_model(model, file)
+    (tmp_path / "link").symlink_to(tmp_path / "models", target_is_directory=True)
+    os.link(file, tmp_path / "models" / "same.safetensors")
+    inside = folder / "deep" / "er"
+    inside.mkdir(parents=True)
+    shutil.copy(file, inside / "copy.safetensors")
+    pairs = [
+        (file, file),
+        (file, tmp_path / "link" / "one.safetensors"),
+        (tmp_path / "link" / "one.safetensors", file),
+        (file, tmp_path / "models" / ".." / "models" / "one.safetensors"),
+        (file, tmp_path / "models" / "same.safetensors"),
+        (folder, folder),
+        (folder, tmp_path / "link" / "one"),
+        (folder, folder / "new.safetensors"),
+        (folder, folder / "new"),
+        (folder, tmp_path / "link" / "one" / "deep" / "new.safetensors"),
+        (folder / "vae.safetensors", folder),
+        (inside / "copy.safetensors", folder),
+        (inside / "copy.safetensors", tmp_path / "link" / "one"),
+        (inside, folder),
+        (file, file.parent),
+        (parts, parts.parent),
+        (parts.parent, parts.parent / "new.safetensors"),
+    ]
+    before = everything(tmp_path)
+    for (source, output), overwrite in itertools.product(pairs, (False, True)):
+        with pytest.raises(EmoInputError, match=r"output: found .*checkpoint"):
+            convert(source, output, overwrite=overwrite)
+        assert everything(tmp_path) == before, (source, output)
+
+
+def test_the_files_that_belong_to_a_released_model_are_its_own_too(tmp_path: Path) -> None:
+    made.hallo(tmp_path / "released")
+    vae = tmp_path / "vae.safetensors"
+    convert(tmp_path / "released" / "sd-vae-ft-mse", vae)
+    shutil.rmtree(tmp_path / "released" / "sd-vae-ft-mse")
+    net = tmp_path / "released" / "hallo" / "net.pth"
+    shutil.move(net.parent, tmp_path / "hallo")
+    shutil.move(tmp_path / "released" / "wav2vec", tmp_path / "wav2vec")
+    with pytest.raises(EmoInputError, match="which is also the checkpoint"):
+        convert(tmp_path / "hallo" / "net.pth", vae, overwrite=True)
+    with pytest.raises(EmoInputError, match="folder that the checkpoint lies in"):
+        convert(tmp_path / "hallo" / "net.pth", tmp_path)
+
+
+# --- before anything is read
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("x" * 300 + ".safetensors", "names of at most 255 bytes"),
+        ("ä" * 130, "names of at most 255 bytes"),
+        ("file/deep/m.safetensors", "which is no folder"),
+        ("file", "a file; expected the name of a folder"),
+        ("m.pth", r"a name ending in \.safetensors"),
+        ("a\0b", "name of a file or folder"),
+    ],
+)
+def test_places_that_cannot_be_are_refused_before_the_model_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, said: str
+) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    monkeypatch.setattr("emo_core.weights.convert.load_model", lambda *a, **k: pytest.fail("it was read"))
+    before = everything(tmp_path)
+    with pytest.raises(EmoInputError, match=said):
+        convert("emo-mini", tmp_path / output)
+    assert everything(tmp_path) == before
+    foreign(tmp_path / "f.safetensors")
+    for taken in ("f.safetensors", "."):
+        with pytest.raises(EmoInputError, match="output: found"):
+            convert("emo-mini", tmp_path / taken, overwrite=True)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(
+    model: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # permissions stop no superuser, who runs some tests
+    for output in (tmp_path / "m.safetensors", tmp_path / "deep" / "m"):
+        with pytest.raises(EmoInputError, match="where you may not write"):
+            save_model(model, output)
+    assert not everything(tmp_path)
+
+
+# --- saves that fail, and saves that die
+
+
+@pytest.mark.parametrize("where", ["m.safetensors", "m"])
+def test_a_save_that_fails_leaves_all_as_it_was(
+    model: EmoModel, other: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    path = tmp_path / where
+    save_model(model, path)
+    before, calls = everything(tmp_path), []
+
+    def full(tensors: dict, target: Path, metadata: dict) -> None:
+        calls.append(target)
+        if len(calls) == (1 if path.suffix else 2):
+            target.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save_file(tensors, target, metadata)
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(EmoInputError, match=r"cannot be written \(no space left"):
+        save_model(other, path, overwrite=True)
+    assert everything(tmp_path) == before and is_model(path, model)
+
+
+class Killed(BaseException):
+    """Nothing runs after it: see `killed_at`."""
+
+
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the step on, nothing is renamed or removed any more: as a killed process leaves it."""
+    done = itertools.count()
+
+    def stopping(real: Callable) -> Callable:
+        def call(*args: object, **kwargs: object) -> object:
+            if next(done) >= step:
+                raise Killed
+            return real(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(os, "replace", stopping(os.replace))
+    monkeypatch.setattr(Path, "unlink", stopping(Path.unlink))
+
+
+@pytest.mark.parametrize(
+    ("marked", "fewer"), [(True, False), (False, True)], ids=["marked, as many files", "of before, fewer files"]
+)
+def test_whenever_a_save_dies_there_is_a_whole_model(
+    model: EmoModel, other: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marked: bool, fewer: bool
+) -> None:
+    found = set()
+    for step in range(40):
+        folder = tmp_path / str(step)
+        with monkeypatch.context() as patch:
+            patch.setattr(weights_save, "PART_BYTES", 150_000 if fewer else weights_save.PART_BYTES)
+            for file in save_model(model, folder):
+                if not marked:
+                    without_mark(file)
+        (folder / "notes.txt").write_text("somebody's")
+        with monkeypatch.context() as patch:
+            killed_at(step, patch)
+            try:
+                save_model(other, folder, overwrite=True)
+                whole = True
+            except Killed:
+                whole = False
+        old, new = is_model(folder, model), is_model(folder, other)
+        assert old != new and (folder / "notes.txt").read_text() == "somebody's"
+        found.add(new)
+        assert not whole or new
+        with pytest.raises(EmoInputError, match="--overwrite"):
+            save_model(model, folder)
+        written = save_model(model, folder, overwrite=True)
+        assert is_model(folder, model) and set(model_files(folder)) == set(written)
+        assert set(folder.glob("*.safetensors")) == set(written)
+        if whole:
+            break
+    assert whole and found == {False, True}
+
+
+def test_the_same_model_is_the_same_file_and_has_the_usual_permissions(model: EmoModel, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    files = [save_model(model, tmp_path / name)[0] for name in ("a.safetensors", "b.safetensors")]
+    header = files[0].read_bytes()[8:200]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert header.startswith(b'{"__metadata__":{"emo_config":') and load_file(files[0]).keys()
+    assert files[0].stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert stat.S_ISREG(files[0].stat().st_mode) and len(list(tmp_path.iterdir())) == 3
+
+
+def test_somebody_who_comes_while_weights_are_written_is_not_replaced(
+    model: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(tensors: dict, target: Path, metadata: dict) -> None:
+        save_file(tensors, target, metadata)
+        for late in (tmp_path / "m.safetensors", tmp_path / "m" / "vae.safetensors"):
+            late.parent.mkdir(exist_ok=True)
+            foreign(late)
+
+    monkeypatch.setattr("safetensors.torch.save_file", slow)
+    for path in (tmp_path / "m.safetensors", tmp_path / "m"):
+        with pytest.raises(EmoInputError, match="output: found"):
+            save_model(model, path)
+    assert {path.name for path in tmp_path.rglob("*")} == {"m", "m.safetensors", "vae.safetensors"}
+    assert set(load_file(tmp_path / "m" / "vae.safetensors")) == {"lora.weight"}
+
+
+# --- all doors, any folder
+
+NAMES = (
+    "m.safetensors", "m.safetensors.part", "m.safetensors.tmp", "m.part", "m.pth", ".emo-0.tmp", "m/notes.txt",
+    "m/vae.safetensors", "m/network-2.safetensors", "m/vae.safetensors.part", "m/other.safetensors", "m/net.bin",
+    "m/config.json", "m/sub/vae.safetensors", "m/vae~0123456789abcdef.safetensors", "m.safetensors/inside.txt", "m",
+    "m/audio.safetensors/inside.txt", "vae.safetensors", "network.safetensors",
+)  # fmt: skip
+
+
+def make_theirs(path: Path, chance: random.Random, elsewhere: Path) -> None:
+    """A file of the user's, of any kind, or a link to one."""
+    if os.path.lexists(path) or any(above.is_file() for above in path.parents):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = chance.choice(("noise", "safetensors", "converted", "link", "link to folder"))
+    if kind == "safetensors":
+        foreign(path)
+    elif kind == "converted" and path.suffix == ".safetensors":
+        shutil.copy(elsewhere / "part.safetensors", path)
+    elif kind.startswith("link"):
+        path.symlink_to(elsewhere if "folder" in kind else elsewhere / "part.safetensors")
+    else:
+        path.write_bytes(chance.randbytes(50))
+
+
+def test_whatever_a_user_has_stays_through_every_door(
+    model: EmoModel, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (part,) = convert(parts, elsewhere / "part.safetensors")
+    (whole,) = save_model(model, elsewhere / "whole.safetensors")
+    vae = load_file(part)
+    monkeypatch.setattr("emo_core.weights.convert.load_model", lambda *args, **kwargs: model)  # read often enough
+    written = 0
+    for seed in range(30):
+        chance = random.Random(seed)
+        home = tmp_path / f"home{seed}"
+        for name in chance.sample(NAMES, chance.choice((0, 1, 1, 2, 3, 6))):
+            make_theirs(home / name, chance, elsewhere)
+        home.mkdir(exist_ok=True)
+        if chance.random() < 0.3:
+            shutil.copy(whole, home / "source.safetensors")
+        before = everything(home, elsewhere)
+        source = next(home.glob("source*"), whole)
+        for _ in range(4):
+            target = home / chance.choice(("m.safetensors", "m", ".", "vae.safetensors", "new/m", "sub/../m"))
+            overwrite, fails = chance.random() < 0.5, chance.random() < 0.2
+            doors: list[Callable[[], object]] = [
+                lambda: save_model(model, target, overwrite=overwrite),  # noqa: B023 - called at once
+                lambda: convert(part, target, overwrite=overwrite),  # noqa: B023
+                lambda: convert(source, target, overwrite=overwrite),  # noqa: B023
+                lambda: save_tensors(vae, SMALL, target, dtype=None, overwrite=overwrite),  # noqa: B023
+            ]
+            with monkeypatch.context() as patch:
+                if fails:
+                    patch.setattr(weights_save, "_sort_metadata", failing)
+                try:
+                    chance.choice(doors if target.suffix else doors[:3])()
+                    written += 1
+                except EmoInputError as error:
+                    assert error.name in ("output", "model"), error
+            after = everything(home, elsewhere)
+            assert before.items() <= after.items(), (seed, target)
+            assert not any(path.name.startswith(".emo-") and path not in before for path in after)
+    assert written > 30
+
+
+def failing(path: Path) -> None:
+    raise OSError(28, "No space left on device")
