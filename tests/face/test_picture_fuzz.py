@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from emo_core.face.image import read_image, read_mask
 
-CASES = 1600
+CASES = 1200
 
 
 def drawn(mode: str = "RGB", side: int = 24) -> Image.Image:
