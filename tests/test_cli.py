@@ -278,7 +278,8 @@ def test_unfinished_videos_are_listed_and_cleared_when_asked(files, tmp_path, ca
     assert f"other unfinished videos in {tmp_path}: 1, of 0.0 MB" in said
     assert cli.main(["animate", "--unfinished", "--output", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert said.count("a.mp4: 4 frames in finished clips") == 2 and "of portrait face.png, voice voice.wav, seed 2" in said
+    assert said.count("a.mp4: 4 frames in finished clips") == 2
+    assert "of portrait face.png, voice voice.wav, seed 2" in said
     assert cli.main(["animate", "--clear-unfinished", "--output", str(tmp_path / "a.mp4")]) == 0
     assert "2 removed, 0 running" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
     assert cli.main(["animate", "--unfinished", "--output", str(tmp_path)]) == 0

@@ -1,4 +1,4 @@
-"""Damaged journals: work that is begun anew or gone on with, never a traceback, never somebody else's folder cleared."""
+"""Damaged journals: work is begun anew or gone on with, never a traceback, never somebody else's folder cleared."""
 
 from __future__ import annotations
 
