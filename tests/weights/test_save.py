@@ -3,10 +3,8 @@ user says so; and whenever a save dies, there is a whole model."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
-import random
 import shutil
 import stat
 from collections.abc import Callable
@@ -15,10 +13,9 @@ from pathlib import Path
 import pytest
 import released_files as made
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from save_cases import SMALL, drawn, everything, foreign, is_model, without_mark
 
-from emo_core.config import TINY
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
 from emo_core.weights import save as weights_save
@@ -26,16 +23,7 @@ from emo_core.weights.convert import convert
 from emo_core.weights.file import save_model
 from emo_core.weights.inspect import inspect
 from emo_core.weights.part import load_part
-from emo_core.weights.read import CONFIG_KEY
-from emo_core.weights.save import save_tensors
-from emo_core.weights.saved import Mark, mark_of, model_files, read_checkpoint
-
-SMALL = dataclasses.replace(TINY, unet=dataclasses.replace(TINY.unet, block_out_channels=(8, 8)))
-
-
-def drawn(seed: int) -> EmoModel:
-    torch.manual_seed(seed)
-    return EmoModel(SMALL).eval()
+from emo_core.weights.saved import Mark, mark_of, model_files
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +40,6 @@ def other() -> EmoModel:
 def parts(tmp_path: Path) -> Path:
     """A released part to convert: an image VAE."""
     return made.save(made.vae(), tmp_path / "given" / "vae.bin", torch.float16)
-
-
-def is_model(path: Path, model: EmoModel) -> bool:
-    """Whether the files, as they are loaded, are this model and nothing else."""
-    tensors, config = read_checkpoint(path)
-    own = dict(model.named_parameters())
-    return config == SMALL and tensors.keys() == own.keys() and all(torch.equal(own[k].half(), tensors[k]) for k in own)
-
-
-def everything(*folders: Path) -> dict[Path, bytes | str]:
-    """All that lies below folders: bytes, where links lead, and that there is a folder."""
-    found: dict[Path, bytes | str] = {}
-    for path in itertools.chain.from_iterable(folder.rglob("*") for folder in folders):
-        found[path] = os.readlink(path) if path.is_symlink() else "folder" if path.is_dir() else path.read_bytes()
-    return found
-
-
-def without_mark(path: Path) -> None:
-    """As it was saved before there were marks."""
-    with safe_open(path, framework="pt") as file:
-        config = file.metadata()[CONFIG_KEY]
-    save_file(load_file(path), path, metadata={CONFIG_KEY: config})
 
 
 # --- what is ours and what is not
@@ -111,10 +77,6 @@ def test_files_say_how_they_were_saved(model: EmoModel, parts: Path, tmp_path: P
     assert mark_of(file) is None and mark_of(parts) is None and mark_of(tmp_path) is None
     texts = ("model", "part", "folder 12 3", "folder", "folder 1", "folder -1 2", "folder 9999999999 1", "", "x")
     assert [str(Mark.parse(text)) for text in texts] == [*texts[:3], *["None"] * 6]
-
-
-def foreign(path: Path) -> None:
-    save_file({"lora.weight": torch.zeros(3)}, path)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -368,75 +330,3 @@ def test_somebody_who_comes_while_weights_are_written_is_not_replaced(
             save_model(model, path)
     assert {path.name for path in tmp_path.rglob("*")} == {"m", "m.safetensors", "vae.safetensors"}
     assert set(load_file(tmp_path / "m" / "vae.safetensors")) == {"lora.weight"}
-
-
-# --- all doors, any folder
-
-NAMES = (
-    "m.safetensors", "m.safetensors.part", "m.safetensors.tmp", "m.part", "m.pth", ".emo-0.tmp", "m/notes.txt",
-    "m/vae.safetensors", "m/network-2.safetensors", "m/vae.safetensors.part", "m/other.safetensors", "m/net.bin",
-    "m/config.json", "m/sub/vae.safetensors", "m/vae~0123456789abcdef.safetensors", "m.safetensors/inside.txt", "m",
-    "m/audio.safetensors/inside.txt", "vae.safetensors", "network.safetensors",
-)  # fmt: skip
-
-
-def make_theirs(path: Path, chance: random.Random, elsewhere: Path) -> None:
-    """A file of the user's, of any kind, or a link to one."""
-    if os.path.lexists(path) or any(above.is_file() for above in path.parents):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = chance.choice(("noise", "safetensors", "converted", "link", "link to folder"))
-    if kind == "safetensors":
-        foreign(path)
-    elif kind == "converted" and path.suffix == ".safetensors":
-        shutil.copy(elsewhere / "part.safetensors", path)
-    elif kind.startswith("link"):
-        path.symlink_to(elsewhere if "folder" in kind else elsewhere / "part.safetensors")
-    else:
-        path.write_bytes(chance.randbytes(50))
-
-
-def test_whatever_a_user_has_stays_through_every_door(
-    model: EmoModel, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    (part,) = convert(parts, elsewhere / "part.safetensors")
-    (whole,) = save_model(model, elsewhere / "whole.safetensors")
-    vae = load_file(part)
-    monkeypatch.setattr("emo_core.weights.convert.load_model", lambda *args, **kwargs: model)  # read often enough
-    written = 0
-    for seed in range(30):
-        chance = random.Random(seed)
-        home = tmp_path / f"home{seed}"
-        for name in chance.sample(NAMES, chance.choice((0, 1, 1, 2, 3, 6))):
-            make_theirs(home / name, chance, elsewhere)
-        home.mkdir(exist_ok=True)
-        if chance.random() < 0.3:
-            shutil.copy(whole, home / "source.safetensors")
-        before = everything(home, elsewhere)
-        source = next(home.glob("source*"), whole)
-        for _ in range(4):
-            target = home / chance.choice(("m.safetensors", "m", ".", "vae.safetensors", "new/m", "sub/../m"))
-            overwrite, fails = chance.random() < 0.5, chance.random() < 0.2
-            doors: list[Callable[[], object]] = [
-                lambda: save_model(model, target, overwrite=overwrite),  # noqa: B023 - called at once
-                lambda: convert(part, target, overwrite=overwrite),  # noqa: B023
-                lambda: convert(source, target, overwrite=overwrite),  # noqa: B023
-                lambda: save_tensors(vae, SMALL, target, dtype=None, overwrite=overwrite),  # noqa: B023
-            ]
-            with monkeypatch.context() as patch:
-                if fails:
-                    patch.setattr(weights_save, "_sort_metadata", failing)
-                try:
-                    chance.choice(doors if target.suffix else doors[:3])()
-                    written += 1
-                except EmoInputError as error:
-                    assert error.name in ("output", "model"), error
-            after = everything(home, elsewhere)
-            assert before.items() <= after.items(), (seed, target)
-            assert not any(path.name.startswith(".emo-") and path not in before for path in after)
-    assert written > 30
-
-
-def failing(path: Path) -> None:
-    raise OSError(28, "No space left on device")
