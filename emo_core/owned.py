@@ -13,11 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EmoInputError
-from .files import exists, fitting_name, shown
+from .files import NAME_BYTES, exists, fitting_name, is_file_or_folder, shown
 
 MARK = "made-by-emo.json"
 _OTHER = "Choose another name, or move what lies there."
 _MAKER = "ComfyUI-EMO"
+
+
+def refuse_impossible(path: Path, *, name: str = "output") -> None:
+    """Raises EmoInputError for a path at which nothing can be made, whoever asks: a name that is too long, a link that
+    leads nowhere, a device, a file or a closed folder above it."""
+    said, allowed = shown(path), "a place that can be written to"
+    if "\0" in str(path) or any(len(os.fsencode(part)) > NAME_BYTES for part in path.parts):
+        raise EmoInputError(name, said, f"names of at most {NAME_BYTES} bytes, without zeros", "Choose a shorter name.")
+    above = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), Path())
+    if not exists(above):
+        raise EmoInputError(name, f"{shown(above)}, a link that leads nowhere", allowed, _OTHER)
+    if not is_file_or_folder(above):
+        raise EmoInputError(name, f"{shown(above)}, a pipe or a device", allowed, _OTHER)
+    if above != path and not (above.is_dir() and os.access(above, os.W_OK)):
+        what = "which may not be written to" if above.is_dir() else "a file"
+        raise EmoInputError(name, f"{said} in {shown(above)}, {what}", allowed, _OTHER)
 
 
 def refuse_existing(path: Path, *, overwrite: bool, name: str = "output") -> None:
@@ -45,9 +61,14 @@ def refuse_inputs(output: Path, inputs: Mapping[str, Path | None], *, name: str 
 def claim_folder(folder: Path, kind: str, *, name: str = "output") -> None:
     """Make `folder`, or take it over if it is empty or was made by us for the same `kind` of files; it then carries our
     mark. Raises EmoInputError as `claimable`."""
-    if not claimable(folder, kind, name=name):
+    if claimable(folder, kind, name=name):
+        return
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         write_mark(folder, kind)
+    except OSError as error:
+        found = f"{shown(folder)}, which cannot be written to ({(error.strerror or str(error)).lower()})"
+        raise EmoInputError(name, found, "a place that can be written to", _OTHER) from error
 
 
 def claimable(folder: Path, kind: str, *, name: str = "output") -> bool:

@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import EmoInputError
-from ..files import exists, shown
-from ..owned import refuse_existing, refuse_inputs
+from ..owned import refuse_existing, refuse_impossible, refuse_inputs
 from ..whole import write_text_whole
 
 MADE_BY = "python -m emo_core bench"
@@ -16,12 +14,9 @@ MADE_BY = "python -m emo_core bench"
 
 def refuse_output(output: Path, inputs: Mapping[str, Path | None], *, overwrite: bool) -> None:
     """Raises EmoInputError, before any work, for an output that is an input, a folder, or somebody's file."""
+    refuse_impossible(output)
     refuse_inputs(output, inputs)
     refuse_existing(output, overwrite=overwrite or is_ours(output))
-    above = next((folder for folder in output.parents if exists(folder)), Path())
-    if not above.is_dir():
-        found = f"{shown(above)}, a file"
-        raise EmoInputError("output", found, "a folder to put the figures in", "Choose another name.")
 
 
 def is_ours(output: Path) -> bool:

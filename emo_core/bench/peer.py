@@ -27,6 +27,7 @@ from ..config import HALLO, EmoConfig, IdentityConfig, VAEConfig
 from ..data import ClipState, Controls
 from ..diffusion.schedule import TRAIN_TIMESTEPS
 from ..errors import EmoInputError
+from ..files import exists, shown
 from ..models.emo import EmoModel
 from .measure import Versus, versus
 from .peer_clip import ClipInput, clip_input
@@ -114,8 +115,8 @@ def find_checkout(path: Path) -> Checkout:
     """Whose checkout a folder is. Raises EmoInputError where it is nobody's, or of a family that the bench does not
     run."""
     allowed = "the folder of a git checkout of Hallo, which holds hallo/"
-    if not path.is_dir():
-        raise EmoInputError("peer", f"{path}, which is no folder", allowed)
+    if not (exists(path) and path.is_dir()):
+        raise EmoInputError("peer", f"{shown(path)}, which is no folder", allowed)
     for family, (title, package, files) in CHECKOUTS.items():
         if all((path / package / file).is_file() for file in files):
             if family not in RUN:

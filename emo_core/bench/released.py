@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..config import HALLO, TINY, EmoConfig
 from ..data import GenerateSettings, Progress
-from ..owned import claim_folder
+from ..owned import claim_folder, refuse_impossible
 from ..whole import written_whole
 from .cases import case_of
 from .measure import peak_rss, present_rss, timed
@@ -59,6 +59,7 @@ def write_hallo(folder: Path, dtype: torch.dtype, *, config: EmoConfig = HALLO) 
     Raises EmoInputError for a folder that is not ours: the real ones have the same names."""
     from safetensors.torch import save_file
 
+    refuse_impossible(folder)
     claim_folder(folder, KIND)
     path = folder / "hallo" / "net.pth"
     with written_whole(path) as part:

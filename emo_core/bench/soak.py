@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..installed import require
-from ..owned import claim_folder
+from ..owned import claim_folder, refuse_impossible
 from ..whole import write_text_whole, written_whole
 from .memory import write_hum
 
@@ -57,6 +57,7 @@ def soak(folder: Path, *, sound_s: float, device: torch.device, steps: int = 2, 
     from ..pipeline.animate import AnimateOptions, animate
 
     require("bench --soak", packages=("psutil", "matplotlib"))  # said before the hour, not after it
+    refuse_impossible(folder)
     claim_folder(folder, KIND)
     options = AnimateOptions(settings=GenerateSettings(steps=steps), device=str(device), resume="never")
     samples: list[float] = []

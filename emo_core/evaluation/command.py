@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ..data import GenerateSettings
 from ..errors import EmoInputError
 from ..files import shown
-from ..owned import claimable, mark_of, refuse_inputs, write_mark
+from ..owned import claim_folder, claimable, mark_of, refuse_impossible, refuse_inputs, write_mark
 from ..training.records import read_json
 from ..weights.locate import resolve
 from ..whole import write_text_whole
@@ -99,6 +99,9 @@ def _prepare(options: argparse.Namespace) -> None:
     folder: Path = options.output
     tests = options.testset or folder / TESTSET
     model = resolve(options.model)
+    refuse_impossible(folder)
+    if options.testset is not None:
+        refuse_impossible(tests, name="test set")
     refuse_inputs(folder, {"model": model})
     for what, path in (("model", model), ("test set", options.testset), ("voices", options.voices)):
         if path is not None and _is_same(folder, path):
@@ -107,24 +110,21 @@ def _prepare(options: argparse.Namespace) -> None:
     if options.voices is not None and _is_same(tests, options.voices):
         found = f"{shown(tests)}, which is also the voices"
         raise EmoInputError("testset", found, "a folder of its own", "Choose another folder.")
-    if mark_of(folder, KIND) is None and not _made_before(folder):
+    known = mark_of(folder, KIND) is not None or _made_before(folder)
+    if not known:
         claimable(folder, KIND)
     refuse_testset(tests, _amount(options, 0)[0], options.voices)
-    write_mark(_made(folder), KIND)
+    if known:  # also one of a version without marks
+        write_mark(folder, KIND)
+    claim_folder(folder, KIND)
 
 
 def _is_same(one: Path, other: Path) -> bool:
     """Whether both are one folder or file, there or not yet."""
-    return Path(os.path.realpath(one)) == Path(os.path.realpath(other))
-
-
-def _made(folder: Path) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found = f"{shown(folder)}, which cannot be made ({(error.strerror or str(error)).lower()})"
-        raise EmoInputError("output", found, "a folder that can be written to", "Choose another name.") from error
-    return folder
+        return Path(os.path.realpath(one)) == Path(os.path.realpath(other))
+    except ValueError:  # a zero byte in a name
+        return False
 
 
 def _made_before(folder: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EmoInputError
+from ..files import exists
 from ..installed import require
 from ..owned import claim_folder, claimable, mark_of, write_mark
 from ..training.recipe import TEST_IDENTITIES
@@ -146,7 +147,7 @@ def is_testset(folder: Path) -> bool:
 def _noted(folder: Path) -> dict[str, Any] | None:
     """What a test set says of itself; None where none is."""
     note = folder / _NOTE
-    if not note.exists():
+    if not exists(note):
         return None
     noted: dict[str, Any] = read_json(note, {"format": int}, what="test set", again="Choose another folder for it.")
     return noted

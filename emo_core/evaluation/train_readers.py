@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..installed import require
-from ..owned import refuse_existing, refuse_inputs
+from ..owned import refuse_existing, refuse_impossible, refuse_inputs
 from ..whole import written_whole
 from .bundled import WEIGHTS
 from .faces import anchor_of_truth, cut_squares, face_squares, follow, mouth_squares
@@ -282,6 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _refuse(options: argparse.Namespace) -> None:
     """Raises EmoInputError, before any work, for files that would be replaced and packages that are missing."""
     require("train_readers", packages=("numba",))  # the reader of clips lives beside the renderer
+    refuse_impossible(options.output)
     nets = {"pictures": (MouthReader, FaceEmbedder), "turns": (TurnReader,)}
     for net in nets.get(options.only, (MouthReader, FaceEmbedder, TurnReader)):
         path = options.output / net.weights

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import EmoInputError
 from ..files import exists, shown
-from ..owned import claim_folder, mark_of, refuse_inputs, write_mark
+from ..owned import claim_folder, mark_of, refuse_impossible, refuse_inputs, write_mark
 from .records import read_json
 
 KIND = "training"
@@ -28,6 +28,7 @@ def claim_root(root: Path) -> None:
 
 def claim_step(folder: Path, inputs: Mapping[str, Path | None]) -> None:
     """As `claim_root` for the folder of one step, which may lie in a root. Its inputs are never its outputs."""
+    refuse_impossible(folder)
     refuse_inputs(folder, inputs)
     if mark_of(folder.parent, KIND) is None:
         _claim(folder, name="output")
@@ -41,13 +42,10 @@ def refuse_replacing(path: Path, *, goes_on: bool, overwrite: bool) -> None:
 
 
 def _claim(folder: Path, *, name: str) -> None:
+    refuse_impossible(folder, name=name)
     if mark_of(folder, KIND) is None and _made_before(folder):
         write_mark(folder, KIND)
-    try:
-        claim_folder(folder, KIND, name=name)
-    except OSError as error:
-        found = f"{shown(folder)}, which cannot be written to ({(error.strerror or str(error)).lower()})"
-        raise EmoInputError(name, found, "a folder that can be made", "Choose another name.") from error
+    claim_folder(folder, KIND, name=name)
 
 
 def _made_before(root: Path) -> bool:

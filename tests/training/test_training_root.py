@@ -255,3 +255,42 @@ def test_weights_and_records_are_whole_or_absent(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_weights(Broken(1, 1), tmp_path / "w.safetensors")
     assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("x" * 300, "at most 255 bytes"), ("loop", "a link that leads nowhere"), ("loop/x", "a link that leads nowhere"),
+     ("nowhere", "a link that leads nowhere"), ("a\0b", "without zeros"), ("file/x", "a file")],
+)  # fmt: skip
+def test_places_that_cannot_be_are_the_sentence_at_every_door(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emo_core.bench.command import main as bench
+    from emo_core.evaluation import command, train_readers
+    from emo_core.training.heads.sheet import main as sheet
+    from emo_core.training.voices import build_corpus
+
+    for module in ("emo_core.evaluation.testset", "emo_core.evaluation.train_readers", "emo_core.bench.soak"):
+        monkeypatch.setattr(f"{module}.require", lambda *_, **__: None)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "file").write_text("mine")
+    before, place = files_of(tmp_path), str(tmp_path / name)
+    doors = {
+        "train": lambda: main(["restore", "--root", place]),
+        "voices": lambda: build_corpus(place, minutes=1),
+        "evaluate": lambda: command.main(["--output", place]),
+        "test set": lambda: command.main(["--output", str(tmp_path / "new"), "--testset", place]),
+        "readers": lambda: train_readers.main(["--heads", "x", "--output", place]),
+        "bench": lambda: bench(["--output", place]),
+        "soak": lambda: bench(["--soak", "0.01", "--output", place]),
+        "released": lambda: bench(["--write-released", place]),
+        "sheet": lambda: sheet([place]),
+    }
+    for door, call in doors.items():
+        with pytest.raises(EmoInputError) as caught:
+            call()
+        assert said in str(caught.value), door
+    with pytest.raises(EmoInputError):
+        main(["stage1", "--root", str(tmp_path / "new"), "--start-from", place])
+    assert files_of(tmp_path) == before

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EmoInputError
-from ...files import shown
-from ...owned import claimable, mark_of, write_mark
+from ...files import exists, shown
+from ...owned import claimable, mark_of, refuse_impossible, write_mark
 from ...whole import write_text_whole, written_whole
 from ..records import read_array, read_json
 from .identity import sample_identity
@@ -85,6 +85,7 @@ def render_dataset(
 
 def _refuse_other_options(folder: Path, about: Mapping[str, float]) -> None:
     """Raises EmoInputError for a folder that is not ours, or was drawn for something else."""
+    refuse_impossible(folder, name="heads")
     note = mark_of(folder, KIND)
     if note is None:
         # Those of earlier versions have no mark: they hold nothing else, and their clips are compared.
@@ -193,8 +194,9 @@ class HeadDataset:
     def __init__(self, folder: Path | str, split: str | None = None) -> None:
         self.folder = Path(folder)
         index = self.folder / CLIPS
-        if not index.exists():
-            raise EmoInputError("head data", f"no {CLIPS} in {folder}", "a folder written by render_dataset")
+        if not exists(index):
+            found = f"no {CLIPS} in {shown(folder)}"
+            raise EmoInputError("head data", found, "a folder that `train heads` wrote", "Run `train heads` first.")
         self.clips = [c for c in read_clips(index) if split is None or c["split"] == split]
         self._open: dict[str, tuple[NDArray[np.uint8], Array]] = {}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import EmoInputError
 from ...files import shown
-from ...owned import refuse_existing
+from ...owned import refuse_existing, refuse_impossible
 from ...whole import written_whole
 from .identity import sample_identity
 from .performance import Performance
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--expressions", action="store_true", help="a row of expressions per identity")
     parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there")
     options = parser.parse_args(arguments)
+    refuse_impossible(options.output)
     refuse_existing(options.output, overwrite=options.overwrite)
     picture_format(options.output)
     seeds = range(options.first, options.first + options.identities)

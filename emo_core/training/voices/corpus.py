@@ -23,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EmoInputError
+from ...files import exists, shown
 from ...installed import require
+from ...owned import refuse_impossible
 from ...whole import write_text_whole, written_whole
 from ..records import fits, read_arrays, read_json
 from . import alignment, song, speech
@@ -91,7 +93,9 @@ class VoiceCorpus:
         self.folder = Path(folder)
         self._loaded: dict[str, list[VoiceRecord]] = {}
         if not _shards(self.folder, "train"):
-            raise EmoInputError("voice corpus", f"no shards in {self.folder}", "a folder that build_corpus wrote")
+            found = f"no shards in {shown(self.folder)}"
+            allowed = "a folder that `train voices` wrote"
+            raise EmoInputError("voice corpus", found, allowed, "Run `train voices` first.")
 
     def utterances(self, split: Split) -> list[VoiceRecord]:
         if split not in get_args(Split):
@@ -123,6 +127,7 @@ def build_corpus(
     folder = Path(folder)
     if not 0 < minutes <= _MOST_MINUTES:
         raise EmoInputError("minutes", f"{minutes:g}", f"more than 0, at most {_MOST_MINUTES:,}")
+    refuse_impossible(folder, name="voice corpus")
     _check_same_job(folder, seed)
     jobs = [job for job in _jobs(folder, minutes) if job.split in splits]
     kept = _older_layout(folder, minutes)
@@ -171,7 +176,9 @@ def _jobs(folder: Path, minutes: float) -> list[_Job]:
 
 def _shards(folder: Path, split: str) -> dict[int, Path]:
     """The shards of a split that are there, by number."""
-    found = {}
+    found: dict[int, Path] = {}
+    if not exists(folder):
+        return found
     for path in folder.glob(f"{split}-*.npz"):
         number = path.stem.removeprefix(f"{split}-")
         if len(number) >= 3 and number.isascii() and number.isdecimal():
