@@ -26,7 +26,7 @@ from ..owned import refuse_existing
 from .locate import is_weights, walk
 from .pickled import first_five
 from .read import CONFIG_KEY, PICKLED, SAFETENSORS
-from .saved import FOLDER, MARK_KEY, MODEL, PART, PARTS, Mark, mark_of, unfinished_name
+from .saved import FOLDER, MARK_KEY, MODEL, PART, PARTS, Mark, mark_of, of_a_save, unfinished_name
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
@@ -118,6 +118,9 @@ def _refuse_unwritable(output: Path) -> None:
         raise EmoInputError("output", repr(said), "the name of a file or folder")
     if any(len(os.fsencode(part)) > NAME_BYTES for part in output.parts):
         raise EmoInputError("output", said, f"names of at most {NAME_BYTES} bytes", "Choose a shorter name.")
+    if output.parts and output.parts[0].startswith("~"):  # what `expanded` leaves
+        found = f"{said}, the home of a user who is not known"
+        raise EmoInputError("output", found, "a place in a folder", "Write the whole path.")
     above = next((folder for folder in output.parents if os.path.lexists(folder)), Path())
     if not above.is_dir():
         found = f"{said}, below {shown(above)}, which is no folder"
@@ -132,12 +135,12 @@ def _refuse_folder(folder: Path, *, overwrite: bool) -> None:
     if os.path.lexists(folder) and not folder.is_dir():
         found = f"{shown(folder)}, a file"
         raise EmoInputError("output", found, f"the name of a folder, or one ending in {SAFETENSORS}", _OTHER)
-    marks = {file: mark_of(file) for file in _weights_in(folder)}
-    foreign = sorted(file.name for file, mark in marks.items() if mark is None or mark.kind != FOLDER)
+    files = _weights_in(folder)
+    foreign = sorted(file.name for file in files if not of_a_save(file))
     if foreign:
         found = f"the folder {shown(folder)}, which holds other weights: {first_five(foreign)}"
         raise EmoInputError("output", found, "a folder without weights of anything else", _OTHER)
-    if marks and not overwrite:
+    if files and not overwrite:
         remedy = "Choose another name, or --overwrite to replace it."
         raise EmoInputError("output", f"{shown(folder)}, which holds a model", "a name that is free", remedy)
 
@@ -192,7 +195,7 @@ def _write_file(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
 
 def _write_folder(folder: Path, parts: Mapping[str, dict[str, Tensor]], config: str) -> list[Path]:
     """The files of a model, in place of those of an earlier save."""
-    before = {file: mark for file in _weights_in(folder) if (mark := mark_of(file)) is not None}
+    before = {file: mark for file in _weights_in(folder) if of_a_save(file) and (mark := mark_of(file)) is not None}
     mark = Mark(FOLDER, 1 + max((mark.number for mark in before.values()), default=0), len(parts))
     metadata = {CONFIG_KEY: config, MARK_KEY: str(mark)}
     token = secrets.token_hex(8)

@@ -73,6 +73,15 @@ def mark_of(path: Path) -> Mark | None:
     return Mark(MODEL if names & OWN_NAMES else PART)
 
 
+def of_a_save(path: Path) -> bool:
+    """Whether a file is one that our save of a folder wrote: it carries our mark under a name that we give. A copy of
+    one under another name is somebody's backup, and a link is somebody's too."""
+    if path.is_symlink() or not (_FOLDER_FILE.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)):
+        return False
+    mark = mark_of(path)
+    return mark is not None and mark.kind == FOLDER
+
+
 def unfinished_name(name: str, token: str) -> str:
     """What a file of a folder is called until those of the save before are gone; `token` is 16 hexadecimal digits."""
     return f"{name.removesuffix(SAFETENSORS)}~{token}{SAFETENSORS}"

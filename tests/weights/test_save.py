@@ -121,6 +121,54 @@ def test_a_folder_of_other_weights_is_refused_by_name(
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["with mark", "of before"])
+@pytest.mark.parametrize("name", ["my backup", "network-before", "vae (copy)", "network-2~mine", "vae~12", "link"])
+def test_a_copy_of_our_own_file_under_another_name_is_the_users(
+    model: EmoModel, other: EmoModel, tmp_path: Path, name: str, marked: bool
+) -> None:
+    folder = tmp_path / "m"
+    save_model(model, folder)
+    copy = folder / f"{name}.safetensors"
+    if name == "link":
+        copy = folder / "vae.safetensors"
+        shutil.move(copy, tmp_path / "vae.safetensors")
+        copy.symlink_to(tmp_path / "vae.safetensors")
+    else:
+        shutil.copy(folder / "network.safetensors", copy)
+        if not marked:
+            without_mark(copy)
+    before = everything(tmp_path)
+    with pytest.raises(EmoInputError, match="holds other weights: ") as told:
+        save_model(other, folder, overwrite=True)
+    assert copy.name in str(told.value) and everything(tmp_path) == before
+
+
+def test_a_copy_that_comes_while_weights_are_written_stays(
+    model: EmoModel, other: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "m"
+    save_model(model, folder)
+
+    def slow(tensors: dict, target: Path, metadata: dict) -> None:
+        save_file(tensors, target, metadata)
+        shutil.copy(folder / "network.safetensors", folder / "backup.safetensors")
+
+    monkeypatch.setattr("safetensors.torch.save_file", slow)
+    with pytest.raises(EmoInputError, match=r"holds other weights: backup\.safetensors"):
+        save_model(other, folder, overwrite=True)
+    assert (folder / "backup.safetensors").is_file()
+
+
+def test_a_home_of_nobody_is_no_place(model: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("~nobody-at-all/x", "~nobody-at-all/x.safetensors", "~nobody-at-all"):
+        with pytest.raises(EmoInputError, match=r"output: found ~nobody-at-all.*a user who is not known"):
+            save_model(model, name)
+        with pytest.raises(EmoInputError, match=r"output: found ~nobody-at-all.*a user who is not known"):
+            convert("emo-mini", Path(name))
+    assert not everything(tmp_path)
+
+
 def test_other_files_of_a_folder_stay(model: EmoModel, other: EmoModel, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     folder.mkdir()
