@@ -67,6 +67,9 @@ def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: s
             kind, parts = sound_parts(file, size)
     except OSError as error:  # a network drive that went away, a disk with a hole
         return error
+    if kind == "rifx":  # a wav from a big-endian machine, whose sound FFmpeg takes for little-endian
+        found = f"{shown(path.name)}, a RIFX that cannot be read"
+        return None if read_other(path, recording) else EmoInputError(name, found, _KINDS, "Convert it to another wav.")
     failure = None
     for number, part in enumerate(parts, 1):
         part = counted(path, part) if kind == "mp3" else part

@@ -11,13 +11,14 @@ import re
 import struct
 from typing import IO
 
+from .chunks import KNOWN, NAME, chunk, following, is_followed, tail
 from .part import Part
 
 _UNKNOWN = b"\xff\xff\xff\xff"
 _WAV_FIRST = re.compile(rb"RIFF....WAVE(?:fmt |JUNK|bext|LIST)", re.DOTALL)
 _AIFF_FIRST = re.compile(rb"FORM....AIF[FC](?:COMM|FVER|COMT|MARK|NAME)", re.DOTALL)
 _AU_FIRST = re.compile(rb"\.snd\x00\x00.{6}\x00\x00\x00[\x01-\x1b]\x00", re.DOTALL)
-_NAME = re.compile(rb"[A-Za-z0-9_ ()\[\]-]{4}")  # of a chunk
+_LONGEST_FORM = 1 << 16  # bytes of the chunk that says what the sound is made of
 _ANY = 0x7FFF0000  # lengths from here on mean "until the end"
 _AT_LEAST = 0.1  # of what a length says: less than so much more behind it is no sound
 
@@ -26,8 +27,8 @@ def wav_parts(file: IO[bytes], size: int) -> list[Part]:
     """RIFF files one behind the other; chunks are (name, little-endian size, bytes)."""
     parts, start = [], 0
     while start < size:
-        part, start = _chunked(file, size, start, order="<", sound=b"data", first=_WAV_FIRST)
-        parts.append(part)
+        found, start = _chunked(file, size, start, order="<", sound=b"data", first=_WAV_FIRST)
+        parts += found
     return parts
 
 
@@ -35,8 +36,8 @@ def aiff_parts(file: IO[bytes], size: int) -> list[Part]:
     """FORM files one behind the other; as RIFF, but big-endian."""
     parts, start = [], 0
     while start < size:
-        part, start = _chunked(file, size, start, order=">", sound=b"SSND", first=_AIFF_FIRST)
-        parts.append(part)
+        found, start = _chunked(file, size, start, order=">", sound=b"SSND", first=_AIFF_FIRST)
+        parts += found
     return parts
 
 
@@ -58,37 +59,72 @@ def au_parts(file: IO[bytes], size: int) -> list[Part]:
 
 def _chunked(
     file: IO[bytes], size: int, start: int, *, order: str, sound: bytes, first: re.Pattern[bytes]
-) -> tuple[Part, int]:
-    """The part that begins at `start`, and where the next one does."""
-    place, frames_at = start + 12, None
+) -> tuple[list[Part], int]:
+    """The parts of the file that begins at `start` (several if its sound is in several chunks), and where the next file
+    does."""
+    place, frames_at, form, plain = start + 12, None, b"", True
     while place + 8 <= size:
-        name, length = _chunk(file, place, order)
+        name, length = chunk(file, place, order)
         if name == b"COMM":
             frames_at = place + 10
-        if name == sound:
+        if name == b"fmt " and length <= _LONGEST_FORM:
+            file.seek(place)
+            form = file.read(8 + length) + bytes(length % 2)
+        if name == sound and (length or not is_followed(file, place + 8, size, order=order, sound=sound)):
             break
-        if name in (b"RIFF", b"FORM") or not _NAME.fullmatch(name):
-            return Part(start, size), size  # no sound in it that could be found
-        place += 8 + length + length % 2
+        if name in (b"RIFF", b"FORM") or not NAME.fullmatch(name):
+            return [Part(start, size)], size  # no sound in it that could be found
+        behind = following(file, place, length, order)
+        plain &= name != sound and behind == place + 8 + length + length % 2
+        place = behind
     else:
-        return Part(start, size), size
-    stop = _believed(file, size, place + 8, length=length, order=order)
+        return [Part(start, size)], size
+    stop, note = _believed(file, size, place + 8, length=length, order=order), ""
     # FFmpeg refuses numbers of frames that cannot be, and does not need them.
     changes = [] if frames_at is None else [(frames_at, bytes(4))]
     if stop is not None:
-        following = _next_file(file, size, stop, order)
-        return Part(start, following, tuple(changes)), following
-    stop = _search(file, first, place + 8, size)
-    told = _UNKNOWN if order == "<" else struct.pack(">I", min(stop - place - 8, 2**31 - 1))
-    whole = struct.pack(f"{order}I", min(stop - start - 8, 2**32 - 1))
-    note = f"it ends after {stop - place - 8} of {length} bytes of sound" if size - place - 8 < length < _ANY else ""
-    return Part(start, stop, (*changes, (start + 4, whole), (place + 4, told)), note), stop
+        next_file, end = _next_file(file, size, stop, order), stop
+    else:
+        next_file = _search(file, first, place + 8, size)
+        end = tail(file, place + 8, next_file, order)
+        told = _UNKNOWN if order == "<" else struct.pack(">I", min(end - place - 8, 2**31 - 1))
+        whole = struct.pack(f"{order}I", min(end - start - 8, 2**32 - 1))
+        note = f"it ends after {end - place - 8} of {length} bytes of sound" if size - place - 8 < length < _ANY else ""
+        changes += [(start + 4, whole), (place + 4, told)]
+    if not plain and order == "<":  # FFmpeg reads an empty chunk as sound, and does not find what is at an odd place
+        part = Part(place + 8, end, note=note, head=_wav_head(form, end - place - 8))
+    else:
+        part = Part(start, next_file if order == ">" and stop is not None else end, tuple(changes), note)
+    more = [] if order == ">" or stop is None else _more_sound(file, stop, next_file, form)
+    return [part, *more], next_file
 
 
-def _chunk(file: IO[bytes], place: int, order: str) -> tuple[bytes, int]:
-    file.seek(place)
-    header = file.read(8)
-    return (header[:4], struct.unpack(f"{order}I", header[4:])[0]) if len(header) == 8 else (b"", 0)
+def _more_sound(file: IO[bytes], stop: int, end: int, form: bytes) -> list[Part]:
+    """The further chunks of a wav file with sound in them; FFmpeg reads the first one only."""
+    parts, place = [], stop
+    if stop % 2 and not KNOWN.fullmatch(chunk(file, stop, "<")[0]):
+        place += 1
+    while place + 8 <= end:
+        name, length = chunk(file, place, "<")
+        if not NAME.fullmatch(name):
+            break
+        if name == b"data" and length:
+            last = min(place + 8 + length, end)
+            parts.append(Part(place + 8, last, head=_wav_head(form, last - place - 8)))
+        place = following(file, place, length, "<")
+    return parts
+
+
+def _wav_head(form: bytes, length: int) -> bytes:
+    """What stands before so many bytes of sound, with nothing in it that is not needed."""
+    told = min(length, 2**32 - 1)
+    return (
+        b"RIFF"
+        + struct.pack("<I", min(length + 4 + len(form) + 8, 2**32 - 1))
+        + b"WAVE"
+        + form
+        + (b"data" + struct.pack("<I", told))
+    )
 
 
 def _believed(file: IO[bytes], size: int, place: int, *, length: int, order: str) -> int | None:
@@ -97,8 +133,8 @@ def _believed(file: IO[bytes], size: int, place: int, *, length: int, order: str
     if not length or end > size:
         return None
     for after in (end + length % 2, end):  # the byte that makes it even is often forgotten
-        name, following = _chunk(file, after, order)
-        if _NAME.fullmatch(name) and after + 8 + following <= size + 1:
+        name, behind_it = chunk(file, after, order)
+        if NAME.fullmatch(name) and after + 8 + behind_it <= size + 1:
             return end
     if size - end < max(64, _AT_LEAST * length):
         return end
@@ -112,10 +148,10 @@ def _next_file(file: IO[bytes], size: int, end: int, order: str) -> int:
     kind = b"RIFF" if order == "<" else b"FORM"
     for place in (end + end % 2, end):
         while place + 8 <= size:
-            name, length = _chunk(file, place, order)
+            name, length = chunk(file, place, order)
             if name == kind:
                 return place
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 break
             place += 8 + length + length % 2
     return size

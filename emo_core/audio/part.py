@@ -10,13 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes `start` to `stop` of a file; `changes` are (place in the file, what is read there instead), `note` what a
-    person should know of it."""
+    """Bytes `start` to `stop` of a file, behind those of `head`; `changes` are (place in the file, what is read there
+    instead), `note` what a person should know of it."""
 
     start: int
     stop: int
     changes: tuple[tuple[int, bytes], ...] = ()
     note: str = ""
+    head: bytes = b""
 
 
 class PartFile(io.RawIOBase):
@@ -40,7 +41,7 @@ class PartFile(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        size = self._part.stop - self._part.start
+        size = len(self._part.head) + self._part.stop - self._part.start
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: size}[whence]
         self._place = min(max(0, base + offset), size)
         return self._place
@@ -51,10 +52,17 @@ class PartFile(io.RawIOBase):
         return len(data)
 
     def read(self, size: int = -1) -> bytes:
-        place = self._part.start + self._place
+        part = self._part
+        size = len(part.head) + part.stop - part.start if size is None or size < 0 else size
+        head = part.head[self._place : self._place + size]
+        self._place += len(head)
+        return head + self._read_file(size - len(head)) if len(head) < size else head
+
+    def _read_file(self, size: int) -> bytes:
+        place = self._part.start + self._place - len(self._part.head)
         left = max(0, self._part.stop - place)
         self._file.seek(place)
-        data = self._file.read(left if size is None or size < 0 else min(size, left))
+        data = self._file.read(min(size, left))
         for at, new in self._part.changes:
             if at < place + len(data) and at + len(new) > place:
                 changed = bytearray(data)

@@ -146,7 +146,12 @@ def _xing_frame(file: IO[bytes], place: int, mark: bytes) -> int | None:
     return None
 
 
+def _whole(file: IO[bytes], size: int) -> list[Part]:
+    return [Part(0, size)]
+
+
 _KINDS = (
+    ("rifx", rb"RIFX....WAVE", _whole),
     ("wav", rb"RIFF....WAVE", wav_parts),
     ("aiff", rb"FORM....AIF[FC]", aiff_parts),
     ("au", rb"\.snd", au_parts),
