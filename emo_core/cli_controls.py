@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,8 @@ def box(text: str) -> tuple[float, float, float, float]:
         x, y, width, height = (float(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,W,H, four numbers in pixels") from error
+    if not all(math.isfinite(value) for value in (x, y, width, height, x + width, y + height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,W,H, four finite numbers in pixels")
     if width <= 0 or height <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} has no width or no height (the order is X,Y,W,H)")
     return x, y, x + width, y + height

@@ -7,6 +7,8 @@ RGB, channels last; boxes are (left, top, right, bottom) in pixels.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +17,24 @@ from torch import Tensor
 from .errors import EmoInputError
 
 Box = tuple[float, float, float, float]
+
+
+def xywh(box: Sequence[float]) -> str:
+    """A box for a message, as it is typed on the command line."""
+    left, top, right, bottom = box
+    return "X,Y,W,H = " + ",".join(f"{value:.10g}" for value in (left, top, right - left, bottom - top))
+
+
+def check_box(box: Sequence[float], name: str) -> Box:
+    """The box as four numbers. Raises EmoInputError, about the input `name`, for what is not four finite numbers."""
+    try:
+        left, top, right, bottom = (float(value) for value in box)
+        if all(math.isfinite(value) for value in (left, top, right, bottom, right - left, bottom - top)):
+            return left, top, right, bottom
+    except (TypeError, ValueError, OverflowError):
+        pass  # told as what is not finite
+    found = f"the box {str(box)[:120]}"
+    raise EmoInputError(name, found, "four finite numbers", "The order is left, top, right, bottom, in pixels.")
 
 
 @dataclass(frozen=True)
@@ -167,12 +187,15 @@ class SpeedKeys:
 
     def __post_init__(self) -> None:
         times = [time for time, _ in self.points]
-        if not times or times != sorted(set(times)) or times[0] < 0:
+        rising = all(a < b for a, b in itertools.pairwise(times))
+        if not times or not rising or times[0] < 0 or not all(map(math.isfinite, times)):
             allowed = "one or more keyframes, seconds from 0 on, each later than the one before"
             raise EmoInputError("speed", f"keyframes at {times[:8]}", allowed, "Write them as 0:0.3, 2.5:1.0.")
-        if not self.per_second:
-            for _, value in self.points:
+        for _, value in self.points:
+            if not self.per_second:
                 _check_speed_value(value)
+            elif not 0 <= value < math.inf:
+                raise EmoInputError("speed", f"{value}", "0 or more degrees per second", "Talking is 3 to 25.")
 
 
 @dataclass(frozen=True)
@@ -185,6 +208,9 @@ class VoiceSpeed:
     def __post_init__(self) -> None:
         _check_speed_value(self.quiet)
         _check_speed_value(self.loud)
+        if self.quiet > self.loud:
+            found = f"{self.quiet:g} where the voice is quiet and {self.loud:g} where it is loud"
+            raise EmoInputError("speed", found, "no less where it is loud", "Write the smaller first: voice:0.1-1.2.")
 
 
 Speed = float | Sequence[float] | SpeedKeys | VoiceSpeed
@@ -218,6 +244,8 @@ class Controls:
         for value in self.region_weights or ():
             if not 0.0 <= value <= 3.0:
                 raise EmoInputError("region_weights", f"{value}", "0 to 3 each (1: as trained)")
+        if self.face_region is not None and not isinstance(self.face_region, Tensor):
+            check_box(self.face_region, "face_region")
         if self.speed is None or isinstance(self.speed, SpeedKeys | VoiceSpeed):
             return
         for value in [self.speed] if isinstance(self.speed, int | float) else self.speed:

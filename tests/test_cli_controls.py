@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from test_cli import arguments, decode, files  # noqa: F401
 
 from emo_core import cli
 from emo_core.cli_controls import add_control_options, control_options
-from emo_core.data import SpeedKeys, VoiceSpeed
+from emo_core.data import Controls, Portrait, SpeedKeys, VoiceSpeed
 from emo_core.errors import EmoInputError
-from emo_core.pipeline.controls import ControlOptions
+from emo_core.pipeline.controls import ControlOptions, region_in_crop
 
 
 def parsed(*words: str) -> ControlOptions:
@@ -57,6 +58,32 @@ def test_every_option_is_read() -> None:
 def test_what_makes_no_sense_is_refused_before_anything_is_loaded(words: list[str], sentence: str) -> None:
     with pytest.raises(EmoInputError, match=re.escape(sentence)):
         parsed(*words)
+
+
+@pytest.mark.parametrize("option", ["nan,nan,nan,nan", "inf,1,1,1", "0,0,1e308,inf", "1e308,0,1e308,1", "0,0,1,nan"])
+def test_boxes_of_what_is_no_number_are_told_by_the_option(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--face-region", option)
+    assert "argument --face-region" in (said := capsys.readouterr().err) and "four finite numbers" in said
+    with pytest.raises(EmoInputError, match="face_region: found the box"):
+        ControlOptions(face_region=(0.0, 0.0, float("nan"), 1.0))
+    with pytest.raises(EmoInputError, match="face_region: found the box"):
+        Controls(face_region=(0.0, 0.0, float("inf"), 1.0))
+
+
+def test_a_region_that_misses_the_face_is_told_as_it_was_typed_with_a_remedy() -> None:
+    portrait = Portrait(torch.zeros(64, 64, 3), (16, 16, 48, 48), (10, 20, 110, 120), torch.zeros(200, 200, 3))
+    with pytest.raises(EmoInputError) as told:
+        region_in_crop((5000.0, 5000.0, 5010.0, 5020.0), portrait)
+    assert str(told.value).startswith(
+        "face_region: found X,Y,W,H = 5000,5000,10,20; expected a box that touches the square around the face, "
+        "X,Y,W,H = 10,20,100,100. Give the place"
+    )
+    for angle in (0.0, 20.0):
+        turned = replace(portrait, angle_deg=angle)
+        assert region_in_crop((-1e308, -1e308, 1e300, 1e300), turned) == (0, 0, 64, 64)
+        assert region_in_crop((0.0, 0.0, 1e308, 1e308), turned)[2:] == (64, 64)
+    assert region_in_crop((35.0, 45.0, 60.0, 70.0), portrait) == (16, 16, 32, 32)
 
 
 def test_controls_reach_the_video(files: Path, tmp_path: Path) -> None:  # noqa: F811

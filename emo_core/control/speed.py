@@ -15,7 +15,10 @@ from ..errors import EmoInputError
 from .voice import voice_level
 
 _KEYFRAMES = "keyframes such as 0:0.3, 2.5:1.0 (seconds:degrees per frame)"
-_CURVE = "numbers with commas between them, such as 0.2, 0.5, 1.2"
+_FORMS = (
+    "one number, a curve (numbers with commas between them, such as 0.2, 0.5, 1.2), "
+    f"{_KEYFRAMES}, or voice (or voice:0.1-1.2, quiet-loud)"
+)
 
 
 def clip_speed(speed: float | Sequence[float] | None, start: int, frames: int, *, total: int) -> Tensor | None:
@@ -97,7 +100,7 @@ def parse_speed(text: str) -> Speed:
         return parse_keyframes(text)
     curve = parse_curve(text)
     if not curve:
-        raise EmoInputError("speed", repr(text[:80]), f"a number, {_CURVE}, or {_KEYFRAMES}")
+        raise EmoInputError("speed", repr(text[:80]), _FORMS)
     return curve[0] if len(curve) == 1 else curve
 
 
@@ -118,7 +121,7 @@ def parse_curve(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(piece) for piece in _pieces(text))
     except ValueError as error:
-        raise EmoInputError("curve", repr(text[:80]), _CURVE, "Write a point, not a comma, in 0.5.") from error
+        raise EmoInputError("speed", repr(text[:80]), _FORMS, "Write a point, not a comma, in 0.5.") from error
 
 
 def _parse_voice(rest: str) -> VoiceSpeed:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data import Box
+from ..data import Box, check_box, xywh
 from ..errors import EmoInputError
 from .detect import MESH_VIEW, MIN_FLAG, Face, detect_faces, landmark_box, settle_mesh
 from .region import mask_box
@@ -21,6 +21,7 @@ from .view import Pyramid, view_around
 ORDERS = ("size", "left to right")  # what an index counts by: 0 is the largest, or the leftmost
 # The mesh ends 4.5 % of the face box's height below its top (the hairline) and 1.9 % above its bottom; see crop.py.
 ABOVE_MESH, BELOW_MESH = 0.045, 0.019
+BEYOND = 0.5  # of the picture's sides: so far beyond its border a user's box may reach
 MIN_MARKED = 0.2  # share of a face that a mask must cover to mean it
 NO_FACE_REMEDY = (
     "Drawings, profiles and very small faces are often not recognised: say where the face is (face_box, on the command "
@@ -52,8 +53,7 @@ def choose_face(
     the largest, with a note if there are more. A mask that no face was found under is the face itself. `check` is
     called between pieces of work, and may raise to stop it.
     """
-    if order not in ORDERS:
-        raise EmoInputError("face_order", repr(order), f"one of {', '.join(ORDERS)}")
+    check_order(order)
     faces = detect_faces(image, thorough=True, check=check)
     if order == "left to right":
         faces.sort(key=lambda face: face.mesh_box[0] + face.mesh_box[2])
@@ -74,15 +74,24 @@ def choose_face(
     return Choice(boxes[chosen], faces[chosen].landmarks, boxes, notes)
 
 
+def check_order(order: str) -> None:
+    """Raises EmoInputError for what is not one of ORDERS."""
+    if order not in ORDERS:
+        raise EmoInputError("face_order", repr(order), f"one of {', '.join(ORDERS)}")
+
+
 def given_face(image: Tensor, face_box: Box, *, name: str = "face_box") -> Choice:
-    """The user's box, and the mesh inside if it believes that this is a face (a drawn face may not be one to it)."""
-    left, top, right, bottom = (float(v) for v in face_box)
+    """The user's box, and the mesh inside if it believes that this is a face (a drawn face may not be one to it). A
+    face may be cut off by the picture's border: what reaches further out than BEYOND is taken back to there."""
+    left, top, right, bottom = check_box(face_box, name)
     height, width = image.shape[:2]
     if not (min(right, width) - max(left, 0) >= 2 and min(bottom, height) - max(top, 0) >= 2):
-        found = f"{tuple(round(v) for v in face_box)} for a picture of {width}x{height}"
+        found = f"{xywh((left, top, right, bottom))} for a picture of {width}x{height}"
         allowed = "left < right and top < bottom, inside the picture"
-        raise EmoInputError(name, found, allowed, "Order: left, top, right, bottom, in pixels.")
-    box = (left, top, right, bottom)
+        remedy = "In pixels; the order is X,Y,W,H on the command line, left, top, right, bottom in Python."
+        raise EmoInputError(name, found, allowed, remedy)
+    x, y = BEYOND * width, BEYOND * height
+    box = (max(left, -x), max(top, -y), min(right, width + x), min(bottom, height + y))
     landmarks, flag = settle_mesh(Pyramid(image), view_around(box, grow=MESH_VIEW))
     if flag >= MIN_FLAG and _overlap(landmark_box(landmarks), box):
         return Choice(box, landmarks, (box,), marked=True)

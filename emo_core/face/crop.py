@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data import Box, Portrait
 from ..errors import EmoInputError
-from .choose import ORDERS, Choice, choose_face, face_box_of, given_face
+from .choose import ORDERS, Choice, check_order, choose_face, face_box_of, given_face
 from .cut import cut, points_to_crop, soften_beyond
 from .detect import eye_angle
 from .image import as_image
@@ -70,6 +70,10 @@ def prepare_portrait(
         raise EmoInputError("size", f"{size}", "a multiple of 8, at least 8", "Use 128, 256 or 512.")
     if not 0.0 <= margin <= 10.0:
         raise EmoInputError("margin", f"{margin}", "0 to 10", f"The default is {DEFAULT_MARGIN:.2f}.")
+    if angle_deg is not None and not math.isfinite(angle_deg):
+        remedy = "0 takes the picture as it is; leave it out to have the tilt measured."
+        raise EmoInputError("face_angle", f"{angle_deg}", "a number of degrees", remedy)
+    check_order(face_order)
     image = as_image(image)
     if face_box is not None:
         choice = given_face(image, face_box)

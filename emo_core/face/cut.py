@@ -16,15 +16,17 @@ from torch.nn import functional as F
 from ..data import Box
 from .view import crop_view
 
+LARGE = 64_000_000  # pixels
 STREAK_SHARE = 0.08  # of the crop's side: by so far beyond the border its streaks have gone over into plain colours
 
 
 def cut(image: Tensor, crop_box: Box, size: int, angle_deg: float = 0.0) -> Tensor:
     """The square of a picture (H, W, 3) as (size, size, 3), antialiased; its edge is repeated beyond its borders.
 
-    Upright squares are of whole pixels. A turned one is sampled at twice the size and then made smaller.
+    Upright squares are of whole pixels. A turned one is sampled at twice the size and then made smaller; so is one that
+    lies mostly outside of its picture and would take gigabytes.
     """
-    if angle_deg:
+    if angle_deg or (crop_box[2] - crop_box[0]) ** 2 > max(LARGE, 4 * image.shape[0] * image.shape[1]):
         return _cut_turned(image, crop_box, size, angle_deg)
     left, top, right, bottom = (round(v) for v in crop_box)
     height, width = image.shape[:2]

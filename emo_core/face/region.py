@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import Box, Portrait
+from ..data import Box, Portrait, check_box
 from ..errors import EmoInputError
 from .mask import Over, over_crop, over_picture
 
@@ -118,10 +118,11 @@ def grow_box(box: Box, expand_x: float, expand_y: float) -> Box:
 
 def box_mask(box: Box, size: int) -> Tensor:
     """A box in pixels -> (size, size): 1 inside, 0 outside, in between where the border cuts through a pixel."""
-    left, top, right, bottom = box
+    left, top, right, bottom = check_box(box, "face_region")
     if not (left < right and top < bottom):
         allowed = "left < right and top < bottom"
         raise EmoInputError("face_region", f"the box {tuple(box)}", allowed, "Order: left, top, right, bottom.")
+    left, top, right, bottom = (min(max(value, -1.0), size + 1.0) for value in (left, top, right, bottom))
     edges = torch.arange(size + 1, dtype=torch.float32)
     columns, rows = edges.clamp(left, right).diff(), edges.clamp(top, bottom).diff()
     return rows[:, None] * columns[None, :]

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..audio.waveform import lead_frames
-from ..data import Box, Controls, Portrait, Speed
+from ..data import Box, Controls, Portrait, Speed, check_box, xywh
 from ..errors import EmoInputError
 from ..face.cut import box_to_crop
 from ..face.region import DEFAULT_EXPAND, face_region_mask, region_from_masks
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_FAR = 1e9  # pixels: no picture reaches so far, and numbers of this size are still told apart
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class ControlOptions:
         named = [name for name in ("face_region", "face_mask", "face_expand") if getattr(self, name) is not None]
         if len(named) > 1:
             raise EmoInputError("face region", " and ".join(named), "one of them", f"Leave out {named[-1]}.")
+        if self.face_region is not None:
+            check_box(self.face_region, "face_region")
         if self.speed is not None and self.speed_video is not None:
             raise EmoInputError("speed", "a speed and a driving video", "one of them", "Leave out one.")
         lead_frames(self.lead_in_s, 1.0)
@@ -111,10 +116,14 @@ def _region(options: ControlOptions, portrait: Portrait) -> Tensor | Box | None:
 
 
 def region_in_crop(region: Box, portrait: Portrait) -> Box:
-    """A box in the picture's pixels -> the crop's. Raises EmoInputError if the crop holds nothing of it."""
+    """A box in the picture's pixels -> the crop's, as much of it as lies there. Raises EmoInputError if the crop holds
+    nothing of it."""
     size = portrait.crop.shape[0]
-    left, top, right, bottom = box_to_crop(region, portrait.crop_box, size, portrait.angle_deg)
+    left, top, right, bottom = (min(max(value, -_FAR), _FAR) for value in check_box(region, "face_region"))
+    near = (left, top, right, bottom)
+    left, top, right, bottom = box_to_crop(near, portrait.crop_box, size, portrait.angle_deg)
     if not (left < right and top < bottom and right > 0 and bottom > 0 and left < size and top < size):
-        allowed = f"a box that touches the crop around the face, {tuple(round(v) for v in portrait.crop_box)}"
-        raise EmoInputError("face_region", f"{tuple(round(v) for v in region)}", allowed)
-    return left, top, right, bottom
+        allowed = f"a box that touches the square around the face, {xywh(portrait.crop_box)}"
+        remedy = "Give the place of the face in the picture, in pixels, or leave it out for the face's own box."
+        raise EmoInputError("face_region", xywh(region), allowed, remedy)
+    return max(left, 0.0), max(top, 0.0), min(right, float(size)), min(bottom, float(size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from emo_core.control.speed import (
     speed_per_frame,
     stretch_speed,
 )
-from emo_core.data import SpeedKeys, VoiceSpeed, Waveform
+from emo_core.data import Controls, SpeedKeys, VoiceSpeed, Waveform
 from emo_core.errors import EmoInputError
 
 
@@ -50,7 +51,7 @@ def test_a_drawn_curve_is_stretched_over_the_video() -> None:
 
 def test_a_typed_curve_is_read() -> None:
     assert parse_curve("0.2, 0.5;1\n2,") == (0.2, 0.5, 1.0, 2.0)
-    with pytest.raises(EmoInputError, match=r"curve: found '0\.2, fast'"):
+    with pytest.raises(EmoInputError, match=r"speed: found '0\.2, fast'"):
         parse_curve("0.2, fast")
 
 
@@ -75,6 +76,30 @@ def test_speed_per_second_is_shared_among_the_frames() -> None:
 def test_what_is_no_speed_is_refused(text: str) -> None:
     with pytest.raises(EmoInputError):
         parse_speed(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nan:1", "inf:1", "0:1, inf:1", "0:nan", "nan", "0.1, inf", "voice:nan-1", "voice:0.1-inf", "voice:1-0.1", "fast"],
+)
+def test_what_is_no_number_or_in_the_wrong_order_is_no_speed(text: str) -> None:
+    with pytest.raises(EmoInputError, match=r"^speed: found"):
+        Controls(speed=parse_speed(text))
+
+
+@pytest.mark.parametrize("text", ["fast", "", ",", "0.1, x"])
+def test_every_form_of_a_speed_is_named(text: str) -> None:
+    with pytest.raises(EmoInputError, match=r"^speed: found '.*one number, a curve .*keyframes such as .*voice"):
+        parse_speed(text)
+
+
+@pytest.mark.parametrize("points", [((math.nan, 1.0),), ((0.0, 1.0), (math.nan, 1.0), (2.0, 1.0)), ((0.0, math.inf),)])
+@pytest.mark.parametrize("per_second", [False, True])
+def test_keyframes_are_finite(points: tuple, per_second: bool) -> None:
+    with pytest.raises(EmoInputError, match=r"^speed: found"):
+        SpeedKeys(points, per_second=per_second)
+    with pytest.raises(EmoInputError, match="degrees per second"):
+        SpeedKeys(((0.0, -1.0),), per_second=True)
 
 
 def test_a_typed_speed_is_one_of_four_kinds() -> None:

@@ -1,6 +1,7 @@
 """A portrait is framed as in training, at any size, and says where it was cut from."""
 
 import logging
+import math
 
 import pytest
 import torch
@@ -93,6 +94,52 @@ def test_a_face_upside_down_is_refused(astronaut: Tensor) -> None:
 def test_impossible_boxes_are_named(astronaut: Tensor, box: tuple[int, ...]) -> None:
     with pytest.raises(EmoInputError, match="left < right"):
         prepare_portrait(astronaut, 128, box)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(math.nan,) * 4, (0, 0, math.inf, 1), (-math.inf, 0, 9, 9), (-1e308, 0, 1e308, 9), (1, 2, 3), tuple("abcd"), 7],
+)
+def test_boxes_of_what_is_no_number_are_named(box: tuple) -> None:
+    with pytest.raises(EmoInputError, match=r"face_box: found the box .*four finite numbers"):
+        prepare_portrait(torch.full((64, 64, 3), 0.5), 64, box)
+
+
+@pytest.mark.parametrize("box", [(-1e9, -1e9, 2e9, 2e9), (-1e18, 0, 1e18, 60), (0, 0, 1e300, 1e300)])
+@pytest.mark.parametrize("angle", [0.0, 30.0])
+def test_a_box_far_beyond_the_picture_is_taken_back_to_it(box: tuple[float, ...], angle: float) -> None:
+    portrait = prepare_portrait(torch.rand(64, 80, 3), 64, box, angle_deg=angle, margin=10.0)
+    assert portrait.crop_box[2] - portrait.crop_box[0] <= 2 * 80 * 11 and bool(torch.isfinite(portrait.crop).all())
+
+
+def test_a_box_somewhat_beyond_the_picture_stays_as_it_was_given() -> None:
+    inside = prepare_portrait(torch.rand(100, 100, 3), 64, (20, -20, 80, 60))
+    assert inside.crop_box[3] - inside.crop_box[1] == round(80 / FACE_SHARE)
+
+
+def test_a_square_mostly_beyond_its_picture_takes_no_memory_and_looks_the_same(monkeypatch) -> None:
+    picture = torch.rand(8, 8, 3, generator=torch.Generator().manual_seed(0)).repeat_interleave(8, 0)
+    picture = picture.repeat_interleave(8, 1)
+    there = cut(picture, (-200.0, -200.0, 264.0, 264.0), 64)
+    monkeypatch.setattr("emo_core.face.cut.LARGE", 1)
+    assert float((cut(picture, (-200.0, -200.0, 264.0, 264.0), 64) - there).abs().mean()) < 0.05
+    assert cut(picture, (-1e6, -1e6, 1e6, 1e6), 64).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"angle_deg": math.nan}, "face_angle"),
+        ({"angle_deg": math.inf}, "face_angle"),
+        ({"angle_deg": -math.inf}, "face_angle"),
+        ({"margin": math.nan}, "margin"),
+        ({"margin": math.inf}, "margin"),
+        ({"face_order": "x"}, "face_order"),
+    ],
+)
+def test_what_is_no_number_or_no_order_is_named_with_a_box_too(wrong: dict, name: str) -> None:
+    with pytest.raises(EmoInputError, match=f"^{name}: found .*; expected"):
+        prepare_portrait(torch.full((64, 64, 3), 0.5), 64, (10, 10, 50, 50), **wrong)
 
 
 @pytest.mark.parametrize("size", [0, -8, 100])

@@ -67,6 +67,9 @@ def test_growing_is_a_share_of_each_side() -> None:
         (torch.zeros(64, 64), "empty mask"),
         ((100.0, 100.0, 120.0, 120.0), "empty mask"),
         ((20.0, 0.0, 10.0, 10.0), "left < right"),
+        ((float("nan"),) * 4, "four finite numbers"),
+        ((0.0, 0.0, float("inf"), 10.0), "four finite numbers"),
+        ((0.0, 0.0, 10.0), "four finite numbers"),
         (torch.ones(2, 8, 8), "shape"),
         (torch.full((8, 8), float("nan")), "NaN"),
         (None, "nothing"),
@@ -88,3 +91,7 @@ def test_masks_over_time_keep_their_order_and_fill_their_gaps() -> None:
         regions_over_time(torch.zeros(5, 16, 16))
     with pytest.raises(EmoInputError, match="at least two"):
         regions_over_time(masks[0])
+
+
+def test_a_box_that_reaches_far_beyond_is_all_there_is() -> None:
+    assert torch.equal(box_mask((-1e300, -1e300, 1e300, 1e300), 16), torch.ones(16, 16))
