@@ -6,7 +6,9 @@ What is allowed, and the error that everything else gets, is the last section of
 from __future__ import annotations
 
 import logging
+import math
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +33,28 @@ _SLOWEST, _SLOW_RATE, _FASTEST, _FAST_RATE = 5_000, 16_000, 1_000_000, 48_000
 SILENCE_PEAK = 1e-4  # -80 dB of full scale
 _OVERSHOOT = 2.0  # up to here samples above 1 are left: mastering and lossy codecs make them
 _INTEGERS = (2.0**15, 2.0**23, 2.0**31)  # full scales of whole numbers that somebody wrote as floats
-_CLICKS = 1e-4  # if no more of all samples are too loud, they are not what the level is
+_CLICKS = 1e-4  # if no more of all samples are too loud, they are not what the level is, ...
+_CLICKS_S = 0.02  # ... nor if no more than so long is, ...
+_CLICKS_MOST = 0.1  # ... unless that is much of it
+_LONGEST_S = 1e9  # thirty years: all of it
+_BESIDE_S = 0.1  # so near to a damaged place a decoder makes what was not recorded
 _SAMPLES = "samples that are numbers, nominally -1 to 1"
 _KINDS = "wav, flac, mp3, ogg, m4a or a video"
 _TOLD = 3  # places that a message names
 
 log = logging.getLogger(__name__)
+_silent_sound: weakref.ref[Tensor] | None = None  # that was told last
 
 
 def read_audio(path: str | os.PathLike[str], *, max_seconds: float | None = None, name: str = "audio") -> Waveform:
     """The sound of a file (wav, flac, mp3, ogg, m4a, a video ...): (channels, t), nearly always at the file's own rate.
 
-    `max_seconds`: only the first so many are decoded. `name`: the input as the user knows it, for messages. Damaged
-    places, and times at which nothing was recorded, are silence, which a warning tells; in a video, the sound begins
-    with the first picture.
+    `max_seconds`: only the first so many are decoded; None or infinity is all. `name`: the input as the user knows it,
+    for messages. Damaged places, and times at which nothing was recorded, are silence, which a warning tells; in a
+    video, the sound begins with the first picture.
     EmoInputError for a file that is missing, has no sound, or holds something `check_waveform` refuses.
     """
+    max_seconds = _limit(max_seconds)
     path = readable_file(expanded(path), name=name, allowed="a sound or video file", again="Export it again.")
     recording, findings = Recording(name, max_seconds), Findings()
     failure = _read_parts(path, recording, findings, name=name)
@@ -56,7 +64,26 @@ def read_audio(path: str | os.PathLike[str], *, max_seconds: float | None = None
         found = f"{shown(path.name)}, which cannot be read ({_shortened(failure)})"
         raise EmoInputError(name, found, _KINDS, "Convert it.") from failure
     _tell(findings, path, name)
-    return usable(recording.finish(), name=name, own=True)
+    waveform = recording.finish()
+    if waveform.samples.shape[0] <= MAX_CHANNELS:
+        _cut_off_beside(findings.damaged, waveform)
+    waveform = usable(waveform, name=name, own=True)
+    _tell_silence(waveform.samples, name)
+    return waveform
+
+
+def _limit(seconds: Any) -> float | None:
+    """None for all of it. EmoInputError for what is no number above 0."""
+    if seconds is None:
+        return None
+    try:
+        number = math.nan if isinstance(seconds, (str, bytes, bool)) else float(seconds)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not number > 0:
+        remedy = "Leave it out for the whole sound."
+        raise EmoInputError("max_seconds", repr(seconds)[:100], "a number of seconds above 0", remedy)
+    return None if number > _LONGEST_S else number
 
 
 def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: str) -> Exception | None:
@@ -98,9 +125,10 @@ def usable(waveform: Waveform, *, name: str = "audio", own: bool = False) -> Wav
 
 
 def check_waveform(waveform: Waveform, fps: float | None = None, *, name: str = "audio") -> None:
-    """EmoInputError unless the sound can be used; `fps` also asks for at least one video frame of it.
+    """EmoInputError unless the sound can be used; `fps` also asks for at least one video frame of it, and is given
+    where the sound is about to be used.
 
-    A silent recording is only warned of: a face that keeps its mouth shut may be what is wanted.
+    Silent sound is only warned of there: a face that keeps its mouth shut may be what is wanted.
     """
     samples, rate = waveform.samples, waveform.sample_rate
     if samples.ndim != 2:
@@ -109,7 +137,10 @@ def check_waveform(waveform: Waveform, fps: float | None = None, *, name: str = 
     if not 1 <= channels <= MAX_CHANNELS:
         raise EmoInputError(name, f"{channels} channels", f"1 to {MAX_CHANNELS}", "Mix it down to stereo or mono.")
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise EmoInputError(name, f"{rate} Hz", f"{MIN_RATE} to {MAX_RATE} Hz", "Convert it to 16000 or 48000 Hz.")
+        # A file's sound, and the host's, was converted before; others' is not.
+        convertible = _SLOWEST <= rate <= _FASTEST
+        allowed = f"{MIN_RATE} to {MAX_RATE} Hz" if convertible else f"{_SLOWEST} to {_FASTEST} Hz"
+        raise EmoInputError(name, f"{rate} Hz", allowed, "Convert it to 16000 or 48000 Hz.")
     if length == 0:
         raise EmoInputError(name, "no samples", "at least one video frame of sound", "Check that it plays.")
     loudest = peak(samples)
@@ -118,8 +149,18 @@ def check_waveform(waveform: Waveform, fps: float | None = None, *, name: str = 
         raise EmoInputError(name, f"{bad} samples that are NaN or infinite", _SAMPLES, "Export it again.")
     if fps is not None:
         check_length(length, rate, fps, name=name)
-    if loudest < SILENCE_PEAK:
-        log.warning("%s: the recording is silent (peak %.1e); the mouth will stay shut", name, loudest)
+        _tell_silence(samples, name, loudest)
+
+
+def _tell_silence(samples: Tensor, name: str, loudest: float | None = None) -> None:
+    """A warning for silent sound, unless the last one was of the same."""
+    global _silent_sound
+    loudest = peak(samples) if loudest is None else loudest
+    if loudest >= SILENCE_PEAK or (_silent_sound is not None and _silent_sound() is samples):
+        return
+    _silent_sound = weakref.ref(samples)
+    why = f"its loudest sample is {-20 * math.log10(loudest):.0f} dB below full scale" if loudest else "it is all zeros"
+    log.warning("%s: the sound is silent (%s); the mouth will stay shut", name, why)
 
 
 def check_length(length: int, sample_rate: int, fps: float, *, name: str = "audio") -> None:
@@ -138,12 +179,29 @@ def _levelled(waveform: Waveform, *, name: str, own: bool) -> Waveform:
         return waveform
     above = sum(int((piece.abs() > 1).sum()) for piece in samples.split(PIECE, dim=1))
     samples = samples if own else samples.clone()
-    if above <= _CLICKS * samples.numel():
+    clicks = min(_CLICKS_S * waveform.sample_rate * samples.shape[0], _CLICKS_MOST * samples.numel())
+    if above <= max(_CLICKS * samples.numel(), clicks):
         log.warning("%s: %d samples far above full scale (up to %.6g) are cut off at 1", name, above, loudest)
         return Waveform(samples.clamp_(-1, 1), waveform.sample_rate)
     full = next((scale for scale in _INTEGERS if loudest <= scale), loudest) if loudest > 100 else loudest
     log.warning("%s: samples of up to %.6g, nominally 1, are divided by %.6g", name, loudest, full)
     return Waveform(samples.div_(full), waveform.sample_rate)
+
+
+def _cut_off_beside(places: list[tuple[float, float]], waveform: Waveform) -> None:
+    """Samples beside damaged places, (second, seconds), are cut off at 1 where they lie, if only those are far above:
+    they say nothing of the level of the rest."""
+    samples, rate = waveform.samples, waveform.sample_rate
+    if not places or not peak(samples) > _OVERSHOOT:
+        return
+    beside = []
+    for at_s, seconds in places:
+        part = samples[:, max(0, round((at_s - _BESIDE_S) * rate)) : round((at_s + seconds + _BESIDE_S) * rate)]
+        beside.append((part, part.clone()))
+        part.zero_()
+    calm = peak(samples) <= _OVERSHOOT
+    for part, was in reversed(beside):
+        part.copy_(was.clamp_(-1, 1) if calm else was)
 
 
 def _at_usual_rate(waveform: Waveform, name: str) -> Waveform:

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from emo_core.audio import check_waveform, mono_16k, read_audio
+from emo_core.audio.file import usable
 from emo_core.data import Waveform
 from emo_core.errors import EmoInputError
 
@@ -116,6 +117,48 @@ def test_silence_is_a_warning_not_an_error(tmp_path: Path, caplog: pytest.LogCap
         sound = read_audio(tmp_path / "quiet.wav")
     assert sound.duration_s == 1.0
     assert "silent" in caplog.text
+
+
+def test_silence_is_told_once_in_words_and_only_of_what_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loud = tone(16000)
+    quiet_first = np.concatenate([np.zeros_like(loud), loud])
+    for samples, seconds, words in (
+        (np.zeros_like(loud), None, "it is all zeros"),
+        (loud * 1e-4, None, "its loudest sample is 86 dB below full scale"),
+        (quiet_first, 1.0, "it is all zeros"),
+        (quiet_first, None, None),
+    ):
+        soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            sound = read_audio(tmp_path / "a.wav", max_seconds=seconds)
+            check_waveform(sound, 25)
+        told = [record.getMessage() for record in caplog.records]
+        assert told == ([] if words is None else [f"audio: the sound is silent ({words}); the mouth will stay shut"])
+
+
+def test_silence_of_a_part_is_told_where_the_part_is_used(caplog: pytest.LogCaptureFixture) -> None:
+    whole = usable(Waveform(torch.zeros(1, 32000), 16000))
+    assert not caplog.records
+    check_waveform(Waveform(whole.samples[:, :16000], 16000), 25)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), -float("inf"), "1", b"1", "", [1], True, 1j])
+def test_seconds_that_are_no_number_above_0(tmp_path: Path, seconds: object) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
+    with pytest.raises(EmoInputError, match="above 0") as caught:
+        read_audio(tmp_path / "a.wav", max_seconds=seconds)  # type: ignore[arg-type]
+    assert caught.value.name == "max_seconds"
+
+
+@pytest.mark.parametrize(("seconds", "length"), [(None, 24000), (float("inf"), 24000), (1.7e308, 24000), (1, 16000)])
+def test_seconds_that_are_one(tmp_path: Path, seconds: float | None, length: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
+    assert read_audio(tmp_path / "a.wav", max_seconds=seconds).samples.shape == (1, length)
+    assert read_audio(tmp_path / "a.wav", max_seconds=seconds and np.float64(seconds)).samples.shape == (1, length)
 
 
 def test_sound_shorter_than_a_frame() -> None:

@@ -11,7 +11,7 @@ import torch
 from sounds import RATE, delay_s, encode, voice, write
 
 from emo_core.audio import read_audio
-from emo_core.audio.file import usable
+from emo_core.audio.file import _cut_off_beside, usable
 from emo_core.data import Waveform
 from emo_core.errors import EmoInputError
 
@@ -50,6 +50,50 @@ def test_a_click_does_not_make_the_rest_quiet(tmp_path: Path, told: pytest.LogCa
     assert "2 samples far above full scale" in told.text
 
 
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_nor_does_a_glitch_of_some_milliseconds(
+    tmp_path: Path, told: pytest.LogCaptureFixture, seconds: float, channels: int
+) -> None:
+    sound = np.tile(voice(seconds), (channels, 1))
+    glitched = sound.copy()
+    glitched[:, 5000:5700] *= 2.15 / np.abs(sound[:, 5000:5700]).max()
+    heard = read_audio(write(tmp_path / "a.wav", glitched, subtype="FLOAT")).samples.numpy()
+    kept = np.abs(heard - sound) < 1e-6
+    assert np.abs(heard).max() == 1 and kept[:, :5000].all() and kept[:, 5700:].all()
+    assert "are cut off at 1" in told.text and "divided" not in told.text
+
+
+def test_a_very_short_sound_that_is_too_loud_is_scaled(tmp_path: Path) -> None:
+    heard = read_audio(write(tmp_path / "a.wav", VOICE[:960] * 32767, subtype="FLOAT")).samples[0].numpy()
+    assert np.abs(heard - VOICE[:960]).max() < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_decoder_makes_beside_a_damaged_place_is_not_the_level(tmp_path: Path, seed: int) -> None:
+    original = voice(3.0, seed=seed)
+    path = encode(tmp_path / "a.mp3", "libmp3lame", original)
+    data = bytearray(path.read_bytes())
+    for place in range(len(data) // 4, len(data) * 3 // 4, 2000):
+        data[place : place + 300] = bytes(300)
+    path.write_bytes(data)
+    heard = read_audio(path).samples[0]
+    assert float(heard[: RATE // 2].abs().max()) == pytest.approx(np.abs(original[: RATE // 2]).max(), rel=0.15)
+
+
+def test_a_spike_beside_a_damaged_place_does_not_count_however_long_it_is() -> None:
+    for places, calm in (
+        ([(0.5, 0.02)], True),
+        ([(0.45, 0.02), (0.5, 0.02), (0.5, 0.02)], True),
+        ([(0.8, 0.02)], False),
+    ):
+        samples = torch.from_numpy(VOICE.copy())[None]
+        samples[:, 22_000:26_000] = 3.0
+        before = samples.clone()
+        _cut_off_beside(places, Waveform(samples, RATE))
+        assert torch.equal(samples, before.clamp(-1, 1) if calm else before)
+
+
 def test_sound_of_somebody_else_is_not_changed_where_it_lies() -> None:
     samples = torch.from_numpy(VOICE[None] * 3000)
     given = samples.clone()
@@ -73,7 +117,7 @@ def test_the_slowest_aac(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [1, 4_000, 2_000_000])
 def test_rates_of_no_sound_are_refused(tmp_path: Path, rate: int) -> None:
-    with pytest.raises(EmoInputError, match=f"found {rate} Hz"):
+    with pytest.raises(EmoInputError, match=f"found {rate} Hz; expected 5000 to 1000000 Hz"):
         usable(Waveform(torch.from_numpy(VOICE[None]), rate))
 
 
