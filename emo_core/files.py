@@ -38,6 +38,14 @@ def exists(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder lies there; False for every path that cannot be, or that may not be looked up."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def is_file_or_folder(path: str | os.PathLike[str]) -> bool:
     """Whether a file or a folder lies there, and not a pipe or a device, which to open may mean to wait for ever."""
     try:
@@ -53,6 +61,8 @@ def readable_file(
     """`path`, if a file with something in it lies there that may be read. `name` is the input that named it, `allowed`
     what it should have been. Raises EmoInputError for everything else."""
     path = Path(path)
+    if path == Path():
+        raise EmoInputError(name, "an empty path (or '.', a folder)", allowed, "Name the file itself.")
     if exists(path) and not is_file_or_folder(path):
         raise EmoInputError(name, f"{shown(path)}, a pipe or a device", allowed, "Save it as a file first.")
     try:
@@ -66,7 +76,7 @@ def readable_file(
     except ValueError as error:  # a zero byte in the name
         raise EmoInputError(name, f"{str(path)!r}, which is no path", allowed, "Check the path.") from error
     except OSError as error:
-        if error.errno == errno.EACCES and path.is_dir():  # what Windows says of a folder
+        if error.errno == errno.EACCES and is_folder(path):  # what Windows says of a folder
             raise EmoInputError(name, f"the folder {shown(path)}", allowed, "Name the file itself.") from error
         found = f"{shown(path)}, which cannot be opened ({(error.strerror or str(error)).lower()})"
         raise EmoInputError(name, found, allowed, "Check the path, and who may read it.") from error

@@ -6,6 +6,7 @@ journal, a checkpoint our metadata. Inputs are never outputs.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -13,47 +14,66 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EmoInputError
-from .files import NAME_BYTES, exists, fitting_name, is_file_or_folder, shown
+from .files import NAME_BYTES, exists, fitting_name, is_file_or_folder, is_folder, shown
 
 MARK = "made-by-emo.json"
 _OTHER = "Choose another name, or move what lies there."
+_PLACE = "a place that can be written to"
 _MAKER = "ComfyUI-EMO"
 
 
 def refuse_impossible(path: Path, *, name: str = "output") -> None:
     """Raises EmoInputError for a path at which nothing can be made, whoever asks: a name that is too long, a link that
     leads nowhere, a device, a file or a closed folder above it."""
-    said, allowed = shown(path), "a place that can be written to"
-    if "\0" in str(path) or any(len(os.fsencode(part)) > NAME_BYTES for part in path.parts):
-        raise EmoInputError(name, said, f"names of at most {NAME_BYTES} bytes, without zeros", "Choose a shorter name.")
+    _refuse_unreachable(path, name)
+    said, allowed = shown(path), _PLACE
     above = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), Path())
     if not exists(above):
         raise EmoInputError(name, f"{shown(above)}, a link that leads nowhere", allowed, _OTHER)
     if not is_file_or_folder(above):
         raise EmoInputError(name, f"{shown(above)}, a pipe or a device", allowed, _OTHER)
-    if above != path and not (above.is_dir() and os.access(above, os.W_OK)):
-        what = "which may not be written to" if above.is_dir() else "a file"
+    if above != path and not (is_folder(above) and os.access(above, os.W_OK | os.X_OK)):
+        what = "which may not be written to" if is_folder(above) else "a file"
         raise EmoInputError(name, f"{said} in {shown(above)}, {what}", allowed, _OTHER)
 
 
+def _refuse_unreachable(path: Path, name: str) -> None:
+    """Raises EmoInputError for a path of which the system does not even say whether something lies there."""
+    said = shown(path)
+    if "\0" in str(path) or any(len(os.fsencode(part)) > NAME_BYTES for part in path.parts):
+        raise EmoInputError(name, said, f"names of at most {NAME_BYTES} bytes, without zeros", "Choose a shorter name.")
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            found = f"{said}, in a folder that may not be entered"
+            raise EmoInputError(name, found, _PLACE, "Choose another place.") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise EmoInputError(name, f"{said}, which is too long", _PLACE, "Choose a shorter path.") from error
+
+
 def refuse_existing(path: Path, *, overwrite: bool, name: str = "output") -> None:
-    """Raises EmoInputError for a file that is there and may not be replaced, and for a folder in any case."""
-    if path.is_dir():
+    """Raises EmoInputError for a file that is there and may not be replaced, for a folder in any case, and for a path
+    that cannot be looked up."""
+    _refuse_unreachable(path, name)
+    if is_folder(path):
         raise EmoInputError(name, f"the folder {shown(path)}", "the name of a file", _OTHER)
-    if not overwrite and (exists(path) or path.is_symlink()):
+    if not overwrite and (exists(path) or os.path.islink(path)):
         remedy = "Choose another name, or --overwrite to replace it."
         raise EmoInputError(name, f"{shown(path)}, which exists", "a name that is free", remedy)
 
 
 def refuse_inputs(output: Path, inputs: Mapping[str, Path | None], *, name: str = "output") -> None:
-    """Raises EmoInputError if `output` is one of the input files, under whatever name, or the folder that one is in."""
+    """Raises EmoInputError if `output` is one of the input files, under whatever name, or the folder that one is in,
+    or cannot be looked up."""
+    _refuse_unreachable(output, name)
     for what, path in inputs.items():
         if path is None or not exists(path):
             continue
         if exists(output) and os.path.samefile(output, path):
             found = f"{shown(output)}, which is also the {what}"
             raise EmoInputError(name, found, "another file than every input", "Choose another name for the output.")
-        if output.is_dir() and output.resolve() in path.resolve().parents:
+        if is_folder(output) and output.resolve() in path.resolve().parents:
             found = f"{shown(output)}, the folder that the {what} lies in"
             raise EmoInputError(name, found, "a folder without inputs", "Choose another name for the output.")
 
@@ -73,12 +93,18 @@ def claim_folder(folder: Path, kind: str, *, name: str = "output") -> None:
 
 def claimable(folder: Path, kind: str, *, name: str = "output") -> bool:
     """Whether `folder` carries our mark for this `kind`; False if it is empty or not there. Raises EmoInputError for a
-    folder with anything else in it, and for a file of that name."""
-    if exists(folder) and not folder.is_dir():
+    folder with anything else in it or that cannot be looked into, and for a file of that name."""
+    _refuse_unreachable(folder, name)
+    if exists(folder) and not is_folder(folder):
         raise EmoInputError(name, f"{shown(folder)}, a file", "the name of a folder", _OTHER)
     if mark_of(folder, kind) is not None:
         return True
-    if folder.is_dir() and any(folder.iterdir()):
+    try:
+        filled = is_folder(folder) and any(folder.iterdir())
+    except OSError as error:
+        found = f"the folder {shown(folder)}, which cannot be looked into ({(error.strerror or str(error)).lower()})"
+        raise EmoInputError(name, found, _PLACE, "Choose another place.") from error
+    if filled:
         found = f"the folder {shown(folder)}, which holds files that are not ours"
         raise EmoInputError(name, found, "a new folder, or an empty one", "Choose another name for the output.")
     return False
@@ -103,7 +129,7 @@ def write_mark(folder: Path, kind: str, **about: object) -> None:
 def free_path(path: Path, taken: Collection[Path] = ()) -> Path:
     """`path`, or the first of name-2, name-3 ... at which nothing lies and that is not one of `taken`; the name is cut
     to what a disk takes."""
-    return next(free for free in _numbered(path) if not (exists(free) or free.is_symlink() or free in taken))
+    return next(free for free in _numbered(path) if not (exists(free) or os.path.islink(free) or free in taken))
 
 
 def _numbered(path: Path) -> Iterator[Path]:

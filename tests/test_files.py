@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from emo_core.errors import EmoInputError
-from emo_core.files import exists, expanded, fitting_name, media_name, readable_file, shown
+from emo_core.files import exists, expanded, fitting_name, is_folder, media_name, readable_file, shown
 
 
 def loop(folder: Path) -> Path:
@@ -41,6 +43,7 @@ CASES = {
     "below a file": (in_a_file, "cannot be opened .*not a directory"),
     "loop": (loop, "cannot be opened"),
     "broken link": (broken_link, "no file at"),
+    "no path": (lambda folder: "", "an empty path"),
     "nobody's home": (lambda folder: Path("~nobody-at-all/x"), "no file at ~nobody-at-all"),
 }
 
@@ -74,3 +77,29 @@ def test_names_fit_and_are_shown_whatever_is_in_them():
         assert 250 < len(os.fsencode(cut)) <= 255 and cut.endswith("-2.mp4") and stem.startswith(cut[:-6])
     assert shown(os.fsdecode(b"stimme_\xfc.wav")) == "stimme_\\xfc.wav" and len(shown("x" * 5000)) < 300
     assert media_name(Path("12:30.mp4")) == "file:12:30.mp4"
+
+
+def closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies below a folder may not be looked up, as for somebody who may not enter it (root may everywhere)."""
+
+    def refusing(real: Callable) -> Callable:
+        def call(path: object, *args: object, **kwargs: object) -> object:
+            if not isinstance(path, int) and folder in Path(os.fsdecode(path)).parents:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *args, **kwargs)
+
+        return call
+
+    for name in ("stat", "lstat", "listdir", "scandir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    monkeypatch.setattr(Path, "open", refusing(Path.open))
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_told(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    closed(tmp_path / "theirs", monkeypatch)
+    for path in (tmp_path / "theirs" / "a.png", tmp_path / "theirs" / "deep" / "a.png"):
+        with pytest.raises(EmoInputError, match=r"audio: found .*cannot be opened \(permission denied\).*who may read"):
+            readable_file(path, name="audio", allowed="sound")
+        assert not is_folder(path) and not exists(path)
+    assert is_folder(tmp_path) and not is_folder("a\0b") and not is_folder("x" * 300)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
+from test_files import closed
 
 from emo_core.errors import EmoInputError
-from emo_core.owned import MARK, claim_folder, claimable, free_path, mark_of, refuse_existing, refuse_inputs
+from emo_core.owned import (
+    MARK,
+    claim_folder,
+    claimable,
+    free_path,
+    mark_of,
+    refuse_existing,
+    refuse_impossible,
+    refuse_inputs,
+)
 
 
 def test_a_folder_is_ours_if_it_is_new_or_empty_or_was_ours_for_the_same(tmp_path):
@@ -73,3 +84,32 @@ def test_free_names_are_numbered_and_fit(tmp_path):
     long = free_path(tmp_path / f"{'肖' * 100}.mp4")
     assert len(os.fsencode(long.name)) <= 255 and long.suffix == ".mp4"
     assert json.dumps(long.name)
+
+
+@pytest.mark.parametrize("place", ["theirs/x", "theirs/deep/x", "a\0b", "x" * 300, "ü" * 130, "y/" * 3000 + "y"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_places_that_cannot_be_looked_up_are_a_sentence_at_every_door(tmp_path, monkeypatch, place, overwrite):
+    voice = tmp_path / "voice.wav"
+    voice.touch()
+    (tmp_path / "theirs").mkdir()
+    closed(tmp_path / "theirs", monkeypatch)
+    said = r"video: found .*(may not be entered|too long); expected a place|names of at most 255 bytes"
+    for ask in (
+        lambda path: refuse_existing(path, overwrite=overwrite, name="video"),
+        lambda path: refuse_inputs(path, {"voice": voice}, name="video"),
+        lambda path: claimable(path, "frames", name="video"),
+        lambda path: claim_folder(path, "frames", name="video"),
+        lambda path: refuse_impossible(path, name="video"),
+    ):
+        with pytest.raises(EmoInputError, match=said):
+            ask(tmp_path / place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["theirs", "voice.wav"]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_sentence(tmp_path, monkeypatch):
+    def refusing(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    with pytest.raises(EmoInputError, match=r"output: found the folder .* looked into \(permission denied\)"):
+        claimable(tmp_path, "frames")
