@@ -7,6 +7,7 @@ which), 130: stopped by Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import logging
@@ -51,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in DELEGATED:
             return _delegate(arguments[0], arguments[1:])
-        options = build_parser().parse_args(arguments)
+        options, unknown = build_parser().parse_known_args(arguments)
+        if unknown:
+            raise _unknown(unknown)
         status: int = options.run(options)
         return status
     except EmoInputError as error:
@@ -60,6 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
+
+
+def _unknown(arguments: list[str]) -> EmoInputError:
+    """What was typed that is no option, and what may have been meant."""
+    known = [f"--{name}" for name in ("portrait", "audio", "output", "model", "steps", "seed", "max-seconds", "resume")]
+    files = [text for text in arguments if not text.startswith("-")]
+    near = [match for text in arguments for match in difflib.get_close_matches(text.split("=")[0], known, 1)]
+    remedy = f"Did you mean {' '.join(near)}?" if near else ""
+    if files and len(files) == len(arguments):
+        named = zip(("portrait", "audio"), files, strict=False)
+        remedy = f"Write {' '.join(f'--{what} {file}' for what, file in named)}."
+    return EmoInputError("arguments", " ".join(arguments), "options that COMMAND --help lists", remedy)
 
 
 def _print_any_name() -> None:
@@ -215,12 +230,12 @@ def _animate(options: argparse.Namespace) -> int:
     root.setLevel(logging.INFO if options.verbose else logging.WARNING)
     for name in TOLD:
         logging.getLogger(name).setLevel(logging.INFO)
-    line.say(f"{shown(portrait)} + {shown(audio)} -> {shown(output)}")
     try:
         from .pipeline.animate import animate
 
-        began = time.monotonic()
-        written = animate(portrait, audio, output, options=_animate_options(options), on_progress=line.update)
+        asked, began = _animate_options(options), time.monotonic()
+        line.say(f"{shown(portrait)} + {shown(audio)} -> {shown(output)}")
+        written = animate(portrait, audio, output, options=asked, on_progress=line.update)
     except KeyboardInterrupt:
         line.end()
         line.say(f"Stopped. {_what_is_kept(output)}")
@@ -314,7 +329,7 @@ def _what_is_kept(output: Path) -> str:
     if not clips:
         return "No clip was finished yet."
     kept = "1 finished clip is kept" if clips == 1 else f"{clips} finished clips are kept"
-    return f"{kept}: the same command with --resume goes on from there."
+    return f"{kept}: the same command goes on from there."
 
 
 def _report(written: WrittenVideo, seconds: float, *, demo: bool) -> None:

@@ -32,8 +32,8 @@ class ProgressLine:
             self._first = self._first or (now, done)
             text = f"{clip}, step {progress.step} of {progress.steps}, {100 * done // total} %"
             if done > self._first[1]:
-                left = (now - self._first[0]) / (done - self._first[1]) * (total - done)
-                text += f", {left // 60:.0f}:{left % 60:02.0f} left"
+                left = round((now - self._first[0]) / (done - self._first[1]) * (total - done))
+                text += f", {left // 60}:{left % 60:02} left"
             print(text, file=self.stream, flush=True)
         self._clip = progress.clip
 

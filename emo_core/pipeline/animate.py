@@ -19,12 +19,13 @@ from ..face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..face.fit import fitted
 from ..face.image import read_image
 from ..face.paste import DEFAULT_FEATHER, Paster
-from ..files import readable_file
+from ..files import readable_file, shown
 from ..owned import refuse_inputs
 from ..video import Job, WrittenVideo, check_output, open_job, write_video
 from ..video.encode import exact_fps
 from ..video.formats import video_format
 from ..video.job import Resume
+from ..video.output import check_name
 from ..weights.file import resolve
 from .controls import ControlOptions, check_files, read_controls
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from ..models.emo import EmoModel
     from .memory import Mode
     from .offload import Offload
+
+
+MAX_SECONDS = 1e6  # eleven days of sound
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ class AnimateOptions:
     def __post_init__(self) -> None:
         if self.fps is not None:
             exact_fps(self.fps)
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise EmoInputError("max_seconds", f"{self.max_seconds}", "more than 0")
+        if self.max_seconds is not None and not 0 < self.max_seconds <= MAX_SECONDS:
+            allowed = f"more than 0, at most {MAX_SECONDS:g} seconds"
+            raise EmoInputError("max_seconds", f"{self.max_seconds}", allowed, "Leave it out for the whole sound.")
         _check_device(self.device)
         _offload(self)
 
@@ -97,6 +102,8 @@ def animate(
     a look at the files tells before the model is loaded, and UnfinishedVideo if `should_stop` ended it: what is
     finished is kept, and the same call goes on from there.
     """
+    import torch
+
     from ..models.compiled import compile_regions
     from ..models.float8 import store_in_float8
     from ..weights.file import load_model, working_device
@@ -112,6 +119,9 @@ def animate(
     check_files(options.control)
     device, offload = working_device(options.device), _offload(options)
     model = load_model(options.model, options.family, device=device, dtype=options.dtype, home=offload.home)
+    if options.dtype == torch.float16 and not model.config.fits_float16:
+        allowed = f"float32 or bfloat16 for {model.config.name}, whose features do not fit into float16"
+        raise EmoInputError("dtype", "float16", allowed, "Leave out --dtype.")
     if options.float8:
         store_in_float8(model)
     compiled = options.compile and compile_regions(model, device=device)
@@ -182,7 +192,11 @@ def _check_files(portrait: Path, audio: Path, output: Path, options: AnimateOpti
     readable_file(audio, name="audio", allowed="a sound or video file")
     named = {"driving video": control.speed_video, "face mask": control.face_mask}
     model = resolve(options.model)
+    check_name(output)
     refuse_inputs(output, {**inputs, **named, "model": model})
+    if model.is_dir() and model.resolve() in output.resolve().parents:
+        found = f"{shown(output)}, in the folder of the model"
+        raise EmoInputError("output", found, "a place outside it", "Choose another folder for the output.")
     check_output(output, overwrite=options.overwrite)
 
 
@@ -285,6 +299,11 @@ def _check_device(name: str | None) -> None:
         kind = torch.device(name).type
     except RuntimeError as error:
         raise EmoInputError("device", repr(name), "cpu, cuda, cuda:1 or mps") from error
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
-        remedy = "Use --device cpu, or install a build of torch for this device."
-        raise EmoInputError("device", f"{name!r}, which torch cannot use here", "a device of this machine", remedy)
+    remedy = "Use --device cpu, or install a build of torch for this device."
+    try:
+        if kind == "meta":
+            raise RuntimeError("a device without memory")
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, ImportError) as error:  # each backend that is not there says it its own way
+        found = f"{name!r}, which torch cannot use here"
+        raise EmoInputError("device", found, "a device of this machine", remedy) from error

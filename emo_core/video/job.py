@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -21,14 +22,25 @@ from ..files import fitting_name, shown
 from .disk import explain_disk_errors, write_atomically
 from .fingerprint import fingerprint
 from .formats import video_format
-from .journal import JOURNAL, Journal, Segment, begin_journal, own_files, read_journal, remove_own, write_journal
+from .journal import (
+    JOINED,
+    JOURNAL,
+    Journal,
+    Segment,
+    begin_journal,
+    own_files,
+    read_journal,
+    remove_own,
+    write_journal,
+)
 from .lock import LOCK_FILE, FolderLock, take_lock
 from .output import check_output
-from .unfinished import SUFFIX, Unfinished, clear, find_unfinished
+from .unfinished import SUFFIX, Unfinished, clear, find_unfinished, size_text
 
 log = logging.getLogger(__name__)
 
 Resume = Literal["same", "must", "never"]
+LOCK_TRIES, LOCK_WAIT_S = 5, 0.05
 
 
 class Job:
@@ -65,8 +77,8 @@ class Job:
 
     def joined(self) -> Path:
         """Where the finished output is made before it gets its name; what an earlier try left there is gone."""
-        joined = self.folder / "joined"
-        if joined.exists():
+        joined = self.folder / JOINED
+        if os.path.lexists(joined):
             remove_own(joined)
         return joined
 
@@ -86,18 +98,22 @@ class Job:
     def start_over(self) -> None:
         """Forget what is finished."""
         with explain_disk_errors(self.path, 0):
+            old = list(own_files(self.folder, read_journal(self.folder) or Journal()))
             self.segments, self.state = [], None
             write_journal(self.folder, self._journal([], None))
-            for old in own_files(self.folder):
-                if old.name not in (LOCK_FILE, JOURNAL):
-                    remove_own(old)
+            for path in old:
+                if path.name not in (LOCK_FILE, JOURNAL, JOINED):
+                    remove_own(path)
 
     def claim(self) -> None:
         """Keep every other process out of the work folder until `release`; EmoInputError if one is in it."""
-        with explain_disk_errors(self.path, 0):
-            self._lock = take_lock(self.folder)
-        if self._lock is None:
-            raise _taken(self.path)
+        for _ in range(LOCK_TRIES):  # somebody who lists unfinished work has it for a moment
+            with explain_disk_errors(self.path, 0):
+                self._lock = take_lock(self.folder)
+            if self._lock is not None:
+                return
+            time.sleep(LOCK_WAIT_S)
+        raise _taken(self.path)
 
     def release(self) -> None:
         """Let the next job into the work folder."""
@@ -131,7 +147,7 @@ class Job:
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "no permission to write", str(self.folder))
             if read_journal(self.folder) is None:
-                if any(self.folder.iterdir()) or self.folder.is_symlink():
+                if not _is_empty(self.folder) or self.folder.is_symlink():
                     found = f"{shown(self.folder)}, which would be the work folder and holds files that are not ours"
                     raise EmoInputError("output", found, "a name that is free", "Move it away, or choose another name.")
                 begin_journal(self.folder, self._journal([], None))
@@ -139,6 +155,11 @@ class Job:
     def _journal(self, segments: list[Segment], state_file: str | None) -> Journal:
         output = _seen_from(self.path, self.folder.parent)
         return Journal(output, self.inputs, tuple(segments), state_file, self.about)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder but, at most, the lock of a job that died as it began."""
+    return all(path.name == LOCK_FILE and path.stat().st_size == 0 for path in folder.iterdir())
 
 
 def open_job(
@@ -221,10 +242,11 @@ def _tell(others: list[Unfinished], path: Path, hashes: Mapping[str, str]) -> No
             changed = ", ".join(_changed(other, hashes)) or "inputs"
             kept = f"{other.journal.frames} finished frames of that are kept in {shown(other.folder)}"
             log.warning("%s was begun before with other %s: %s", shown(path), changed, kept)
-    idle = [other for other in others if not other.running]
+    idle = [other for other in others if not other.running and not _same(other.output, path)]
     if idle:
-        where, size = shown(idle[0].folder.parent), sum(other.size for other in idle) / 2**20
-        log.info("other unfinished videos in %s: %d, of %.1f MB", where, len(idle), size)
+        where, size = shown(idle[0].folder.parent), size_text(sum(other.size for other in idle))
+        told = "animate --unfinished lists them, --clear-unfinished removes them"
+        log.info("other unfinished videos in %s: %d, of %s (%s)", where, len(idle), size, told)
 
 
 def _taken(path: Path) -> EmoInputError:

@@ -7,8 +7,8 @@ output that they are for. It begins with our mark: a folder without it is somebo
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,10 @@ from .lock import LOCK_FILE
 
 JOURNAL = "journal.json"
 VERSION = 2
-# All that a job ever puts into its folder; nothing else is ever removed from it.
-_OURS = re.compile(r"(clip-\d{5,}|state-\d{5,}\.safetensors|joined|journal\.json|lock)(\.tmp)?", re.ASCII)
+# All that a job ever puts into its folder, and what of it is still being written; nothing else is removed from it.
+_OURS = re.compile(r"((clip|state)-(\d{5,})(\.safetensors)?|journal\.json|lock)(\.[0-9a-f]{8}\.part)?", re.ASCII)
+JOINED = "joined"  # the finished output before it has its name: a file, or a folder of pictures
+_OF_PICTURES = re.compile(r"\d{6,}\.png|audio\.wav", re.ASCII)
 _MARK = b'{\n "made_by": "ComfyUI-EMO"'
 
 
@@ -74,7 +76,8 @@ def read_journal(folder: Path) -> Journal | None:
     except (ValueError, RecursionError):
         said = None
     if not data.startswith(_MARK) and not _of_version_1(said):
-        return None
+        # Cut off within the mark: the disk was full, or the power went, as it was begun.
+        return Journal(damaged=True) if _MARK.startswith(data) else None
     try:
         return _journal(said)
     except (TypeError, KeyError, ValueError, AttributeError):
@@ -104,31 +107,52 @@ def _journal(said: dict[str, Any]) -> Journal:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**53
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**40
 
 
 def begin_journal(folder: Path, journal: Journal) -> None:
     """The first journal of a folder that has none; whoever was quicker has written it."""
+    path = folder / JOURNAL
     try:
-        with (folder / JOURNAL).open("xb") as file:
-            file.write(journal.to_bytes())
+        file = path.open("xb")
     except FileExistsError:
         return
+    try:
+        with file:
+            file.write(journal.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def write_journal(folder: Path, journal: Journal) -> None:
     write_atomically(folder / JOURNAL, journal.to_bytes())
 
 
-def own_files(folder: Path) -> Iterator[Path]:
-    """What a job of ours has put into a work folder, the journal last: until it is gone, the folder is ours."""
-    found = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+def own_files(folder: Path, journal: Journal) -> Iterator[Path]:
+    """What a job of ours has put into a work folder, as far as its journal goes and a clip further (which was being
+    written), the journal last: until it is gone, the folder is ours."""
+    found = []
+    for path in folder.iterdir():
+        named = _OURS.fullmatch(path.name)
+        if path.name == JOINED or (named and int(named[3] or 0) <= len(journal.segments) and not _is_folder(path)):
+            found.append(path)
     yield from sorted(found, key=lambda path: (path.name == JOURNAL, path.name == LOCK_FILE, path.name))
 
 
 def remove_own(path: Path) -> None:
-    """One of `own_files`; of a link the link alone."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """One of `own_files`; of a link the link alone, of a folder the pictures that we made and then the folder, if
+    nothing else is in it (OSError otherwise)."""
+    if not _is_folder(path):
         path.unlink(missing_ok=True)
+        return
+    for picture in path.iterdir():
+        if _OF_PICTURES.fullmatch(picture.name):
+            picture.unlink()
+    path.rmdir()
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

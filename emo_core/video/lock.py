@@ -39,13 +39,20 @@ def take_lock(folder: Path) -> FolderLock | None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether somebody works in `folder` right now."""
-    if not (folder / LOCK_FILE).exists():
+    """Whether somebody works in `folder` right now, or it is of a user whose files may not be touched; no file is
+    made."""
+    try:
+        file = (folder / LOCK_FILE).open("r+b")
+    except FileNotFoundError:
         return False
-    lock = take_lock(folder)
-    if lock is not None:
-        lock.release()
-    return lock is None
+    except OSError:
+        return True
+    with file:
+        try:
+            _lock(file)
+        except OSError as error:
+            return error.errno in _TAKEN
+    return False
 
 
 if sys.platform == "win32":

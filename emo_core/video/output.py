@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -21,24 +22,31 @@ log = logging.getLogger(__name__)
 
 FRAMES = "frames"  # the kind of a folder of pictures that we made
 SOUND = "audio.wav"
+_PICTURE = re.compile(r"(\d{6,})\.png", re.ASCII)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Raises EmoInputError for an output of an unknown kind or with a name that is too long, one that exists unless it
     may be replaced, and a folder for pictures that is not ours."""
-    fmt = video_format(path)
-    length = len(os.fsencode(path.name))
-    if length > NAME_BYTES:
-        found = f"a name of {length} bytes, {shown(path.name)}"
-        raise EmoInputError("output", found, f"at most {NAME_BYTES} bytes", "Choose a shorter name.")
-    if fmt.join != "png":
+    check_name(path)
+    if video_format(path).join != "png":
         refuse_existing(path, overwrite=overwrite)
         return
-    if claimable(path, FRAMES) and not overwrite:
+    if claimable(path, FRAMES) and not overwrite and not _is_begun(path):
         found = f"the folder {shown(path)}, which holds an earlier video"
         remedy = "Choose another name, or --overwrite to replace its pictures."
         raise EmoInputError("output", found, "a new folder, or an empty one", remedy)
+
+
+def check_name(path: Path) -> None:
+    """Raises EmoInputError for a name that no file can have."""
+    length = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if length > NAME_BYTES:
+        found = f"a name of {length} bytes, {shown(path.name)}"
+        raise EmoInputError("output", found, f"at most {NAME_BYTES} bytes", "Choose a shorter name.")
+    if "\0" in str(path):
+        raise EmoInputError("output", f"{str(path)!r}", "the name of a file")
 
 
 def picture_name(index: int) -> str:
@@ -65,11 +73,11 @@ def publish_pictures(joined: Path, folder: Path, *, frames: int, overwrite: bool
     """Move a folder of finished pictures to `folder`; where they are now. An earlier video of ours there is replaced
     if it may be; with anything else in it the next free name is taken."""
     new, ours = sorted(path.name for path in joined.iterdir()), _listed(folder)
-    if not _usable(folder, new, ours if overwrite else set()):
+    if not _usable(folder, new, ours if overwrite or _is_begun(folder) else set()):
         taken, folder, ours = folder, free_path(folder), set()
         log.warning("%s holds other files: written to %s", shown(taken), shown(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    write_mark(folder, FRAMES, frames=frames, sound=SOUND in new, **_earlier(ours - set(new)))
+    write_mark(folder, FRAMES, frames=frames, sound=SOUND in new, begun=True, **_earlier(ours - set(new)))
     for name in new:
         _move(joined / name, folder / name)
     for stale in ours - {*new, MARK}:
@@ -86,7 +94,13 @@ def _listed(folder: Path) -> set[str]:
         return set()
     frames = max((said[name] for name in ("frames", "earlier") if isinstance(said.get(name), int)), default=0)
     sound = {SOUND} if said.get("sound") or said.get("earlier") else set()
-    return {MARK, *(picture_name(index) for index in range(frames)), *sound}
+    numbers = ((name, _PICTURE.fullmatch(name)) for name in os.listdir(folder))
+    return {MARK, *(name for name, number in numbers if number and int(number[1]) < frames), *sound}
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a run of ours died as it put its pictures there: the next one may go on."""
+    return bool((mark_of(folder, FRAMES) or {}).get("begun"))
 
 
 def _earlier(stale: set[str]) -> dict[str, int]:

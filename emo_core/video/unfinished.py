@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..files import shown
 from ..owned import free_path
-from .journal import Journal, own_files, read_journal, remove_own
+from .journal import JOINED, Journal, own_files, read_journal, remove_own
 from .lock import is_locked
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ SUFFIX = ".part"
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A work folder of ours and what it says of itself; `running`: somebody is at it right now."""
+    """A work folder of ours and what it says of itself; `running`: somebody is at it right now, or it is of another
+    user and may not be touched."""
 
     folder: Path
     journal: Journal
@@ -40,18 +41,19 @@ class Unfinished:
     def size(self) -> int:
         """Bytes on the disk."""
         total = 0
-        for path in self.folder.iterdir():
-            with contextlib.suppress(OSError):
-                total += path.stat().st_size
+        with contextlib.suppress(OSError):  # it may end, and be gone, at any moment
+            for entry in os.scandir(self.folder):
+                with contextlib.suppress(OSError):
+                    total += entry.stat().st_size
         return total
 
     def __str__(self) -> str:
         journal = self.journal
         done = "damaged" if journal.damaged else f"{journal.frames} frames in finished clips"
-        state = ", running now" if self.running else ""
+        state = ", in use right now, or somebody else's" if self.running else ""
         about = ", ".join(f"{name} {value}" for name, value in journal.about.items())
-        changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.folder.stat().st_mtime))
-        lines = [f"{shown(self.output)}: {done}, {self.size / 2**20:.1f} MB, {changed}{state}"]
+        changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(_changed_at(self.folder)))
+        lines = [f"{shown(self.output)}: {done}, {size_text(self.size)}, {changed}{state}"]
         lines += [f"  of {about}"] if about else []
         return "\n".join([*lines, f"  in {shown(self.folder)}"])
 
@@ -65,10 +67,11 @@ def find_unfinished(folder: str | Path) -> list[Unfinished]:
         return []
     for entry in entries:
         path = Path(entry.path)
-        if entry.name.endswith(SUFFIX) and not entry.is_symlink() and entry.is_dir():
-            journal = read_journal(path)
-            if journal is not None:
-                found.append(Unfinished(path, journal, is_locked(path)))
+        with contextlib.suppress(OSError):
+            if entry.name.endswith(SUFFIX) and not entry.is_symlink() and entry.is_dir():
+                journal = read_journal(path)
+                if journal is not None:
+                    found.append(Unfinished(path, journal, is_locked(path)))
     return sorted(found, key=lambda item: _changed_at(item.folder))
 
 
@@ -79,22 +82,27 @@ def free_output(path: Path) -> Path:
 
 def clear_unfinished(items: Sequence[Unfinished]) -> list[Unfinished]:
     """Remove what nobody is at; those that were removed."""
-    idle = [item for item in items if not item.running]
-    for item in idle:
-        clear(item.folder)
-    return idle
+    return [item for item in items if not item.running and clear(item.folder)]
 
 
-def clear(folder: Path) -> None:
-    """Remove what a job has put into its work folder, and the folder if nothing else is in it."""
+def clear(folder: Path) -> bool:
+    """Remove what a job has put into its work folder, and the folder if nothing else is in it: whether it is gone."""
     try:
-        for path in own_files(folder):
-            remove_own(path)
+        for path in own_files(folder, read_journal(folder) or Journal(damaged=True)):
+            with contextlib.suppress(OSError) if path.name == JOINED else contextlib.nullcontext():
+                remove_own(path)
         folder.rmdir()
     except FileNotFoundError:
-        return
+        return not folder.exists()
     except OSError as error:
-        log.warning("%s could not be removed: %s", shown(folder), error.strerror or error)
+        log.warning("%s could not be removed: %s", shown(folder), (error.strerror or str(error)).lower())
+        return False
+    return True
+
+
+def size_text(size: int) -> str:
+    """Bytes for a person."""
+    return f"{size / 2**20:.1f} MB" if size >= 2**19 else f"{size / 2**10:.0f} kB"
 
 
 def _changed_at(folder: Path) -> float:

@@ -13,7 +13,7 @@ import torch
 from emo_core.data import Clip, ClipState, Waveform
 from emo_core.errors import EmoInputError
 from emo_core.owned import MARK
-from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, open_job, output, write_video
+from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, lock, open_job, output, write_video
 
 SOUND = Waveform(torch.zeros(1, 3200), 16000)
 
@@ -150,11 +150,11 @@ def test_unfinished_work_is_listed_with_its_size_and_cleared_when_asked(tmp_path
     for seed in (1, 2):
         begun(tmp_path / "a.mp4", seed, seed)
     running = open_job(tmp_path / "b.mp4", {"seed": 3}, about={"portrait": "me.jpg"})
-    assert f"other unfinished videos in {tmp_path}: 2, of 0." in caplog.text and " MB" in caplog.text
+    assert f"other unfinished videos in {tmp_path}: 2, of " in caplog.text and " kB (animate --unfin" in caplog.text
     found = find_unfinished(tmp_path)
     said = "\n".join(map(str, found))
-    assert "a.mp4: 2 frames in finished clips, 0.0 MB" in said
-    assert "running now" in said and "of portrait me.jpg" in said
+    assert "a.mp4: 2 frames in finished clips, " in said
+    assert "in use right now" in said and "of portrait me.jpg" in said
     removed = clear_unfinished(found)
     assert len(removed) == 2 and [item.output.name for item in find_unfinished(tmp_path)] == ["b.mp4"]
     running.remove()
@@ -201,6 +201,101 @@ def test_a_disk_without_links_loses_nothing_either(tmp_path, monkeypatch):
 
     assert write_video(tmp_path / "b.mp4", meanwhile(), 25).path == tmp_path / "b-2.mp4"
     assert (tmp_path / "b.mp4").read_bytes() == b"mine"
+
+
+def test_links_under_names_of_ours_are_never_written_through(tmp_path):
+    begun(tmp_path / "a.mp4", 1)
+    (folder,) = tmp_path.glob("a.mp4.*.part")
+    (tmp_path / "precious.txt").write_bytes(b"mine")
+    for name in ("clip-00001.tmp", "clip-00001", "journal.json.tmp", "state-00001.safetensors", "state-00001"):
+        (folder / name).symlink_to(tmp_path / "precious.txt")
+    (folder / "joined").symlink_to(tmp_path / "nowhere")
+    job = open_job(tmp_path / "a.mp4", {"seed": 1})
+    write_video(tmp_path / "a.mp4", list(clips(3))[job.finished_clips :], 25, job=job)
+    assert (tmp_path / "precious.txt").read_bytes() == b"mine" and not (tmp_path / "nowhere").exists()
+
+
+def test_files_that_no_journal_lists_are_not_cleared(tmp_path):
+    begun(tmp_path / "a", 1)
+    (folder,) = tmp_path.glob("a.*.part")
+    (folder / "joined").mkdir()
+    mine = {"clip-77777": b"mine", "joined/my.txt": b"mine", "state-00009.safetensors": b"mine"}
+    for name, data in mine.items():
+        (folder / name).write_bytes(data)
+    (folder / "joined" / "000000.png").write_bytes(b"ours")
+    assert clear_unfinished(find_unfinished(tmp_path)) == []
+    assert tree(folder) == mine
+
+
+@pytest.mark.parametrize("left", [b"", b'{\n "made_by"', "a lock"])
+def test_a_job_that_died_as_it_began_does_not_bar_the_way(tmp_path, left):
+    begun(tmp_path / "a.mp4", 1)
+    (folder,) = tmp_path.glob("a.mp4.*.part")
+    clear_unfinished(find_unfinished(tmp_path))
+    folder.mkdir()
+    if left == "a lock":
+        (folder / "lock").touch()
+    else:
+        (folder / "journal.json").write_bytes(left)
+    begun(tmp_path / "a.mp4", 1)
+    assert find_unfinished(tmp_path)[0].journal.frames == 2
+
+
+def test_pictures_that_a_killed_run_began_to_put_there_are_gone_on_with(tmp_path, monkeypatch):
+    def killed(*_: object) -> None:
+        if len(list((tmp_path / "a").glob("*.png"))) == 3:
+            raise KeyboardInterrupt
+        move(*_)
+
+    move = output._move
+    monkeypatch.setattr(output, "_move", killed)
+    job = open_job(tmp_path / "a", {"seed": 1})
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / "a", clips(3), 25, SOUND, job=job)
+    monkeypatch.setattr(output, "_move", move)
+    job = open_job(tmp_path / "a", {"seed": 1})
+    assert job.finished_clips == 3
+    assert write_video(tmp_path / "a", [], 25, SOUND, job=job).path == tmp_path / "a"
+    assert len(list((tmp_path / "a").glob("*.png"))) == 6 and not list(tmp_path.glob("*.part"))
+    with pytest.raises(EmoInputError, match="holds an earlier video"):
+        write_video(tmp_path / "a", clips(3), 25, SOUND)
+
+
+def test_a_mark_that_tells_of_a_billion_pictures_is_no_work(tmp_path):
+    write_video(tmp_path / "a", clips(), 25)
+    text = (tmp_path / "a" / MARK).read_text()
+    (tmp_path / "a" / MARK).write_text(text.replace('"frames": 4', '"frames": 1000000000000'))
+    write_video(tmp_path / "a", clips(), 25, overwrite=True)
+    assert len(list((tmp_path / "a").glob("*.png"))) == 4
+
+
+def test_to_list_makes_nothing_and_whatever_ends_meanwhile_is_no_error(tmp_path):
+    begun(tmp_path / "a.mp4", 1)
+    (item,) = find_unfinished(tmp_path)
+    assert clear_unfinished([item]) == [item]
+    assert item.size == 0 and "a.mp4" in str(item)
+    (item.folder).mkdir()
+    assert not lock.is_locked(item.folder) and list(item.folder.iterdir()) == []
+
+
+def test_work_that_may_not_be_touched_is_listed_and_passed_over(tmp_path, monkeypatch):
+    begun(tmp_path / "a.mp4", 1)
+    opened = Path.open
+
+    def closed(path: Path, *args: object, **more: object) -> object:
+        if path.name == "lock" and path.parent.name.startswith("a.mp4"):
+            raise PermissionError(13, "denied", str(path))
+        return opened(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", closed)
+    assert [item.running for item in find_unfinished(tmp_path)] == [True]
+    assert clear_unfinished(find_unfinished(tmp_path)) == []
+    assert write_video(tmp_path / "b.mp4", clips(), 25).frames == 4
+
+
+def test_a_name_that_no_disk_takes_is_told(tmp_path):
+    with pytest.raises(EmoInputError, match="output: found"):
+        write_video(str(tmp_path / "a\0b.mp4"), clips(), 25)
 
 
 NAMES = ("a.mp4", "a-2.mp4", "a", "a-2", "a.part", "a.mp4.part", "a.mp4.tmp", "joined", "lock", "journal.json")
