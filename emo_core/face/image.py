@@ -8,6 +8,7 @@ any tone.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +25,13 @@ from .picture_file import load_picture
 if TYPE_CHECKING:
     from PIL import Image
 
+log = logging.getLogger(__name__)
+
 NEUTRAL_GREY = 0.5
 MIN_SIDE = 16  # pixels; below, the mesh has nothing to see
 FLAT = 0.03  # masks whose colours differ by no more are of one colour
+OVERSHOOT = 4.0  # decimal values that are nowhere above it are of 0..1, brighter in places; those above count to 255
+LABEL = 1 / 255  # a mask that is nowhere brighter has the labels 0 and 1, not grey values
 _ROWS_AT_ONCE = 256  # a picture of 100 megapixels is turned into numbers without a second copy of all of it
 
 
@@ -35,7 +40,7 @@ def read_image(path: str | Path, *, name: str = "portrait") -> Tensor:
     missing, broken or too small."""
     picture = load_picture(path, name=name)
     image = torch.empty(picture.height, picture.width, 3)
-    for first, values in _strips(picture):
+    for first, values in _strips(picture, name):
         image[first : first + len(values)] = over_grey(values)
     return as_image(image, name=name)
 
@@ -45,7 +50,7 @@ def read_mask(path: str | Path, *, name: str = "face-mask") -> Tensor:
     transparent ground the opacity alone is the mask, whatever the colour. Raises EmoInputError as `read_image`."""
     picture = load_picture(path, name=name)
     bright, opaque = torch.empty(picture.height, picture.width), torch.ones(picture.height, picture.width)
-    for first, values in _strips(picture):
+    for first, values in _strips(picture, name):
         rows = slice(first, first + len(values))
         colours = values.shape[-1] if values.shape[-1] in (1, 3) else values.shape[-1] - 1
         bright[rows] = values[..., :colours].amax(-1)
@@ -53,6 +58,10 @@ def read_mask(path: str | Path, *, name: str = "face-mask") -> Tensor:
             opaque[rows] = values[..., -1]
     if not bool(torch.isfinite(bright).all()):
         raise EmoInputError(name, "values that are not numbers (NaN or infinite)", "a mask of 0 to 1")
+    highest = float(bright.max())
+    if 0 < highest <= LABEL * 1.001 and bool((opaque == 1).all()):
+        log.warning("%s: its brightest value is next to black; it is taken for white, as in a mask of 0 and 1", name)
+        bright /= highest
     seen = bright[opaque > 0.5]
     if float(opaque.min()) < 1 and (not len(seen) or float(seen.max() - seen.min()) <= FLAT):
         return opaque
@@ -113,20 +122,31 @@ def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
     return image.expand(height, width, 3) if image.shape[-1] == 1 else image
 
 
-def _strips(picture: Image.Image) -> Iterator[tuple[int, Tensor]]:
+def _strips(picture: Image.Image, name: str) -> Iterator[tuple[int, Tensor]]:
     """The first row of each strip and its values (h, W, 1 to 4) in 0..1."""
-    scale = _scale(picture)
+    scale = _scale(picture, name)
     for first in range(0, picture.height, _ROWS_AT_ONCE):
         part = np.array(picture.crop((0, first, picture.width, min(first + _ROWS_AT_ONCE, picture.height))))
         values = torch.from_numpy(part.astype(np.float32)).div_(scale)
         yield first, values if values.ndim == 3 else values[..., None]
 
 
-def _scale(picture: Image.Image) -> float:
-    """What is white. Of wider grey, Pillow's own conversion would clip what is above 255."""
+def _scale(picture: Image.Image, name: str) -> float:
+    """What is white. Of wider grey, Pillow's own conversion would clip what is above 255. Values below 0 are black;
+    raises EmoInputError, about the input `name`, where there are no others."""
     if picture.mode not in ("I", "I;16", "F"):
         return 255.0
-    highest = float(picture.getextrema()[1])  # type: ignore[arg-type]
-    if picture.mode == "F":
+    lowest, highest = (float(value) for value in picture.getextrema())  # type: ignore[arg-type]
+    if lowest < 0:
+        if highest <= 0:
+            found = f"values from {lowest:g} to {highest:g}"
+            raise EmoInputError(name, found, "0 to 1, 0 to 255 or 0 to 65535", "Export it again as png.")
+        log.warning("%s: values below 0 (down to %g) are taken for black", name, lowest)
+    if (picture.mode == "F" and highest <= OVERSHOOT) or math.isnan(highest):
         return max(1.0, highest)
-    return 65535.0 if highest > 255 or picture.mode == "I;16" else 255.0
+    if picture.mode == "I;16":
+        return 65535.0
+    scale = next((white for white in (255.0, 65535.0) if highest <= white), highest)
+    if picture.mode == "F" or scale == highest > 65535:
+        log.warning("%s: values up to %g; %g is taken for white", name, highest, scale)
+    return scale

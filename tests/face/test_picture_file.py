@@ -309,6 +309,52 @@ def test_masks_of_every_kind_are_the_shape_that_is_seen(tmp_path: Path, kind: st
     assert torch.equal(read_mask(tmp_path / "a.png"), torch.from_numpy(shape()).float() / 255)
 
 
+@pytest.mark.parametrize("bits", [8, 16, "rgb"])
+def test_a_mask_of_zeros_and_ones_is_black_and_white_and_told(
+    tmp_path: Path, bits: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = Image.fromarray((shape() > 0).astype(np.uint16 if bits == 16 else np.uint8))
+    (labels.convert("RGB") if bits == "rgb" else labels).save(tmp_path / "a.png")
+    assert torch.equal(read_mask(tmp_path / "a.png"), torch.from_numpy(shape()).float() / 255)
+    assert "face-mask: its brightest value is next to black" in caplog.text
+    Image.new("L", (30, 20)).save(tmp_path / "black.png")
+    Image.fromarray((shape() > 0).astype(np.uint8) * 2).save(tmp_path / "two.png")
+    assert float(read_mask(tmp_path / "black.png").max()) == 0
+    assert float(read_mask(tmp_path / "two.png").max()) == pytest.approx(2 / 255)
+
+
+@pytest.mark.parametrize(
+    ("top", "white"), [(0.5, 1), (1, 1), (1.25, 1.25), (130, 255), (255, 255), (3e4, 65535), (1e5, 1e5)]
+)
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_wide_values_are_scaled_by_what_they_are_counted_to(
+    tmp_path: Path, top: float, white: float, kind: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    if kind is np.int32 and top < 2:
+        return
+    values = np.linspace(0, top, 32 * 32).reshape(32, 32).astype(kind)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    expected = torch.from_numpy(values.astype(np.float32)) / white
+    assert torch.allclose(read_image(tmp_path / "a.tiff")[..., 1], expected, atol=1e-6)
+    assert torch.allclose(read_mask(tmp_path / "a.tiff"), expected, atol=1e-6)
+    assert ("taken for white" in caplog.text) == (white > 65535 or (kind is np.float32 and white > 2))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_below_zero_are_black_and_told_or_refused_where_there_are_no_others(
+    tmp_path: Path, kind: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.linspace(-200, 255, 32 * 32).reshape(32, 32).astype(kind)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    expected = torch.from_numpy(values.clip(0).astype(np.float32)) / 255
+    assert torch.allclose(read_image(tmp_path / "a.tiff")[..., 1], expected, atol=1e-6)
+    assert "portrait: values below 0 (down to -200) are taken for black" in caplog.text
+    Image.fromarray(-abs(values)).save(tmp_path / "b.tiff")
+    for read, name in ((read_image, "portrait"), (read_mask, "face-mask")):
+        with pytest.raises(EmoInputError, match=rf"{name}: found values from -255 to .*0 to 65535"):
+            read(tmp_path / "b.tiff")
+
+
 def test_a_mask_is_called_by_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(EmoInputError, match="face-mask: found no file at"):
         read_mask(tmp_path / "none.png")
