@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..data import Box, Portrait
+from ..data import Box, Portrait, xywh
 from ..errors import EmoInputError
 from .choose import ORDERS, Choice, check_order, choose_face, face_box_of, given_face
 from .cut import cut, points_to_crop, soften_beyond
@@ -127,8 +127,12 @@ def _tilt(choice: Choice) -> float:
         return 0.0
     tilt = math.degrees(eye_angle(choice.landmarks))
     if abs(tilt) > MAX_TILT_DEG:
-        found = f"a face turned by {tilt:.0f} degrees"
-        raise EmoInputError("portrait", found, f"at most {MAX_TILT_DEG:.0f}", "Turn the picture upright first.")
+        found = f"a face turned by {tilt:.0f} degrees, the one at {xywh([round(v) for v in choice.box])}"
+        remedy = "Turn the picture upright first. A face that stands upright all the same is taken with face_angle 0"
+        remedy += " (--face-angle 0; in ComfyUI straighten off)" + (
+            ", another one by its number, a mask or a box." if choice.faces[1:] else "."
+        )
+        raise EmoInputError("portrait", found, f"at most {MAX_TILT_DEG:.0f}", remedy)
     return tilt if abs(tilt) > LEVEL_DEG else 0.0
 
 

@@ -102,7 +102,8 @@ def detect_faces(
             continue
         for face in _merge(_detect_in(picture, detector, views, min_score, check=check)):
             check()
-            if any(other.score >= SURE_SCORE and _iou(other.box, face.box) > SAME_FACE_IOU for other in found):
+            near = [other for other in found if _iou(other.box, face.box) > SAME_FACE_IOU]
+            if any(other.score >= SURE_SCORE and not _corrected(other, face, _eyes_deg(face)) for other in near):
                 continue
             fitted = fit_mesh(picture, face)
             if fitted.flag >= min_flag:
@@ -238,11 +239,25 @@ def _merge(faces: list[Face]) -> list[Face]:
 
 
 def _with(found: list[Face], face: Face) -> list[Face]:
-    """The faces and one more; of several findings of one face the best stays, the first of those that are sure."""
+    """The faces and one more; of several findings of one face the best stays, the first of those that are sure and
+    agree on which way is up."""
     rivals = [other for other in found if _same(other.mesh_box, face.mesh_box)]
-    if any(other.score >= SURE_SCORE or other.score * other.flag >= face.score * face.flag for other in rivals):
+    sure = [other for other in rivals if other.score >= SURE_SCORE and not _corrected(other, face, face.angle_deg)]
+    if sure or any(other.score * other.flag >= face.score * face.flag for other in rivals):
         return found
     return [other for other in found if all(other is not rival for rival in rivals)] + [face]
+
+
+def _corrected(other: Face, face: Face, angle_deg: float) -> bool:
+    """Whether a surer finding of the face, turned by `angle_deg`, says that it stands the other way up: a turned view
+    sees a face upside down now and then, and is nearly sure of it."""
+    return face.score > other.score and abs((angle_deg - other.angle_deg + 180) % 360 - 180) > 90
+
+
+def _eyes_deg(face: Face) -> float:
+    """How far the line of the eyes is turned by the detector's own points."""
+    dx, dy = (face.keypoints[1] - face.keypoints[0]).tolist()
+    return math.degrees(math.atan2(dy, dx))
 
 
 def _best(faces: list[Face]) -> Face:

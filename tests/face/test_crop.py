@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 
 import pytest
 import torch
@@ -86,8 +87,14 @@ def test_a_face_too_small_names_both_numbers(astronaut: Tensor) -> None:
 
 
 def test_a_face_upside_down_is_refused(astronaut: Tensor) -> None:
-    with pytest.raises(EmoInputError, match="upright"):
+    with pytest.raises(EmoInputError, match="upright") as told:
         prepare_portrait(astronaut.flip(0, 1), 128)
+    said = re.search(
+        r"turned by -?1[78]\d degrees, the one at X,Y,W,H = (\d+),(\d+),(\d+),(\d+); .*--face-angle 0", str(told.value)
+    )
+    assert said is not None and "another one" not in str(told.value)
+    left, top, width, height = map(int, said.groups())
+    assert (left + width / 2, top + height / 2) == pytest.approx((512 - 225.5, 512 - 123), abs=8)
 
 
 @pytest.mark.parametrize("box", [(100, 100, 50, 150), (600, 600, 700, 700), (10, 10, 10, 50)])

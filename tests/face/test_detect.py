@@ -1,6 +1,7 @@
 """Faces are found where they are, at any scale and moderate tilt, and nothing is found where none is."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from emo_core.face import detect
 from emo_core.face.crop import prepare_portrait
 from emo_core.face.detect import Face, detect_faces
 from emo_core.face.view import View, look
@@ -70,6 +72,25 @@ def test_a_face_upside_down_is_known_to_be_upside_down(astronaut: Tensor) -> Non
     face = the_face(astronaut.flip(0, 1))
     assert abs(face.angle_deg) > 150
     assert_near(face.mesh_box, tuple(512 - v for v in (272, 175, 179, 71)), 4)
+
+
+@pytest.mark.parametrize(("turned_score", "upright_score"), [(0.77, 0.91), (0.97, 0.78), (0.6, 0.91)])
+def test_of_two_sure_findings_the_other_way_up_the_surer_one_stays(
+    astronaut: Tensor, monkeypatch: pytest.MonkeyPatch, turned_score: float, upright_score: float
+) -> None:
+    """A turned view found an upright face upside down and was nearly sure, before another detector saw it."""
+    true = the_face(astronaut)
+    middle = (true.landmarks[:, :2].amin(0) + true.landmarks[:, :2].amax(0)) / 2
+    over = torch.cat([2 * middle - true.landmarks[:, :2], true.landmarks[:, 2:]], dim=-1)
+    turned = replace(true, score=turned_score, keypoints=2 * middle - true.keypoints, landmarks=over, flag=0.98)
+    upright = replace(true, score=upright_score, flag=1.0)
+    for order in ([turned, upright], [upright, turned]):
+        seen = iter([[face] for face in order])
+        monkeypatch.setattr(detect, "_detect_in", lambda *a, seen=seen, **k: next(seen, []))
+        monkeypatch.setattr(detect, "fit_mesh", lambda picture, face: face)
+        monkeypatch.setattr(detect, "_merge", lambda faces: faces)
+        (face,) = detect_faces(astronaut, thorough=True)
+        assert face.score == max(turned_score, upright_score)
 
 
 def test_a_small_face_in_a_large_picture_is_found(astronaut: Tensor) -> None:
