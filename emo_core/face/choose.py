@@ -87,7 +87,7 @@ def given_face(image: Tensor, face_box: Box, *, name: str = "face_box") -> Choic
     height, width = image.shape[:2]
     if not (min(right, width) - max(left, 0) >= 2 and min(bottom, height) - max(top, 0) >= 2):
         found = f"{xywh((left, top, right, bottom))} for a picture of {width}x{height}"
-        allowed = "left < right and top < bottom, inside the picture"
+        allowed = "left < right and top < bottom, at least 2 pixels of each side inside the picture"
         remedy = "In pixels; the order is X,Y,W,H on the command line, left, top, right, bottom in Python."
         raise EmoInputError(name, found, allowed, remedy)
     x, y = BEYOND * width, BEYOND * height

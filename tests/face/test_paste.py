@@ -190,3 +190,10 @@ def test_wrong_frames_are_named(upright: Portrait) -> None:
         paste_back(torch.zeros(2, 64, 64, 3), upright)
     with pytest.raises(EmoInputError, match="feather"):
         paste_back(upright.crop, upright, feather=0.9)
+
+
+@pytest.mark.parametrize("feather", [float("nan"), float("inf"), -0.1, 0.6])
+def test_a_feather_that_is_no_share_is_named(feather: float) -> None:
+    portrait = prepare_portrait(torch.rand(64, 64, 3), 64, (16, 16, 48, 48))
+    with pytest.raises(EmoInputError, match=r"feather: found .*; expected 0 to 0\.5"):
+        Paster(portrait, feather=feather)
