@@ -209,8 +209,9 @@ class VoiceSpeed:
         _check_speed_value(self.quiet)
         _check_speed_value(self.loud)
         if self.quiet > self.loud:
+            remedy = "Write the smaller first, voice:0.1-1.2 (in ComfyUI: speed, then voice_speed)."
             found = f"{self.quiet:g} where the voice is quiet and {self.loud:g} where it is loud"
-            raise EmoInputError("speed", found, "no less where it is loud", "Write the smaller first: voice:0.1-1.2.")
+            raise EmoInputError("speed", found, "no less where it is loud", remedy)
 
 
 Speed = float | Sequence[float] | SpeedKeys | VoiceSpeed
