@@ -16,6 +16,7 @@ KNOWN = re.compile(
     rb"|acid|strc|afsp|minf|elm1|regn|umid|note|labl|ltxt|levl|IDIT|MD5 |slnt|ResU"
     rb"|SSND|COMM|NAME|AUTH|ANNO|COMT|MARK|INST|APPL|\(c\) |FVER|MIDI|AESD"
 )
+_AHEAD = 32  # chunks that are looked at
 _REACH = 1 << 24  # bytes before an end in which what is no sound is looked for: a tag with pictures
 
 
@@ -36,7 +37,9 @@ def following(file: IO[bytes], place: int, length: int, order: str) -> int:
 
 def is_followed(file: IO[bytes], place: int, size: int, *, order: str, sound: bytes) -> bool:
     """Whether nothing but chunks of known names lies from here to one with sound in it."""
-    while place + 8 <= size:
+    for _ in range(_AHEAD):
+        if place + 8 > size:
+            break
         name, length = chunk(file, place, order)
         if not KNOWN.fullmatch(name):
             return False
@@ -51,9 +54,11 @@ def tail(file: IO[bytes], first: int, stop: int, order: str) -> int:
     begin = max(first, stop - _REACH)
     file.seek(begin)
     block = file.read(stop - begin)
+    seen: set[int] = set()  # what leads nowhere
     for match in KNOWN.finditer(block):
         place = at = begin + match.start()
-        while place + 8 <= stop:
+        while place + 8 <= stop and place not in seen:
+            seen.add(place)
             name, length = chunk(file, place, order)
             if not KNOWN.fullmatch(name) or not length:
                 break

@@ -20,6 +20,7 @@ from ..data import Waveform
 from ..errors import EmoInputError
 from ..files import expanded, readable_file, shown
 from .other import read_other
+from .part import Part
 from .parts import sound_parts
 from .recording import Recording
 from .resample import resample
@@ -89,20 +90,18 @@ def _limit(seconds: Any) -> float | None:
 def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: str) -> Exception | None:
     """Every sound in the file into the recording. Returns what kept the first of those from it that failed."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            kind, parts = sound_parts(file, size)
+        parts = sound_parts(path)
     except OSError as error:  # a network drive that went away, a disk with a hole
         return error
-    if kind == "rifx":  # a wav from a big-endian machine, whose sound FFmpeg takes for little-endian
-        found = f"{shown(path.name)}, a RIFX that cannot be read"
-        return None if read_other(path, recording) else EmoInputError(name, found, _KINDS, "Convert it to another wav.")
     failure = None
-    for number, part in enumerate(parts, 1):
+    for number, (kind, part) in enumerate(parts, 1):
         part = counted(path, part) if kind == "mp3" else part
         findings.notes += [part.note] if part.note else []
         try:
-            decode_part(path, part, recording, findings, name=name, first=number == 1)
+            if kind == "rifx":
+                _read_rifx(path, part, recording, name=name)
+            else:
+                decode_part(path, part, recording, findings, name=name, first=number == 1)
         except Exception as error:  # FFmpeg's errors are many classes, PyAV adds ValueError, UnicodeError and others
             raise_if_ours(error)
             if recording.overfull:
@@ -113,6 +112,13 @@ def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: s
         if recording.complete:
             break
     return failure
+
+
+def _read_rifx(path: Path, part: Part, recording: Recording, *, name: str) -> None:
+    """A wav from a big-endian machine, whose sound FFmpeg takes for little-endian."""
+    if not read_other(path, recording, part):
+        found = f"{shown(path.name)}, a RIFX that cannot be read"
+        raise EmoInputError(name, found, _KINDS, "Convert it to another wav.")
 
 
 def usable(waveform: Waveform, *, name: str = "audio", own: bool = False) -> Waveform:

@@ -11,6 +11,7 @@ import re
 import struct
 from typing import IO
 
+from .beginnings import beginnings, begins
 from .chunks import KNOWN, NAME, chunk, following, is_followed, tail
 from .part import Part
 
@@ -23,25 +24,29 @@ _ANY = 0x7FFF0000  # lengths from here on mean "until the end"
 _AT_LEAST = 0.1  # of what a length says: less than so much more behind it is no sound
 
 
-def wav_parts(file: IO[bytes], size: int) -> list[Part]:
-    """RIFF files one behind the other; chunks are (name, little-endian size, bytes)."""
+def wav_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
+    """RIFF files one behind the other, and where something else begins, or the end; sizes are little-endian."""
     parts, start = [], 0
     while start < size:
         found, start = _chunked(file, size, start, order="<", sound=b"data", first=_WAV_FIRST)
         parts += found
-    return parts
+        if start < size and not _WAV_FIRST.match(_head(file, start)):
+            break
+    return parts, start
 
 
-def aiff_parts(file: IO[bytes], size: int) -> list[Part]:
+def aiff_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
     """FORM files one behind the other; as RIFF, but big-endian."""
     parts, start = [], 0
     while start < size:
         found, start = _chunked(file, size, start, order=">", sound=b"SSND", first=_AIFF_FIRST)
         parts += found
-    return parts
+        if start < size and not _AIFF_FIRST.match(_head(file, start)):
+            break
+    return parts, start
 
 
-def au_parts(file: IO[bytes], size: int) -> list[Part]:
+def au_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
     """Files one behind the other: a length, four bytes at 8, is only ever right where it is what there is."""
     parts: list[Part] = []
     start = 0
@@ -50,11 +55,16 @@ def au_parts(file: IO[bytes], size: int) -> list[Part]:
         header = file.read(12)
         offset, length = struct.unpack(">II", header[4:]) if len(header) == 12 else (0, 0)
         if start + offset + length == size:
-            return [*parts, Part(start, size)]
+            return [*parts, Part(start, size)], size
         stop = _search(file, _AU_FIRST, start + 24, size)
         parts.append(Part(start, stop, ((start + 8, _UNKNOWN),)))
         start = stop
-    return parts
+    return parts, size
+
+
+def _head(file: IO[bytes], place: int) -> bytes:
+    file.seek(place)
+    return file.read(16)
 
 
 def _chunked(
@@ -133,6 +143,8 @@ def _believed(file: IO[bytes], size: int, place: int, *, length: int, order: str
     if not length or end > size:
         return None
     for after in (end + length % 2, end):  # the byte that makes it even is often forgotten
+        if begins(file, after):
+            return end
         name, behind_it = chunk(file, after, order)
         if NAME.fullmatch(name) and after + 8 + behind_it <= size + 1:
             return end
@@ -149,22 +161,23 @@ def _next_file(file: IO[bytes], size: int, end: int, order: str) -> int:
     for place in (end + end % 2, end):
         while place + 8 <= size:
             name, length = chunk(file, place, order)
-            if name == kind:
+            if name == kind or begins(file, place):
                 return place
             if not NAME.fullmatch(name):
                 break
-            place += 8 + length + length % 2
+            place = following(file, place, length, order)
     return size
 
 
 def _search(file: IO[bytes], pattern: re.Pattern[bytes], place: int, size: int) -> int:
-    """Where the next file begins that is found by its first bytes, or the end of all."""
-    while place < size:
+    """Where the next file begins that is found by its first bytes, or the end of all; `pattern` is its own kind's."""
+    end = next(beginnings(file, place, size), size)
+    while place < end:
         file.seek(place)
-        block = file.read(1 << 24)
+        block = file.read(min(1 << 24, end - place))
         if match := pattern.search(block):
             return place + match.start()
         if len(block) < 1 << 24:
             break
         place += len(block) - 64
-    return size
+    return end

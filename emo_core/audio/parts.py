@@ -1,4 +1,4 @@
-"""Where sounds begin in a file: in, an open file; out, its parts, each to be read as a file of its own.
+"""Where sounds begin in a file: in, its path; out, its parts, each to be read as a file of its own.
 
 Text-to-speech services and `cat` put whole mp3, ogg, flac, wav ... files one behind the other, and players play them
 all; FFmpeg and libsndfile stop after the first, or take the header of the second for sound. Sizes in headers that
@@ -7,31 +7,70 @@ cannot be true are read as "all the rest" (`headers`).
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import IO
 
+from .beginnings import beginnings
 from .headers import aiff_parts, au_parts, wav_parts
-from .part import Part
+from .part import Part, PartFile
 
 _BLOCK = 1 << 24  # bytes searched at a time
 _OVERLAP = 64
+_MOST = 2000  # parts
 _OGG_FIRST = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)  # a page that begins a stream
-_FLAC_FIRST = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # with its first block, which is 34 bytes long
 _EBML_FIRST = re.compile(rb"\x1aE\xdf\xa3.{1,40}?(?:webm|matroska)", re.DOTALL)
 _MP3_FIRST = re.compile(rb"ID3[\x02-\x04]..[\x00-\x7f]{4}|Xing|Info|VBRI", re.DOTALL)
 # From a frame's header to its Xing mark, by (MPEG-1, mono); VBRI is always behind 36 bytes.
 _XING_AT = {(True, False): 36, (True, True): 21, (False, False): 21, (False, True): 13}
 
 
-def sound_parts(file: IO[bytes], size: int) -> tuple[str, list[Part]]:
-    """What kind of file it is by its first bytes ("wav", "flac", ... or "other"), and its parts in order."""
+def sound_parts(path: Path) -> list[tuple[str, Part]]:
+    """The parts of a file in order, each with what kind it is by its first bytes ("wav", "flac", ... or "other")."""
+    size = path.stat().st_size
+    parts: list[tuple[str, Part]] = []
+    start = 0
+    while start < size and len(parts) < _MOST:
+        with io.BufferedReader(PartFile(path, Part(start, size))) as file:
+            kind, found, end = _alike(file, size - start)
+        for part in found:
+            changes = tuple((place + start, new) for place, new in part.changes)
+            moved = replace(part, start=part.start + start, stop=part.stop + start, changes=changes)
+            parts.append((kind, moved))
+        start += max(1, end)
+    if len(parts) > _MOST or start < size:
+        kind, last = parts[_MOST - 1]
+        parts[_MOST - 1 :] = [(kind, replace(last, note=f"only the first {_MOST} of the sounds in it are heard"))]
+    return parts
+
+
+def _alike(file: IO[bytes], size: int) -> tuple[str, list[Part], int]:
+    """The kind of file that comes first, its parts, and where a file of another kind begins, or the end."""
     head = file.read(16)
-    for kind, magic, find in _KINDS:
+    for kind, magic, find in _CHUNKED:
         if re.match(magic, head, re.DOTALL):
-            return kind, find(file, size)
-    return "other", [Part(0, size)]
+            return kind, *find(file, size)
+    for kind, magic in _PLAIN:
+        if re.match(magic, head, re.DOTALL):
+            end = next(beginnings(file, 8, size), size)
+            return kind, [Part(0, end)], end
+    for kind, magic, search in _KINDS:
+        if re.match(magic, head, re.DOTALL):
+            found, end = search(file, size), size
+            if kind == "mp3":
+                end = next((place for place in beginnings(file, 8, size) if not _is_tag(file, place)), size)
+                found = [replace(part, stop=min(part.stop, end)) for part in found if part.start < end]
+            return kind, found, end
+    return "other", [Part(0, size)], size
+
+
+def _is_tag(file: IO[bytes], place: int) -> bool:
+    file.seek(place)
+    return file.read(3) == b"ID3"
 
 
 def _cut(starts: list[int], size: int) -> list[Part]:
@@ -51,10 +90,6 @@ def _matches(file: IO[bytes], pattern: re.Pattern[bytes], first: int = 0) -> Ite
         if len(block) < _BLOCK:
             return
         position += _BLOCK - _OVERLAP
-
-
-def _flac_parts(file: IO[bytes], size: int) -> list[Part]:
-    return _cut([place for place, _ in _matches(file, _FLAC_FIRST, 8)], size)
 
 
 def _ogg_parts(file: IO[bytes], size: int) -> list[Part]:
@@ -146,16 +181,21 @@ def _xing_frame(file: IO[bytes], place: int, mark: bytes) -> int | None:
     return None
 
 
-def _whole(file: IO[bytes], size: int) -> list[Part]:
-    return [Part(0, size)]
-
-
-_KINDS = (
-    ("rifx", rb"RIFX....WAVE", _whole),
+_CHUNKED = (
     ("wav", rb"RIFF....WAVE", wav_parts),
     ("aiff", rb"FORM....AIF[FC]", aiff_parts),
     ("au", rb"\.snd", au_parts),
-    ("flac", rb"fLaC", _flac_parts),
+)
+# Of these, what ends one is found by how the next file begins.
+_PLAIN = (
+    ("rifx", rb"RIFX....WAVE"),
+    ("flac", rb"fLaC"),
+    ("rf64", rb"(?:RF64|BW64)....WAVE"),
+    ("w64", rb"riff\x2e\x91\xcf\x11"),
+    ("caf", rb"caff\x00\x01"),
+    ("flv", rb"FLV\x01"),
+)
+_KINDS = (
     ("ogg", rb"OggS", _ogg_parts),
     ("matroska", rb"\x1aE\xdf\xa3", _matroska_parts),
     ("mp4", rb"....(?:ftyp|moov|mdat|wide|free|skip)", _mp4_parts),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sounds import RATE, delay_s, encode, voice, write
+from sounds import RATE, Samples, delay_s, encode, voice, write
 
 from emo_core.audio import read_audio
+from emo_core.audio.parts import sound_parts
 
 FIRST, SECOND = voice(1.5, seed=1), voice(2.0, seed=2)
 BOTH = np.concatenate([FIRST, SECOND])
@@ -37,6 +40,10 @@ KINDS = [
     ("a.webm", "libopus", {}),
     ("a.mkv", "aac", {}),
     ("a.m4a", "aac", {}),
+    ("a.caf", None, {"subtype": "PCM_16"}),
+    ("a.w64", None, {"subtype": "PCM_16"}),
+    ("a.rf64", None, {"format": "RF64", "subtype": "PCM_24"}),
+    ("rifx.wav", None, {"endian": "BIG"}),
 ]
 
 
@@ -52,7 +59,9 @@ def test_both_are_heard_each_where_it_begins(
     assert delay_s(sound, BOTH, at_s=2.9) == pytest.approx(0, abs=FRAME_S)
 
 
-@pytest.mark.parametrize(("name", "container"), [("a.aac", "adts"), ("a.ts", "mpegts"), ("a.ac3", None)])
+@pytest.mark.parametrize(
+    ("name", "container"), [("a.aac", "adts"), ("a.ts", "mpegts"), ("a.ac3", None), ("a.flv", None)]
+)
 def test_streams_without_a_beginning_too(tmp_path: Path, name: str, container: str | None) -> None:
     codec = "ac3" if name.endswith("ac3") else "aac"
     sound = read_audio(joined(tmp_path, name, codec, container=container))  # type: ignore[arg-type]
@@ -128,3 +137,52 @@ def test_a_number_of_frames_that_is_wrong(tmp_path: Path, frames: int) -> None:
     sound = read_audio(tmp_path / "a.mp3")
     assert sound.duration_s == pytest.approx(2.0, abs=0.04)
     assert delay_s(sound, SECOND, at_s=0.2) == delay_s(sound, SECOND, at_s=1.4) == pytest.approx(0, abs=0.001)
+
+
+ENDED = ["a.wav", "a.aiff", "a.flac", "a.caf", "a.w64", "a.rf64", "rifx.wav", "a.mp3"]  # what these end with is known
+
+
+@pytest.mark.parametrize("last", [*ENDED, "a.ogg", "a.m4a", "a.webm"])
+@pytest.mark.parametrize("first", ENDED)
+def test_of_two_kinds(tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, last: str) -> None:
+    def made(name: str, samples: Samples) -> bytes:
+        path = tmp_path / name
+        if name.endswith(("mp3", "m4a", "webm")):
+            codec = {"p3": "libmp3lame", "4a": "aac", "bm": "libopus"}[name[-2:]]
+            return encode(path, codec, samples).read_bytes()
+        more = {"a.rf64": {"format": "RF64"}, "rifx.wav": {"endian": "BIG"}}.get(name, {})
+        return write(path, samples, **more).read_bytes()
+
+    path = tmp_path / ("all." + first[-3:])
+    path.write_bytes(made(first, FIRST) + made(last, SECOND))
+    with caplog.at_level(logging.WARNING):
+        sound = read_audio(path)
+    assert sound.duration_s == pytest.approx(3.5, abs=3 * FRAME_S)
+    assert delay_s(sound, BOTH, at_s=0.5) == pytest.approx(0, abs=0.002)
+    assert delay_s(sound, BOTH, at_s=2.9) == pytest.approx(0, abs=2 * FRAME_S)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
+def test_of_two_kinds_the_first_of_unknown_length(tmp_path: Path, length: int) -> None:
+    data = bytearray(write(tmp_path / "a.wav", FIRST).read_bytes())
+    data[40:44] = length.to_bytes(4, "little")
+    (tmp_path / "b.wav").write_bytes(data + write(tmp_path / "a.flac", SECOND).read_bytes())
+    sound = read_audio(tmp_path / "b.wav")
+    assert sound.samples.shape == (1, len(BOTH)) and np.abs(sound.samples[0].numpy() - BOTH).max() < 1e-4
+
+
+def test_no_file_takes_long_to_look_through(tmp_path: Path) -> None:
+    """Made so that every place looks like a beginning."""
+    form = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0" + write(tmp_path / "a.wav", FIRST).read_bytes()[20:36]
+    for data in (
+        b"caff\0\1\0\0desc" * 50_000,
+        (form + b"data\xff\xff\xff\xff" + bytes(100)) * 5000,
+        form + b"data\xff\xff\xff\xff" + b"LIST\1\0\0\0\0\0" * 30_000 + b"1",
+        form + b"data\0\0\0\0" * 30_000,
+        form + b"data\2\0\0\0\0\0" * 30_000,
+    ):
+        (tmp_path / "b.wav").write_bytes(data)
+        began = time.process_time()
+        assert len(sound_parts(tmp_path / "b.wav")) <= 2000
+        assert time.process_time() - began < 20

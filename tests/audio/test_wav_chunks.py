@@ -87,6 +87,15 @@ def test_tags_behind_sound_of_unknown_length_are_not_heard(tmp_path: Path, name:
         )
 
 
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF, len(PCM)])
+def test_nor_is_a_tag_as_of_mp3(tmp_path: Path, caplog: pytest.LogCaptureFixture, length: int) -> None:
+    title = b"TIT2" + struct.pack(">IH", 30, 0) + b"\0" + b"a" * 29
+    tag = chunk(b"id3 ", b"ID3\x03\0\0" + struct.pack(">I", len(title)) + title)
+    assert is_voice(wav(tmp_path / "a.wav", chunk(b"fmt ", FORM), chunk(b"data", PCM, length), tag))
+    assert is_voice(wav(tmp_path / "a.wav", chunk(b"fmt ", FORM), tag, chunk(b"data", PCM, length)))
+    assert not caplog.records
+
+
 def test_a_name_in_the_sound_is_not_its_end(tmp_path: Path) -> None:
     pcm = PCM[:HALF] + b"LIST" + struct.pack("<I", 1000) + PCM[HALF + 8 :]
     path = wav(tmp_path / "a.wav", chunk(b"fmt ", FORM), chunk(b"data", pcm, 0xFFFFFFFF))

@@ -1,0 +1,74 @@
+"""Where files of sound begin in another: in, an open file; out, places, of kinds whose first bytes cannot be chance.
+
+What follows a file is otherwise heard as noise, or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import IO
+
+_LONGEST = 64  # bytes that tell
+_FIRST = re.compile(
+    rb"RIF[FX]....WAVE(?:fmt |JUNK|bext|LIST)"
+    rb"|(?:RF64|BW64)....WAVE"
+    rb"|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"  # w64
+    rb"|FORM....AIF[FC](?:COMM|FVER|COMT|MARK|NAME)"
+    rb"|caff\x00\x01\x00\x00desc"
+    rb"|fLaC[\x00\x80]\x00\x00\x22"
+    rb"|OggS\x00\x02\x00{8}"
+    rb"|FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00{4}"
+    rb"|\x00\x00\x00[\x10-\x40]ftyp[a-zA-Z0-9 ]{4}"
+    rb"|ID3[\x02-\x04]\x00[\x00-\xf0][\x00-\x7f]{4}(?:T[A-Z0-9]{3}|COMM|APIC|PRIV|GEOB|UFID|WXXX)\x00"  # mp3
+    rb"|\x1aE\xdf\xa3.{1,40}?(?:webm|matroska)",
+    re.DOTALL,
+)
+_TAGGED = re.compile(rb"ID3[\x02-\x04][\x00-\x01][\x00-\xf0][\x00-\x7f]{4}")  # mp3; in the middle it may be chance
+_BEFORE = 24  # bytes before a tag, in which the name of a chunk that holds it is
+# Bytes to search for, quicker than the whole, and how far from the beginning they are.
+_MARKS = (
+    (b"WAVE", 8),
+    (b"riff\x2e", 0),
+    (b"AIF", 8),
+    (b"caff\x00", 0),
+    (b"fLaC", 0),
+    (b"OggS\x00\x02", 0),
+    (b"FLV\x01", 0),
+    (b"ftyp", 4),
+    (b"ID3", 0),
+    (b"\x1aE\xdf\xa3", 0),
+)
+_BLOCKS = (1 << 16, 1 << 24)  # bytes searched at a time: few at first, the next one is often near
+_LARGEST = 1 << 30  # bytes that are searched, at most
+
+
+def begins(file: IO[bytes], place: int) -> bool:
+    """Whether a file of sound begins exactly there."""
+    file.seek(place)
+    head = file.read(_LONGEST)
+    return bool(_FIRST.match(head) or _TAGGED.match(head))
+
+
+def beginnings(file: IO[bytes], first: int, size: int) -> Iterator[int]:
+    """Places from `first` on at which one begins, in order."""
+    size, count = min(size, first + _LARGEST), _BLOCKS[0]
+    while first < size:
+        before = min(first, _BEFORE)
+        file.seek(first - before)
+        block = file.read(min(before + count + _LONGEST, size - first + before))
+        places = {place for mark, back in _MARKS for place in _found(block, mark, back)}
+        for place in sorted(places):
+            in_chunk = block.startswith(b"ID3", place) and b"id3 " in block[max(0, place - _BEFORE) : place].lower()
+            if before <= place < before + count and not in_chunk and _FIRST.match(block, place):
+                yield first - before + place
+        first += count
+        count = min(2 * count, _BLOCKS[1])
+
+
+def _found(block: bytes, mark: bytes, back: int) -> Iterator[int]:
+    place = block.find(mark)
+    while place >= 0:
+        if place >= back:
+            yield place - back
+        place = block.find(mark, place + 1)
