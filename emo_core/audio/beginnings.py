@@ -39,7 +39,7 @@ _MARKS = (
     (b"ID3", 0),
     (b"\x1aE\xdf\xa3", 0),
 )
-_BLOCKS = (1 << 16, 1 << 24)  # bytes searched at a time: few at first, the next one is often near
+_BLOCKS = (1 << 12, 1 << 24)  # bytes searched at a time: few at first, the next one is often near
 _LARGEST = 1 << 30  # bytes that are searched, at most
 
 
