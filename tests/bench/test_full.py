@@ -51,12 +51,18 @@ def test_it_is_hallo_in_full_by_default(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_plain_and_product_are_alike_and_finite(dtype: torch.dtype) -> None:
     """Also two clips, whose second is told of motion frames; each precision rounds, and drawn weights magnify
-    it, by how much the number of threads tells; what they compute is the same (below)."""
+    it, by how much the number of threads and the processor tell; what they compute is the same (below).
+
+    In half precision the worst of all pixels says little (.08 to .22 from one processor to another): there the mean
+    is looked at, which is .013, and .22 of pictures that have nothing to do with each other."""
     clip = small_clip(dtype, clips=2)
     clip.plain(), clip.product()
     for made in clip.made.values():
         assert made.shape == (8, 64, 64, 3) and made.dtype == torch.float32 and bool(torch.isfinite(made).all())
-    assert clip.difference("product") < (1e-2 if dtype == torch.float32 else 0.2)
+    if dtype == torch.float32:
+        assert clip.difference("product") < 1e-2
+    else:
+        assert (clip.made["plain"] - clip.made["product"]).abs().mean() < 0.03
     assert clip.made["plain"].std() > 0.05  # pictures, not a flat grey
 
 
