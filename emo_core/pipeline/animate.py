@@ -102,11 +102,7 @@ def animate(
     a look at the files tells before the model is loaded, and UnfinishedVideo if `should_stop` ended it: what is
     finished is kept, and the same call goes on from there.
     """
-    import torch
-
-    from ..models.compiled import compile_regions
-    from ..models.float8 import store_in_float8
-    from ..weights.file import load_model, working_device
+    from ..weights.file import working_device
     from .audio import encode_audio
     from .generate import generate
     from .graphs import Graphs
@@ -118,13 +114,7 @@ def animate(
     image, waveform = read_image(portrait), read_audio(audio, max_seconds=options.max_seconds)
     check_files(options.control)
     device, offload = working_device(options.device), _offload(options)
-    model = load_model(options.model, options.family, device=device, dtype=options.dtype, home=offload.home)
-    if options.dtype == torch.float16 and not model.config.fits_float16:
-        allowed = f"float32 or bfloat16 for {model.config.name}, whose features do not fit into float16"
-        raise EmoInputError("dtype", "float16", allowed, "Leave out --dtype.")
-    if options.float8:
-        store_in_float8(model)
-    compiled = options.compile and compile_regions(model, device=device)
+    model, compiled = _loaded(options, device, offload)
     prepared = _prepared(image, model, options)
     prepared = _identified(prepared, model, options.model)
     control, fps = options.control, options.fps or model.config.clip.fps
@@ -182,6 +172,23 @@ def animate(
         raise
     finally:
         job.release()
+
+
+def _loaded(options: AnimateOptions, device: torch.device, offload: Offload) -> tuple[EmoModel, bool]:
+    """The model as the options want it, and whether its blocks are compiled."""
+    import torch
+
+    from ..models.compiled import compile_regions
+    from ..models.float8 import store_in_float8
+    from ..weights.file import load_model
+
+    model = load_model(options.model, options.family, device=device, dtype=options.dtype, home=offload.home)
+    if options.dtype == torch.float16 and not model.config.fits_float16:
+        allowed = f"float32 or bfloat16 for {model.config.name}, whose features do not fit into float16"
+        raise EmoInputError("dtype", "float16", allowed, "Leave out --dtype.")
+    if options.float8:
+        store_in_float8(model)
+    return model, options.compile and compile_regions(model, device=device)
 
 
 def _check_files(portrait: Path, audio: Path, output: Path, options: AnimateOptions) -> None:
