@@ -106,11 +106,11 @@ def test_one_piece_that_fails_does_not_stop_the_next(
 def test_compiled_runs_in_the_same_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "compile_regions", partial(compile_regions, backend="eager"))
     torch._dynamo.reset()
-    clip = small_clip()
+    clip = small_clip(torch.float64)  # rounding, which drawn weights magnify, tells processors apart
     clip.twin = cases.compiled_case(clip.case)
     turns = measure_turns(clip, 1)
     assert turns.compiled is not None and turns.compile_s is not None and turns.compile_error is None
-    assert turns.compiled_difference is not None and turns.compiled_difference < 1e-3
+    assert turns.compiled_difference is not None and turns.compiled_difference < 1e-6
     assert "B' compiled" in turns.as_text(on_card=False)
     torch._dynamo.reset()
 
