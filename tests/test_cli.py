@@ -125,6 +125,8 @@ def test_ctrl_c_tells_how_to_go_on_and_going_on_gives_the_same_frames(files, tmp
         if (progress.clip, progress.step) == (1, 1):
             signal.raise_signal(signal.SIGINT)
 
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # the tests were started with & by a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patched:
         patched.setattr(cli.ProgressLine, "update", interrupt)
         assert cli.main(arguments(files, output)) == 130
