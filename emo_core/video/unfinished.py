@@ -86,9 +86,13 @@ def clear_unfinished(items: Sequence[Unfinished]) -> list[Unfinished]:
 
 
 def clear(folder: Path) -> bool:
-    """Remove what a job has put into its work folder, and the folder if nothing else is in it: whether it is gone."""
+    """Remove what a job has put into its work folder, and the folder if nothing else is in it: whether it is gone.
+    A folder without our journal is not ours, whatever its files are called: nothing of it is removed."""
+    journal = read_journal(folder)
+    if journal is None:
+        return not folder.exists()
     try:
-        for path in own_files(folder, read_journal(folder) or Journal(damaged=True)):
+        for path in own_files(folder, journal):
             with contextlib.suppress(OSError) if path.name == JOINED else contextlib.nullcontext():
                 remove_own(path)
         folder.rmdir()

@@ -108,6 +108,14 @@ def test_a_work_folder_that_is_not_ours_is_refused_by_name(tmp_path, link):
     assert find_unfinished(tmp_path) == [] and tree(tmp_path) == before
 
 
+def test_a_folder_whose_journal_is_gone_is_nobodys_to_clear(tmp_path):
+    job = open_job(tmp_path / "a.mp4", {"seed": 1})
+    (job.folder / "journal.json").unlink()
+    (job.folder / "clip-00000").write_bytes(b"holiday")
+    job.remove()
+    assert tree(job.folder)["clip-00000"] == b"holiday"
+
+
 def test_a_users_part_folder_beside_the_output_is_left_alone(tmp_path):
     (tmp_path / "trip.part").mkdir()
     (tmp_path / "trip.part" / "clip-00000").write_bytes(b"holiday")
