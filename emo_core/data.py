@@ -93,12 +93,24 @@ class Portrait:
 
 
 @dataclass(frozen=True)
+class PortraitDetail:
+    """What a decoder is given of the portrait, made once (`VAE.detail`). `picture` (1, 3, H, W) in -1..1: the crop, at
+    the size of the video; `latent` (1, c, h, w), as `VAE.encode` makes it; `features`: whatever the decoder reads,
+    coarse to fine."""
+
+    picture: Tensor
+    latent: Tensor
+    features: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
 class ReferenceFeatures:
     """What ReferenceNet hands on, by site name (e.g. "down_blocks.0.attentions.0").
 
     `attention[site]` (b, k, c): features for reference attention, k = h*w of the site.
     `motion[site]` (b, n, c, h, w): feature maps of the motion frames for the temporal modules; empty without any.
-    `latents` (b, c, h, w): the portrait's own (scaled) latent. `identity`, `nobody`, `in_turn`: as in ReferenceCache.
+    `latents` (b, c, h, w): the portrait's own (scaled) latent. `identity`, `nobody`, `in_turn`, `detail`: as in
+    ReferenceCache.
     """
 
     attention: Mapping[str, Tensor]
@@ -107,6 +119,7 @@ class ReferenceFeatures:
     identity: Tensor | None = None
     nobody: ReferenceFeatures | None = None
     in_turn: bool = False
+    detail: PortraitDetail | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,7 @@ class ReferenceCache:
     (`IdentityConfig.halves`); otherwise each row serves its own clip.
     `emphasis_regions` (1, 2, k) by level, finest first: how much of each pixel is lips, upper face. `audio_gain`
     (1, k, 1) by level: what audio attention is multiplied by at each pixel; empty: by nothing.
+    `detail`: what the VAE decodes with, where it is one that reads the portrait; the backbone is not shown it.
     """
 
     keys: Mapping[str, Tensor]
@@ -141,6 +155,7 @@ class ReferenceCache:
     in_turn: bool = False
     emphasis_regions: tuple[Tensor, ...] = ()
     audio_gain: tuple[Tensor, ...] = ()
+    detail: PortraitDetail | None = None
 
 
 @dataclass(frozen=True)

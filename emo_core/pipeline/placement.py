@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..data import Conditions, ReferenceCache
+from ..data import Conditions, PortraitDetail, ReferenceCache
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -35,7 +35,7 @@ def to_network(value: Tensor, network: nn.Module) -> Tensor:
 
 
 def reference_to_network(reference: ReferenceCache, network: nn.Module) -> ReferenceCache:
-    """All that the backbone reads of a reference, where the network is, in its type."""
+    """All that the backbone reads of a reference, where the network is, in its type; the VAE's detail is left out."""
 
     def moved(value: Tensor | None) -> Tensor | None:
         return None if value is None else to_network(value, network)
@@ -50,7 +50,23 @@ def reference_to_network(reference: ReferenceCache, network: nn.Module) -> Refer
         nobody=None if reference.nobody is None else reference_to_network(reference.nobody, network),
         audio_regions=tuple(to_network(region, network) for region in reference.audio_regions),
         audio_gain=tuple(to_network(gain, network) for gain in reference.audio_gain),
+        detail=None,
     )
+
+
+def detail_to_network(detail: PortraitDetail, vae: nn.Module) -> PortraitDetail:
+    """What the VAE decodes with, where it is, in its type; the picture keeps its own, which the frames then have."""
+    return PortraitDetail(
+        picture=detail.picture.to(device_of(vae)),
+        latent=to_network(detail.latent, vae),
+        features=tuple(to_network(feature, vae) for feature in detail.features),
+    )
+
+
+def detail_to_device(detail: PortraitDetail, device: torch.device) -> PortraitDetail:
+    """The same elsewhere, each tensor in its type."""
+    features = tuple(feature.to(device) for feature in detail.features)
+    return PortraitDetail(detail.picture.to(device), detail.latent.to(device), features)
 
 
 def conditions_to_network(conditions: Conditions, network: nn.Module) -> Conditions:
