@@ -24,7 +24,8 @@ from ..training.records import read_arrays, read_json
 from ..whole import write_text_whole, written_whole
 
 if TYPE_CHECKING:
-    from ..training.heads.render import HeadRenderer, RenderedClip
+    from ..training.clips import Clip
+    from ..training.heads.render import HeadRenderer
     from ..training.voices.corpus import VoiceCorpus, VoiceRecord
 
 log = logging.getLogger(__name__)
@@ -243,7 +244,7 @@ def _draw(renderer: HeadRenderer, corpus: VoiceCorpus, spec: TruthSpec, index: i
     )
 
 
-def _portrait(renderer: HeadRenderer, identity: int, fps: float) -> RenderedClip:
+def _portrait(renderer: HeadRenderer, identity: int, fps: float) -> Clip:
     """The person at rest: mouth shut, no movement; its first frame comes before any blink."""
     from ..training.heads.identity import sample_identity
     from ..training.heads.performance import perform

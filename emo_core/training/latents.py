@@ -23,7 +23,7 @@ from ..whole import write_text_whole, written_whole
 from .records import fits, read_array, read_json
 
 if TYPE_CHECKING:
-    from .heads.dataset import HeadDataset
+    from .clips import ClipDataset
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class LatentClip:
 
 
 @torch.no_grad()
-def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64) -> None:
+def encode_heads(vae: VAE, heads: ClipDataset, folder: Path, *, batch: int = 64) -> None:
     """Encode every frame of every clip; the order of frames is the clips' order. The caller chooses the precision."""
     total = sum(int(clip["frames"]) for clip in heads.clips)
     size = heads[0].frames.shape[1] // vae.config.downscale
@@ -62,7 +62,7 @@ def encode_heads(vae: VAE, heads: HeadDataset, folder: Path, *, batch: int = 64)
         del store  # an open map cannot be renamed everywhere
 
 
-def _batches(heads: HeadDataset, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+def _batches(heads: ClipDataset, batch: int) -> Iterator[tuple[int, np.ndarray]]:
     start = 0
     for index in range(len(heads.clips)):
         frames = np.asarray(heads[index].frames)
@@ -75,7 +75,7 @@ class LatentDataset:
     """The cached clips of one split."""
 
     def __init__(
-        self, folder: Path, heads: HeadDataset, audio: Mapping[str, np.ndarray], *, split: str, m: int
+        self, folder: Path, heads: ClipDataset, audio: Mapping[str, np.ndarray], *, split: str, m: int
     ) -> None:
         """`audio` maps an utterance id to its features (frames, l, d)."""
         self.latents = np.array(read_array(folder / LATENTS, ("f", 4), what="latents", again=_AGAIN))
@@ -92,7 +92,7 @@ class LatentDataset:
 
     def _clip(
         self,
-        heads: HeadDataset,
+        heads: ClipDataset,
         audio: Mapping[str, np.ndarray],
         index: int,
         *,

@@ -14,10 +14,10 @@ from emo_core.owned import MARK
 
 pytest.importorskip("numba")
 
+from emo_core.training.clips import Clip, ClipDataset
 from emo_core.training.heads import dataset
-from emo_core.training.heads.dataset import HeadDataset, render_dataset
+from emo_core.training.heads.dataset import render_dataset
 from emo_core.training.heads.job import HeadJob
-from emo_core.training.heads.render import RenderedClip
 
 LOUDNESS = np.ones(3, np.float32)
 JOBS = [HeadJob(i, "talking", 0.5, {}, LOUDNESS, f"train/{i}@0", "train") for i in range(5)]
@@ -30,10 +30,10 @@ class Painter:
     def __init__(self, size: int = 128, **_: object) -> None:
         self.size = size
 
-    def render(self, identity: int, performance: object) -> RenderedClip:
+    def render(self, identity: int, performance: object) -> Clip:
         f, numbers = len(LOUDNESS), np.full(len(LOUDNESS), identity, np.float32)
         frames, boxes = np.full((f, self.size, self.size, 3), identity, np.uint8), np.ones((f, 4), np.float32)
-        return RenderedClip(frames, boxes, boxes, boxes, numbers, numbers, np.zeros((f, 3), np.float32), numbers)
+        return Clip(frames, boxes, boxes, boxes, numbers, numbers, np.zeros((f, 3), np.float32), numbers)
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +57,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
             drawn(tmp_path / "killed")
         assert not list((tmp_path / "killed").glob("*.part"))
     assert drawn(tmp_path / "killed") == whole == drawn(tmp_path / "killed")
-    assert HeadDataset(tmp_path / "killed")[4].frames.max() == 4
+    assert ClipDataset(tmp_path / "killed")[4].frames.max() == 4
 
 
 def _after(count: int):
     left, real = [count], Painter.render
 
-    def render(self: Painter, *given: object) -> RenderedClip:
+    def render(self: Painter, *given: object) -> Clip:
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
@@ -130,5 +130,5 @@ def test_an_index_that_does_not_fit_is_the_sentence(change: dict, tmp_path: Path
     clips = json.loads((tmp_path / "clips.json").read_text())
     clips[-1] |= change
     (tmp_path / "clips.json").write_text(json.dumps(clips))
-    with pytest.raises(EmoInputError, match="head data"):
-        HeadDataset(tmp_path)[4]
+    with pytest.raises(EmoInputError, match="clips"):
+        ClipDataset(tmp_path)[4]

@@ -1,14 +1,12 @@
-"""A folder of rendered clips with their truth, drawn by several processes, and its reader.
+"""A folder of rendered clips with their truth, drawn by several processes.
 
-In: jobs (who, how, which mouth track). Out: `clips.json`, a list of {file, start, frames, identity, split, style,
-utterance, speed}, and per shard one `<file>.frames.npy` (n, H, W, 3) uint8 and one `<file>.truth.npy` (n, 18)
-float32, both read by memmap. Seeded: the same jobs give the same bytes, however many processes draw them. Our mark in
-the folder says what the clips were drawn for, so that those of other options are not taken for these.
+In: jobs (who, how, which mouth track). Out: a folder as `training.clips` reads it. Seeded: the same jobs give the same
+bytes, however many processes draw them. Our mark in the folder says what the clips were drawn for, so that those of
+other options are not taken for these.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -22,28 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EmoInputError
-from ...files import exists, shown
+from ...files import shown
 from ...owned import claimable, mark_of, refuse_impossible, write_mark
-from ...whole import write_text_whole, written_whole
-from ..records import read_array, read_json
+from ..clips import HEADS, Clip, ClipDataset, ShardWriter, read_index, shard_index, write_index
 from .identity import sample_identity
 from .job import HeadJob
 from .performance import perform
-from .render import HeadRenderer, RenderedClip
+from .render import HeadRenderer
 
 Array = NDArray[np.float32]
 logger = logging.getLogger(__name__)
-# Columns of the truth.
-COLUMNS: dict[str, slice | int] = {
-    "face_box": slice(0, 4), "mouth_box": slice(4, 8), "eye_box": slice(8, 12), "mouth_open": 12, "jaw": 13,
-    "rotation_deg": slice(14, 17), "speed_deg": 17,
-}  # fmt: skip
-_WIDTH = 18
-KIND = "heads"
-CLIPS = "clips.json"
+HeadDataset = ClipDataset  # under the name that it had when heads were all there was
+KIND = HEADS
 _OLDER = re.compile(r"shard-\d{4}\.(json|frames\.npy|truth\.npy)|clips\.json|geometry-\d+\.npz")
-_ENTRY = {"file": str, "start": int, "frames": int, "identity": int, "split": str, "style": str, "utterance": str}
-_AGAIN = "Remove the files of that shard and run `train heads` again: it makes what is missing."
 
 
 def render_dataset(
@@ -61,7 +50,8 @@ def render_dataset(
     tasks = [(folder, f"shard-{k:04d}", shard, size, fps, cache) for k, shard in enumerate(shards)]
     about = {**(about or {}), "size": size, "fps": fps, "clips in a shard": clips_per_shard}
     _refuse_other_options(folder, about)
-    new = sum(len(job.loudness) for _, name, shard, *_ in tasks for job in shard if not _index(folder, name).exists())
+    left = [shard for _, name, shard, *_ in tasks if not shard_index(folder, name).exists()]
+    new = sum(len(job.loudness) for shard in left for job in shard)
     _refuse_other_jobs(folder, shards, may_stay=new == 0 and mark_of(folder, KIND) is not None)
     folder.mkdir(parents=True, exist_ok=True)
     write_mark(folder, KIND, **about)
@@ -76,8 +66,8 @@ def render_dataset(
             for k, shard_entries in enumerate(pool.map(_draw_shard, tasks)):
                 entries += shard_entries
                 logger.info("shard %d of %d", k + 1, len(tasks))
-                write_text_whole(folder / CLIPS, json.dumps(entries))  # readable while the rest is being drawn
-    write_text_whole(folder / CLIPS, json.dumps(entries))
+                write_index(folder, entries)  # readable while the rest is being drawn
+    write_index(folder, entries)
     seconds = time.monotonic() - start  # the start of the processes included, a few seconds
     logger.info("%d frames drawn in %.0f s, %.0f frames/s, by %d processes", new, seconds, new / seconds, workers)
     return folder
@@ -104,13 +94,13 @@ def _refuse_other_jobs(folder: Path, shards: Sequence[Sequence[HeadJob]], *, may
     """Raises EmoInputError where a finished shard shows other clips than its jobs, as with voices that have grown;
     where they `may_stay`, as nothing is left to be drawn, that is only told."""
     remedy = "Use what it was drawn with, or choose another --root."
-    if (beyond := _index(folder, f"shard-{len(shards):04d}")).exists():
+    if (beyond := shard_index(folder, f"shard-{len(shards):04d}")).exists():
         raise EmoInputError("heads", f"{shown(beyond)}", f"{len(shards)} shards", remedy)
     for number, jobs in enumerate(shards):
-        index = _index(folder, f"shard-{number:04d}")
+        index = shard_index(folder, f"shard-{number:04d}")
         if not index.exists():
             continue
-        drawn = [(e["identity"], e["split"], e["style"], e["utterance"], e["frames"]) for e in read_clips(index)]
+        drawn = [(e["identity"], e["split"], e["style"], e["utterance"], e["frames"]) for e in read_index(index)]
         if drawn != [(job.identity, job.split, job.style, job.utterance, len(job.loudness)) for job in jobs]:
             found = f"{shown(index)}, which was drawn from other voices or options"
             if not may_stay:
@@ -119,103 +109,30 @@ def _refuse_other_jobs(folder: Path, shards: Sequence[Sequence[HeadJob]], *, may
             return
 
 
-def _index(folder: Path, name: str) -> Path:
-    """Exists once the shard is finished."""
-    return folder / f"{name}.json"
-
-
-def read_clips(path: Path) -> list[dict[str, Any]]:
-    """The entries of clips.json or of one shard."""
-    clips: list[dict[str, Any]] = read_json(path, [_ENTRY], what="head data", again=_AGAIN)
-    if any(Path(clip["file"]).name != clip["file"] or clip["start"] < 0 or clip["frames"] < 1 for clip in clips):
-        raise EmoInputError("head data", f"{shown(path)} with clips that cannot be", "clips of its own files", _AGAIN)
-    return clips
-
-
 def _draw_shard(task: tuple[Path, str, list[HeadJob], int, float, Path | str | None]) -> list[dict[str, Any]]:
     folder, name, jobs, size, fps, cache = task
-    index = _index(folder, name)
+    index = shard_index(folder, name)
     if index.exists():
-        return read_clips(index)
+        return read_index(index)
     renderer = HeadRenderer(size=size, cache=cache)
-    total = sum(len(job.loudness) for job in jobs)
-    truth = np.empty((total, _WIDTH), np.float32)
-    with written_whole(folder / f"{name}.frames.npy") as part:
-        frames = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(total, size, size, 3))
-        entries = _draw(renderer, jobs, (frames, truth), name=name, fps=fps)
-        frames.flush()
-        del frames  # an open map cannot be renamed everywhere
-    with written_whole(folder / f"{name}.truth.npy") as part, part.open("wb") as file:
-        np.save(file, truth)
-    write_text_whole(index, json.dumps(entries))
-    return entries
+    with ShardWriter(folder, name, kind=HEADS) as shard:
+        for job in jobs:
+            shard.add(_drawn(renderer, job, fps), identity=job.identity, split=job.split, style=job.style,
+                      utterance=job.utterance)  # fmt: skip
+    return shard.entries
 
 
-def _draw(
-    renderer: HeadRenderer, jobs: Sequence[HeadJob], into: tuple[NDArray[np.uint8], Array], *, name: str, fps: float
-) -> list[dict[str, Any]]:
-    """All clips of a shard, into its frames and truth; gives their entries."""
-    frames, truth = into
-    entries: list[dict[str, Any]] = []
-    start = 0
-    for job in jobs:
-        performance = perform(
-            job.mouth or {},
-            job.loudness,
-            fps=fps,
-            seed=job.identity * 1009 + job.seed,
-            style=job.style,
-            speed=job.speed,
-            rest_deg=job.rest_deg,
-        )
-        clip = renderer.render(sample_identity(job.identity), performance)
-        stop = start + len(job.loudness)
-        frames[start:stop], truth[start:stop] = clip.frames, _table(clip)
-        entries.append(
-            {
-                "file": name, "start": start, "frames": stop - start, "identity": job.identity, "split": job.split,
-                "style": job.style, "utterance": job.utterance, "speed": float(clip.speed_deg.mean()),
-            }
-        )  # fmt: skip
-        start = stop
-    return entries
-
-
-def _table(clip: RenderedClip) -> Array:
-    table = np.empty((len(clip.frames), _WIDTH), np.float32)
-    for name, columns in COLUMNS.items():
-        table[:, columns] = getattr(clip, name)
-    return table
-
-
-class HeadDataset:
-    """Reads what `render_dataset` wrote: `clips` (as in clips.json), `len`, `[i]` -> RenderedClip by memmap."""
-
-    def __init__(self, folder: Path | str, split: str | None = None) -> None:
-        self.folder = Path(folder)
-        index = self.folder / CLIPS
-        if not exists(index):
-            found = f"no {CLIPS} in {shown(folder)}"
-            raise EmoInputError("head data", found, "a folder that `train heads` wrote", "Run `train heads` first.")
-        self.clips = [c for c in read_clips(index) if split is None or c["split"] == split]
-        self._open: dict[str, tuple[NDArray[np.uint8], Array]] = {}
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, i: int) -> RenderedClip:
-        clip = self.clips[i]
-        if clip["file"] not in self._open:
-            base = self.folder / clip["file"]
-            pictures = read_array(base.with_name(f"{base.name}.frames.npy"), ("u", 4), what="head data", again=_AGAIN)
-            table = read_array(base.with_name(f"{base.name}.truth.npy"), ("f", 2), what="head data", again=_AGAIN)
-            self._open[clip["file"]] = pictures, table
-        frames, truth = self._open[clip["file"]]
-        if clip["start"] + clip["frames"] > min(len(frames), len(truth)) or truth.shape[1] < _WIDTH:
-            raise EmoInputError("head data", f"{clip['file']}, which is shorter than {CLIPS} says", "all of it", _AGAIN)
-        rows = slice(clip["start"], clip["start"] + clip["frames"])
-        values = {n: truth[rows, c] for n, c in COLUMNS.items()}
-        return RenderedClip(frames=frames[rows], **values)
+def _drawn(renderer: HeadRenderer, job: HeadJob, fps: float) -> Clip:
+    performance = perform(
+        job.mouth or {},
+        job.loudness,
+        fps=fps,
+        seed=job.identity * 1009 + job.seed,
+        style=job.style,
+        speed=job.speed,
+        rest_deg=job.rest_deg,
+    )
+    return renderer.render(sample_identity(job.identity), performance)
 
 
 def babble(frames: int, *, fps: float, seed: int) -> tuple[dict[str, Array], Array]:

@@ -1,18 +1,18 @@
 """From an identity and a performance to pictures and their ground truth.
 
-In: `Identity`, `Performance`. Out: `RenderedClip`: frames and, per frame, boxes of face, mouth and eyes, mouth
+In: `Identity`, `Performance`. Out: `Clip`: frames and, per frame, boxes of face, mouth and eyes, mouth
 opening, jaw, rotation and rotation speed. Everything but the pictures is exact, for it is what the pictures were
 made from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..clips import Clip
 from .geometry import load_geometry
 from .head import HeadModel, build_head
 from .identity import Identity
@@ -28,24 +28,6 @@ _FRAME = 0.282  # metres of the eyes' plane that the picture shows
 _CENTRE = -0.011  # metres, the height at the picture's middle
 
 
-@dataclass(frozen=True)
-class RenderedClip:
-    """Pictures and truth of f frames. Boxes are (left, top, right, bottom) in pixels of the frame.
-
-    `frames` (f, H, W, 3) uint8; `mouth_open` (f,): visible inside of the mouth (cavity, tongue, teeth) over the squared
-    width of the frame, in per mille; `jaw` (f,) weight of jawOpen; `rotation_deg` (f, 3); `speed_deg` (f,) per frame.
-    """
-
-    frames: NDArray[np.uint8]
-    face_box: Array
-    mouth_box: Array
-    eye_box: Array
-    mouth_open: Array
-    jaw: Array
-    rotation_deg: Array
-    speed_deg: Array
-
-
 class HeadRenderer:
     """Draws square pictures of `size` pixels, averaging `supersample`^2 samples each. Keeps the last mesh."""
 
@@ -59,7 +41,7 @@ class HeadRenderer:
         self._weights = np.empty((side, side, 2), np.float32)
         self._picture = np.empty((side, side, 3), np.float32)
 
-    def render(self, identity: Identity, performance: Performance) -> RenderedClip:
+    def render(self, identity: Identity, performance: Performance) -> Clip:
         """All frames of a performance by one identity; without any action the face is at rest."""
         model, background = self._model(identity)
         f, size = performance.frames, self.size
@@ -82,7 +64,7 @@ class HeadRenderer:
                 boxes[name][i] = _box(points, part, name, size, self.supersample)
         jaw = performance.actions.get("jawOpen", np.zeros(f, np.float32))
         speed = rotation_speed(performance.rotation_deg)
-        return RenderedClip(
+        return Clip(
             frames, boxes["face"], boxes["mouth"], boxes["eyes"], mouth_open, jaw, performance.rotation_deg, speed
         )
 
