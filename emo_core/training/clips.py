@@ -161,7 +161,7 @@ class _GrowingArray:
         self.rows += len(rows)
 
     def finish(self) -> None:
-        said = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        said: dict[str, object] = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
         said["shape"] = (self.rows, *(self.shape or ()))
         magic = np.lib.format.magic(1, 0)
         text = repr(said).encode("latin1").ljust(_HEADER - len(magic) - 3) + b"\n"
