@@ -22,15 +22,17 @@ from .parts import (
     VAEConfig,
     WindowConfig,
 )
-from .presets import ECHOMIMIC, EMO_MINI, EMO_SD15, HALLO, PRESETS, TINY, V_EXPRESS
+from .presets import ECHOMIMIC, EMO_MINI, EMO_MINI_PHOTO, EMO_SD15, HALLO, PRESETS, TINY, TINY_REFERENCED, V_EXPRESS
 
 __all__ = [
     "ECHOMIMIC",
     "EMO_MINI",
+    "EMO_MINI_PHOTO",
     "EMO_SD15",
     "HALLO",
     "PRESETS",
     "TINY",
+    "TINY_REFERENCED",
     "V_EXPRESS",
     "AudioEncoderConfig",
     "AudioModuleConfig",

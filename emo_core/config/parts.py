@@ -205,15 +205,15 @@ class AudioProjectionConfig:
 @dataclass(frozen=True)
 class VAEConfig:
     """`kl`: diffusers' AutoencoderKL (SD's); `dc`: its AutoencoderDC, `tiny`: its AutoencoderTiny, both over
-    pixel-unshuffled pictures."""
+    pixel-unshuffled pictures; `referenced`: our own, which decodes with the portrait's detail."""
 
-    kind: Literal["kl", "dc", "tiny"] = "kl"
+    kind: Literal["kl", "dc", "tiny", "referenced"] = "kl"
     latent_channels: Width = 4
     scaling_factor: Positive = 0.18215
     channel_scale: tuple[Positive, ...] = ()  # of each channel besides; none: 1
     block_out_channels: Levels = (128, 256, 512, 512)  # kl only, as the next
     layers_per_block: Few = 2
-    unshuffle: Fold = 4  # not kl, as the rest: pixels folded into channels before the first convolution
+    unshuffle: Fold = 4  # dc and tiny: pixels folded into channels before the first convolution
     # dc only: channels and blocks per level, finest first; each further level halves the picture.
     encoder_channels: Levels = (64, 128)
     encoder_layers: Levels = (1, 2)
@@ -224,19 +224,31 @@ class VAEConfig:
     decoder_width: Width = 80
     encoder_blocks: Levels = (1, 3)  # per level, finest first; each further level halves the picture
     decoder_blocks: Levels = (4, 2)  # per level, coarsest first
+    # referenced only: the side in pixels at which it sees pictures of any size, and its channels at a quarter, an
+    # eighth and a sixteenth of that.
+    size: Annotated[int, Limits(16, 2048)] = 256
+    widths: Annotated[tuple[Width, ...], Length(3, 3)] = (48, 96, 160)
 
     @property
     def downscale(self) -> int:
-        """Pixels per latent, in each direction."""
+        """Pixels per latent, in each direction; `referenced`: of the pictures as it sees them."""
+        if self.kind == "referenced":
+            return 16
         if self.kind == "kl":
             return int(2 ** (len(self.block_out_channels) - 1))
         levels = self.encoder_channels if self.kind == "dc" else self.encoder_blocks
         return int(self.unshuffle * 2 ** (len(levels) - 1))
 
+    def latent_size(self, size: int) -> int:
+        """Latents on a side for pictures of `size` pixels on a side."""
+        return (self.size if self.kind == "referenced" else size) // self.downscale
+
     def problem(self) -> Problem | None:
         if self.channel_scale and len(self.channel_scale) != self.latent_channels:
             allowed = f"{self.latent_channels}, one for each latent channel"
             return Problem("channel_scale", f"{len(self.channel_scale)} values", allowed)
+        if self.kind == "referenced":
+            return Problem("size", f"{self.size}", "a multiple of 16") if self.size % self.downscale else None
         return {"kl": self._kl_problem, "dc": self._dc_problem, "tiny": self._tiny_problem}[self.kind]()
 
     def _kl_problem(self) -> Problem | None:

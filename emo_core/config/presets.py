@@ -128,6 +128,15 @@ EMO_MINI = EmoConfig(
     fits_float16=False,  # ReferenceNet's features pass 65,504, of the demo portrait too
 )
 
+# EMO_MINI over a VAE that is given the portrait: photographs, of any size, over latents as small as EMO_MINI's.
+EMO_MINI_PHOTO = dataclasses.replace(
+    EMO_MINI,
+    name="emo-mini-photo",
+    face_locator=FaceLocatorConfig(channels=(8, 16, 24, 32, 32)),
+    vae=VAEConfig(kind="referenced", latent_channels=16, scaling_factor=1.0, size=256),
+    clip=dataclasses.replace(EMO_MINI.clip, size=256),
+)
+
 TINY = dataclasses.replace(
     EMO_MINI,
     name="tiny",
@@ -157,4 +166,13 @@ TINY = dataclasses.replace(
     posed_portrait=PosedPortraitConfig(width=16, blocks=1, degree=2),
 )
 
-PRESETS: dict[str, EmoConfig] = {c.name: c for c in (EMO_SD15, EMO_MINI, V_EXPRESS, HALLO, ECHOMIMIC, TINY)}
+TINY_REFERENCED = dataclasses.replace(
+    TINY,
+    name="tiny-referenced",
+    face_locator=FaceLocatorConfig(channels=(4, 4, 8, 8, 8)),
+    vae=VAEConfig(kind="referenced", scaling_factor=1.0, size=64, widths=(4, 8, 8)),
+)
+
+PRESETS: dict[str, EmoConfig] = {
+    c.name: c for c in (EMO_SD15, EMO_MINI, EMO_MINI_PHOTO, V_EXPRESS, HALLO, ECHOMIMIC, TINY, TINY_REFERENCED)
+}

@@ -2,7 +2,8 @@
 
 `kl` is SD's AutoencoderKL (paper 3.1: SD1.5's VAE). `tiny` is diffusers' AutoencoderTiny, which has no normalisation
 layers and so trains quickly on a CPU, over pixel-unshuffled pictures: full-resolution convolutions cost most and see
-least (shared trial: 31-37 pictures a second against 13-16).
+least (shared trial: 31-37 pictures a second against 13-16). `referenced` is our own (models/referenced_autoencoder.py):
+its decoder is given the portrait, as a `PortraitDetail`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VAEConfig
+from ..data import PortraitDetail
 from ..errors import EmoInputError
 from ..libraries import importing
+from .flow import shrunk
+from .referenced_autoencoder import Draft, ReferencedAutoencoder
 
 
 class VAE(nn.Module):
-    """Encode and decode with the configuration's scaling already applied. `autoencoder` is diffusers' own module."""
+    """Encode and decode with the configuration's scaling already applied. `autoencoder` is diffusers' own module, or
+    a ReferencedAutoencoder."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -27,22 +32,54 @@ class VAE(nn.Module):
         if config.channel_scale and len(config.channel_scale) != config.latent_channels:
             allowed = f"{config.latent_channels}, one for each latent channel"
             raise EmoInputError("channel_scale", f"{len(config.channel_scale)} values", allowed)
-        self.autoencoder: Any = {"kl": _build_kl, "dc": _build_dc, "tiny": _build_tiny}[config.kind](config)
+        build = {"kl": _build_kl, "dc": _build_dc, "tiny": _build_tiny, "referenced": ReferencedAutoencoder}
+        self.autoencoder: Any = build[config.kind](config)
+
+    @property
+    def reads_portrait(self) -> bool:
+        """Whether `decode` must be given the portrait's detail."""
+        return self.config.kind == "referenced"
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """(b, 3, H, W) in -1..1 -> latents (b, c, h, w), scaled; the posterior's mean where there is a posterior."""
+        """(b, 3, H, W) in -1..1 -> latents (b, c, h, w), scaled; the posterior's mean where there is a posterior.
+        `referenced` shrinks pictures to its own size first: the latents of all crops are of one size."""
         latents: Tensor
-        if self.config.kind == "kl":
+        if self.reads_portrait:
+            latents = self.autoencoder.encode(self._shrunk(pictures))
+        elif self.config.kind == "kl":
             latents = self.autoencoder.encode(pictures).latent_dist.mode()
         else:
             encoded = self.autoencoder.encode(F.pixel_unshuffle(pictures, self.config.unshuffle))
             latents = encoded.latent if self.config.kind == "dc" else encoded.latents
         return latents * self.scale(latents)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (b, c, h, w) -> (b, 3, H, W), nominally in -1..1 and not clamped."""
+    def detail(self, picture: Tensor) -> PortraitDetail | None:
+        """What `decode` is given of the portrait, (1, 3, H, W) in -1..1 at the video's size; None for VAEs that decode
+        without. The picture is kept in its own type, which the frames then have."""
+        if not self.reads_portrait:
+            return None
+        seen = self._shrunk(picture)
+        return PortraitDetail(picture, self.encode(seen), self.autoencoder.read(seen))
+
+    def decode(self, latents: Tensor, detail: PortraitDetail | None = None) -> Tensor:
+        """Latents (b, c, h, w) -> (b, 3, H, W), nominally in -1..1 and not clamped; `referenced`: of the size and type
+        of `detail.picture`. EmoInputError where it lacks the detail."""
+        if self.reads_portrait:
+            if detail is None:
+                raise EmoInputError("detail", "none", "that of the portrait", "Decode with what VAE.detail makes.")
+            return self.draft(latents, detail).over(detail.picture)
         pictures = self.autoencoder.decode(latents / self.scale(latents)).sample
         return pictures if self.config.kind == "kl" else F.pixel_shuffle(pictures, self.config.unshuffle)
+
+    def draft(self, latents: Tensor, detail: PortraitDetail) -> Draft:
+        """What `decode` puts together; `referenced` alone."""
+        latents, portrait = (each / self.scale(each) for each in (latents, detail.latent))
+        drawn: Draft = self.autoencoder.draft(latents, portrait, detail.features)
+        return drawn
+
+    def _shrunk(self, pictures: Tensor) -> Tensor:
+        """Pictures as the referenced autoencoder sees them, in its own type."""
+        return shrunk(pictures, self.config.size, self.config.size).to(self.dtype)
 
     def scale(self, latents: Tensor) -> float | Tensor:
         """What the autoencoder's latents (b, c, h, w) are multiplied by: a number, or one per channel (c, 1, 1)."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emo_core.config import EMO_MINI, EMO_SD15, TINY, VAEConfig
+from emo_core.config import EMO_MINI, EMO_MINI_PHOTO, EMO_SD15, TINY, VAEConfig
 from emo_core.errors import EmoInputError
 from emo_core.models.vae import VAE
 
@@ -53,6 +53,12 @@ def test_channels_may_be_scaled_one_by_one(config: VAEConfig) -> None:
         assert torch.allclose(scaled.decode(latents * by), plain.decode(latents), atol=1e-6)
     with pytest.raises(EmoInputError, match="found 2 values; expected 4"):
         VAE(replace(config, channel_scale=(1.0, 2.0)))
+
+
+def test_only_a_referenced_one_is_given_the_portrait() -> None:
+    vae = VAE(TINY.vae)
+    assert not vae.reads_portrait and vae.detail(torch.zeros(1, 3, 64, 64)) is None
+    assert [config.latent_size(512) for config in (TINY.vae, KL, EMO_MINI.vae, EMO_MINI_PHOTO.vae)] == [64, 256, 64, 16]
 
 
 def test_full_size_is_the_autoencoder_of_sd() -> None:
