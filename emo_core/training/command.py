@@ -24,7 +24,7 @@ from ..installed import require
 from ..models.emo import EmoModel
 from ..models.vae import VAE
 from .launch import launch
-from .loop import Parts, train
+from .loop import LoopSettings, Parts, train
 from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
 from .records import load_weights, read_weights, refuse_others, write_weights
@@ -59,31 +59,81 @@ def make_heads(options: Options) -> None:
     )
 
 
+def make_puppets(options: Options) -> None:
+    from .puppets.dataset import find_people, make_dataset
+    from .puppets.people import find_pictures, is_tested
+    from .recipe import PuppetsRecipe, puppet_jobs
+    from .voices.corpus import VoiceCorpus
+
+    if not options.photos:
+        allowed = "one or more folders of portraits"
+        raise EmoInputError("--photos", "none", allowed, "Use pictures of people who agreed, or of people who are not.")
+    corpus, pictures = VoiceCorpus(options.root / "voices"), find_pictures(options.photos)
+    recipe = PuppetsRecipe(takes=options.takes, seed=options.seed)
+    size, fps = options.size or options.config.clip.size, options.config.clip.fps
+    about = {"takes": recipe.takes, "seed": recipe.seed, "size": size, "fps": fps}
+    folder, processes = options.root / "puppets", options.processes
+    people = find_people(folder, pictures, about=about, processes=processes)
+    jobs = puppet_jobs(corpus, [photograph.person for photograph in people], is_tested, recipe)
+    make_dataset(folder, people, jobs, size=size, fps=fps, processes=processes, about=about)
+
+
 def train_vae(options: Options) -> None:
-    from .growth import load_grown
+    torch.manual_seed(options.seed)
+    if not options.decoder_only:
+        _refuse_replacing(options, "vae", VAE_WEIGHTS)
+    vae = VAE(options.config.vae)
+    if options.decoder_only or options.start_from:
+        from .growth import load_grown
+
+        folder = options.start_from or options.root / "vae"
+        log.info("going on from %s; new: %s", folder, load_grown(vae, _load(folder / VAE_WEIGHTS)))
+    if options.decoder_only:  # latents stay what they were, so that trained stages stay good
+        vae.autoencoder.encoder.requires_grad_(False)
+    loop = options.loop("vae-decoder" if options.decoder_only else "vae")
+    measure = _train_referenced if vae.reads_portrait else _train_alone
+    measured = measure(vae, options, loop)
+    write_weights(vae, options.root / "vae" / VAE_WEIGHTS)
+    log.info("%s", measured(128))
+
+
+def _train_alone(vae: VAE, options: Options, loop: LoopSettings) -> Callable[[int], Parts]:
+    """Train a VAE that decodes without the portrait; gives what measures it on so many unseen frames."""
     from .heads.dataset import HeadDataset
     from .vae import Crops, VAEBatches, VAELoss, VAEStep, reconstruction_psnr
 
-    name = "vae-decoder" if options.decoder_only else "vae"
-    if not options.decoder_only:
-        _refuse_replacing(options, "vae", VAE_WEIGHTS)
-    torch.manual_seed(options.seed)
     heads = HeadDataset(options.root / "heads")
     loss = VAELoss(mouth=8.0) if options.decoder_only else VAELoss()
-    step = VAEStep(VAE(options.config.vae), loss)
-    if options.decoder_only or options.start_from:
-        folder = options.start_from or options.root / "vae"
-        log.info("going on from %s; new: %s", folder, load_grown(step.vae, _load(folder / VAE_WEIGHTS)))
-    if options.decoder_only:  # latents stay what they were, so that trained stages stay good
-        step.vae.autoencoder.encoder.requires_grad_(False)
+    step = VAEStep(vae, loss)
     batches = VAEBatches(heads, options.batch, loss=loss, crops=Crops(share=options.crops), seed=options.seed)
 
-    def probe(module: torch.nn.Module) -> Parts:
-        return reconstruction_psnr(step.vae, heads, split="test", frames=32)
+    def measured(frames: int) -> Parts:
+        return reconstruction_psnr(vae, heads, split="test", frames=frames)
 
-    train(step, batches, options.loop(name), probe=probe)
-    write_weights(step.vae, options.root / "vae" / VAE_WEIGHTS)
-    log.info("%s", reconstruction_psnr(step.vae, heads, split="test"))
+    train(step, batches, loop, probe=lambda _: measured(32))
+    return measured
+
+
+def _train_referenced(vae: VAE, options: Options, loop: LoopSettings) -> Callable[[int], Parts]:
+    """Train a VAE that is given the portrait, on puppets and heads, whichever there are; gives what measures it."""
+    from .clips import CLIPS, HEADS, PUPPETS, ClipDataset
+    from .decoder import DecoderBatches, DecoderLoss, DecoderStep, Drawing, decoder_psnr
+
+    folders = [options.root / kind for kind in (PUPPETS, HEADS) if exists(options.root / kind / CLIPS)]
+    clips = ClipDataset(folders or options.root / PUPPETS)
+    loss = DecoderLoss(patches=options.patch_loss)
+    if options.decoder_only:  # whose flow has found its way
+        loss = replace(loss, flow=0.0)
+    size, drawing = options.config.vae.size, Drawing(heads_share=options.heads_share)
+    batches = DecoderBatches(clips, options.batch, size=size, loss=loss, drawing=drawing, seed=options.seed)
+
+    def measured(frames: int) -> Parts:
+        with torch.autocast(vae.device.type, torch.bfloat16, enabled=options.bf16):
+            return decoder_psnr(vae, clips, split="test", frames=frames)
+
+    loop = replace(loop, tells_progress=True, log_every_s=60.0)
+    train(DecoderStep(vae, loss), batches, loop, probe=lambda _: measured(24))
+    return measured
 
 
 def train_audio(options: Options) -> None:
@@ -311,6 +361,8 @@ def _packages(step: str) -> tuple[str, ...]:
         from .heads.geometry import cached_geometry
 
         return ("numba", "scipy") if cached_geometry().exists() else ("anny", "numba", "scipy")
+    if step == "puppets":
+        return ("numba", "scipy")
     if step == "latents":
         return ("numba",)  # the reader of clips lives beside the renderer
     return ("accelerate", "numba") if step in LAUNCHED else ()
@@ -319,6 +371,7 @@ def _packages(step: str) -> tuple[str, ...]:
 STEPS: dict[str, Callable[[Options], None]] = {
     "voices": make_voices,
     "heads": make_heads,
+    "puppets": make_puppets,
     "vae": train_vae,
     "audio": train_audio,
     "latents": make_latents,

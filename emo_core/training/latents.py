@@ -51,7 +51,7 @@ class LatentClip:
 def encode_heads(vae: VAE, heads: ClipDataset, folder: Path, *, batch: int = 64) -> None:
     """Encode every frame of every clip; the order of frames is the clips' order. The caller chooses the precision."""
     total = sum(int(clip["frames"]) for clip in heads.clips)
-    size = heads[0].frames.shape[1] // vae.config.downscale
+    size = vae.config.latent_size(heads[0].frames.shape[1])
     shape = (total, vae.config.latent_channels, size, size)
     with written_whole(folder / LATENTS) as part:  # half of them would look like black pictures
         store = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)

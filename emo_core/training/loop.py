@@ -58,15 +58,20 @@ class LoopSettings:
     leave_out: tuple[str, ...] = ()  # prefixes of parameters that other files hold already
     workers: int = 0  # processes that draw batches ahead of a GPU; 0: drawn between the steps
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
+    tells_progress: bool = False  # batches get `done` (1,): the share of the training that is over
     cuda_graph: bool = False  # forward and backward are recorded once and replayed: for small networks on one GPU
 
 
 def lr_share(counters: Counters, settings: LoopSettings) -> float:
     """Share of the peak learning rate: linear warm-up in steps, cosine decay in trained time."""
     warm = min(1.0, (counters.step + 1) / max(1, settings.warmup_steps))
-    done = min(1.0, counters.trained_s / max(1e-9, settings.minutes * 60))
     low = settings.final_lr_share
-    return warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done)))
+    return warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done_share(counters, settings))))
+
+
+def done_share(counters: Counters, settings: LoopSettings) -> float:
+    """Share of the training that is over, in trained time."""
+    return min(1.0, counters.trained_s / max(1e-9, settings.minutes * 60))
 
 
 def train(
@@ -188,6 +193,8 @@ class Run:
     def step(self, drawn: Batch) -> Parts:
         """One optimizer step on a batch; gives what is to be logged."""
         share, accelerator = lr_share(self.counters, self.settings), self.accelerator
+        if self.settings.tells_progress:
+            drawn = {**drawn, "done": torch.tensor([done_share(self.counters, self.settings)])}
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * share * group["lr_scale"]
         moved = {name: value.to(accelerator.device, non_blocking=True) for name, value in drawn.items()}

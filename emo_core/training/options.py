@@ -14,9 +14,10 @@ from .loop import LoopSettings
 
 DESCRIPTION = """emo-mini from nothing, one step at a time; every step continues where it was stopped.
 
-voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export"""
+voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
+puppets, beside or instead of heads: clips of photographs that talk, from folders of portraits"""
 LAUNCHED = ("vae", "pose", "stage1", "stage2", "stage3")  # in as many processes as --processes says
-STEP_NAMES = ("voices", "vae", "audio", "latents", "pose", "stage1", "stage2", "stage3", "export", "restore", "heads")
+STEP_NAMES = ("voices", "vae", "audio", "latents", "pose", "stage1", "stage2", "stage3", "export", "restore", "heads", "puppets")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Options:
     eye_weight: float
     decoder_only: bool
     crops: float
+    heads_share: float
+    patch_loss: float
     with_speed: bool
     motion_patch_drop: float
     workers: int
@@ -46,14 +49,21 @@ class Options:
     clips: int
     turning_clips: int
     overwrite: bool
+    photos: list[Path] | None = None
+    takes: int = 3
+    size: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("processes", 1), ("batch", 1), ("seed", 0), ("workers", 0), ("clips", 1)):
+        for name, least in (("processes", 1), ("batch", 1), ("seed", 0), ("workers", 0), ("clips", 1), ("takes", 1)):
             if getattr(self, name) < least:
                 raise EmoInputError(f"--{name}", f"{getattr(self, name)}", f"at least {least}")
         for name, value in (("minutes", self.minutes), ("lr", self.lr)):
             if not 0 < value < float("inf"):
                 raise EmoInputError(f"--{name}", f"{value}", "a number above 0")
+        if not 0 <= self.heads_share <= 1:
+            raise EmoInputError("--heads-share", f"{self.heads_share}", "0 to 1")
+        if not 0 <= self.patch_loss < float("inf"):
+            raise EmoInputError("--patch-loss", f"{self.patch_loss}", "0 or more")
         if self.turning_clips < 0:
             raise EmoInputError("--turning-clips", f"{self.turning_clips}", "0 or more")
 
@@ -106,6 +116,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of the motion frames' places outside the face that show the portrait instead (Hallo2: 0.25)",
     )
     parser.add_argument("--crops", type=float, default=0.0, help="vae: share of steps on crops of eyes and mouths")
+    parser.add_argument(
+        "--heads-share",
+        type=float,
+        default=0.25,
+        metavar="F",
+        help="vae that is given the portrait: share of rows from rendered heads, where there are puppets as well",
+    )
+    parser.add_argument(
+        "--patch-loss",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="vae that is given the portrait: weight of a critic of mouths and eyes; late, with --decoder-only",
+    )
     parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
     parser.add_argument("--start-from", type=Path, help="folder whose weights to start from, also of a smaller network")
     parser.add_argument(
@@ -115,6 +139,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--turning-clips", type=int, default=1200, help="heads: clips with another pose in every frame, for `pose`"
     )
+    parser.add_argument(
+        "--photos", type=Path, nargs="+", metavar="FOLDER", help="puppets: folders of portraits, with all below them"
+    )
+    parser.add_argument("--takes", type=int, default=3, help="puppets: clips of each person")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="puppets: side of a frame (the preset's)")
     parser.add_argument("--overwrite", action="store_true", help="replace results that another run left in the root")
     parser.add_argument(
         "--workers", type=int, default=0, help="processes that draw batches ahead of a GPU (0: drawn between the steps)"

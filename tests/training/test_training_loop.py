@@ -161,3 +161,21 @@ def test_a_recorded_step_is_the_plain_step(tmp_path: Path) -> None:
             run.step(batch_of(step, 0))
         ends.append([parameter.detach().cpu() for parameter in net.parameters()])
     assert all(torch.equal(plain, replayed) for plain, replayed in zip(*ends, strict=True))
+
+
+def test_batches_tell_how_much_of_the_training_is_over_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import emo_core.training.loop as loop
+
+    told: list[float] = []
+
+    class Told(Line):
+        def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+            told.append(float(batch["done"]))
+            return super().forward(batch)
+
+    for minutes in (5 / 60, 10 / 60):  # stopped, and gone on with a longer one
+        monkeypatch.setattr(loop, "time", FakeTime())
+        train(Told(), batch_of, LoopSettings(tmp_path / "run", minutes=minutes, tells_progress=True))
+    assert told[:5] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8]) and told[5:] == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
