@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(RUN) -m emo_core animate --output output/demo.mp4 --overwrite
 
 test: $(VENV)/installed-test
-	$(RUN) -m pytest tests
+	$(RUN) -m pytest tests -n 2 --dist loadfile
 
 # nodes/ imports the package from above, as the host does: mypy sees it through a link with a name.
 lint: $(VENV)/installed-test

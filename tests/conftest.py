@@ -6,8 +6,9 @@ line at the end says so and why.
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from comfy_client import Client
     from comfy_host import Host
     from comfy_server import Server
+
+# Side by side (`-n`), each process keeps to one core; so do those that it starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _NOT_RUN: dict[str, str] = {}
 
@@ -58,6 +63,14 @@ def chromium() -> str:
         _NOT_RUN["chromium"] = "NOT TESTED IN A BROWSER: no Chromium here (apt-get install chromium)."
         pytest.skip(_NOT_RUN["chromium"])
     return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was logged of names that are no text reaches the other process, too."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
