@@ -17,7 +17,9 @@ DESCRIPTION = """emo-mini from nothing, one step at a time; every step continues
 voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
 puppets, beside or instead of heads: clips of photographs that talk, from folders of portraits"""
 LAUNCHED = ("vae", "pose", "stage1", "stage2", "stage3")  # in as many processes as --processes says
-STEP_NAMES = ("voices", "vae", "audio", "latents", "pose", "stage1", "stage2", "stage3", "export", "restore", "heads", "puppets")
+STEP_NAMES = (
+    "voices", "vae", "audio", "latents", "pose", "stage1", "stage2", "stage3", "export", "restore", "heads", "puppets",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """What emo-mini is trained on: which heads speak which sentences, and how they move. Seeded; splits never mix.
 
 Training identities are seeds from 0, test identities from TEST_IDENTITIES on. Test clips speak sentences that were
-never trained on, half of them in a voice that was never trained on, half still and half moving.
+never trained on, half of them in a voice that was never trained on, half still and half moving. Puppets are people of
+photographs, split by person; theirs are the same voices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,3 +92,50 @@ def _one_expression(job: HeadJob, frame: int) -> HeadJob:
 def utterance_id(split: str, index: int) -> str:
     """How a clip names its utterance; "@frame" follows where the clip starts inside it."""
     return f"{split}/{index}"
+
+
+@dataclass(frozen=True)
+class PuppetsRecipe:
+    """How many clips of how many frames; every person several times."""
+
+    takes: int = 3  # of each person, in training
+    frames: int = 44
+    test_takes: int = 1
+    test_frames: int = 75
+    still_share: float = 0.2
+    singing_share: float = 0.12
+    silent_share: float = 0.08  # of clips may say nothing
+    seed: int = 0
+
+
+_SAYS_SOMETHING = 0.06  # deviation of jawOpen over a clip
+_ATTEMPTS = 6  # at finding one
+
+
+def puppet_jobs(
+    corpus: VoiceCorpus, people: Sequence[int], tested: Callable[[int], bool], recipe: PuppetsRecipe
+) -> list[HeadJob]:
+    """Jobs of all `people` (their numbers); first takes first, so that what is made early shows everybody. Those
+    `tested` speak as test heads do."""
+    rng = np.random.default_rng((recipe.seed, 23))
+    jobs: list[HeadJob] = []
+    for take in range(max(recipe.takes, recipe.test_takes)):
+        for number, person in enumerate(people):
+            test = tested(person)
+            if take >= (recipe.test_takes if test else recipe.takes):
+                continue
+            voices: Split = "train" if not test else "test_sentences" if number % 2 == 0 else "test_voice"
+            style: Style = "still" if rng.random() < recipe.still_share else "talking"
+            if not test and rng.random() < recipe.singing_share:
+                style = "singing"
+            frames = recipe.test_frames if test else recipe.frames
+            for _ in range(_ATTEMPTS):
+                job = _job(rng, corpus, voices, identity=person, style=style, frames=frames)
+                if _says_something(job) or rng.random() < recipe.silent_share:
+                    break
+            jobs.append(replace(job, seed=take))
+    return jobs
+
+
+def _says_something(job: HeadJob) -> bool:
+    return float(np.std((job.mouth or {}).get("jawOpen", np.zeros(1)))) > _SAYS_SOMETHING

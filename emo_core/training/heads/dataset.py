@@ -7,12 +7,8 @@ other options are not taken for these.
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EmoInputError
-from ...files import shown
-from ...owned import claimable, mark_of, refuse_impossible, write_mark
-from ..clips import HEADS, Clip, ClipDataset, ShardWriter, read_index, shard_index, write_index
+from ...owned import mark_of
+from ..clips import HEADS, Clip, ClipDataset, ShardWriter, read_index, shard_index
+from ..shards import claim_clips, job_key, make_shards, refuse_other_jobs, shard_name
 from .identity import sample_identity
 from .job import HeadJob
 from .performance import perform
 from .render import HeadRenderer
 
 Array = NDArray[np.float32]
-logger = logging.getLogger(__name__)
 HeadDataset = ClipDataset  # under the name that it had when heads were all there was
 KIND = HEADS
 _OLDER = re.compile(r"shard-\d{4}\.(json|frames\.npy|truth\.npy)|clips\.json|geometry-\d+\.npz")
@@ -47,66 +42,20 @@ def render_dataset(
     # Clips of one identity lie together, so that its mesh is built once.
     order = sorted(range(len(jobs)), key=lambda i: (jobs[i].split, jobs[i].identity))
     shards = [[jobs[i] for i in order[s : s + clips_per_shard]] for s in range(0, len(order), clips_per_shard)]
-    tasks = [(folder, f"shard-{k:04d}", shard, size, fps, cache) for k, shard in enumerate(shards)]
+    tasks = [(folder, shard_name(k), shard, size, fps, cache) for k, shard in enumerate(shards)]
     about = {**(about or {}), "size": size, "fps": fps, "clips in a shard": clips_per_shard}
-    _refuse_other_options(folder, about)
-    left = [shard for _, name, shard, *_ in tasks if not shard_index(folder, name).exists()]
-    new = sum(len(job.loudness) for shard in left for job in shard)
-    _refuse_other_jobs(folder, shards, may_stay=new == 0 and mark_of(folder, KIND) is not None)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_mark(folder, KIND, **about)
+    claim_clips(folder, KIND, about, older=_of_an_earlier_version)
+    unfinished = any(not shard_index(folder, name).exists() for _, name, *_ in tasks)
+    may_stay = not unfinished and mark_of(folder, KIND) is not None
+    refuse_other_jobs(folder, KIND, [list(map(job_key, shard)) for shard in shards], may_stay=may_stay)
     HeadRenderer(size=16, cache=cache)  # builds the geometry once, before several processes would
-    start = time.monotonic()
-    entries: list[dict[str, Any]] = []
-    if workers <= 1:
-        finished = map(_draw_shard, tasks)
-        entries = [entry for shard in finished for entry in shard]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for k, shard_entries in enumerate(pool.map(_draw_shard, tasks)):
-                entries += shard_entries
-                logger.info("shard %d of %d", k + 1, len(tasks))
-                write_index(folder, entries)  # readable while the rest is being drawn
-    write_index(folder, entries)
-    seconds = time.monotonic() - start  # the start of the processes included, a few seconds
-    logger.info("%d frames drawn in %.0f s, %.0f frames/s, by %d processes", new, seconds, new / seconds, workers)
+    make_shards(folder, KIND, about, tasks, _draw_shard, processes=workers)
     return folder
 
 
-def _refuse_other_options(folder: Path, about: Mapping[str, float]) -> None:
-    """Raises EmoInputError for a folder that is not ours, or was drawn for something else."""
-    refuse_impossible(folder, name="heads")
-    note = mark_of(folder, KIND)
-    if note is None:
-        # Those of earlier versions have no mark: they hold nothing else, and their clips are compared.
-        if not folder.is_dir() or not all(_OLDER.fullmatch(path.name) for path in folder.iterdir()):
-            claimable(folder, KIND, name="heads")
-        return
-    other = [name for name in about if note.get(name) != about[name]]
-    if other:
-        found = ", ".join(f"{name} {note.get(name)!r:.50}" for name in other)
-        wanted = ", ".join(f"{name} {about[name]:g}" for name in other)
-        remedy = "Ask for what the folder was made with, or choose another --root."
-        raise EmoInputError("heads", f"clips of {found} in {shown(folder)}", wanted, remedy)
-
-
-def _refuse_other_jobs(folder: Path, shards: Sequence[Sequence[HeadJob]], *, may_stay: bool) -> None:
-    """Raises EmoInputError where a finished shard shows other clips than its jobs, as with voices that have grown;
-    where they `may_stay`, as nothing is left to be drawn, that is only told."""
-    remedy = "Use what it was drawn with, or choose another --root."
-    if (beyond := shard_index(folder, f"shard-{len(shards):04d}")).exists():
-        raise EmoInputError("heads", f"{shown(beyond)}", f"{len(shards)} shards", remedy)
-    for number, jobs in enumerate(shards):
-        index = shard_index(folder, f"shard-{number:04d}")
-        if not index.exists():
-            continue
-        drawn = [(e["identity"], e["split"], e["style"], e["utterance"], e["frames"]) for e in read_index(index)]
-        if drawn != [(job.identity, job.split, job.style, job.utterance, len(job.loudness)) for job in jobs]:
-            found = f"{shown(index)}, which was drawn from other voices or options"
-            if not may_stay:
-                raise EmoInputError("heads", found, "the clips that are asked for", remedy)
-            logger.warning("heads: %s; they are used as they are", found)
-            return
+def _of_an_earlier_version(folder: Path) -> bool:
+    """Those have no mark: they hold nothing else, and their clips are compared."""
+    return folder.is_dir() and all(_OLDER.fullmatch(path.name) for path in folder.iterdir())
 
 
 def _draw_shard(task: tuple[Path, str, list[HeadJob], int, float, Path | str | None]) -> list[dict[str, Any]]:
