@@ -162,7 +162,7 @@ def _beyond(box: Box, picture: Tensor) -> dict[str, float]:
     down = max(0.0, min(bottom, height) - max(top, 0)) / side
     return {
         "side": side, "beyond above": max(0.0, -top) / side, "beyond beside": max(-left, right - width, 0.0) / side,
-        "beyond below": max(0.0, bottom - height) / side, "beyond in all": 1 - across * down,
+        "beyond below": max(0.0, bottom - height) / side, "beyond in all": max(0.0, 1 - across * down),
     }  # fmt: skip
 
 
