@@ -42,7 +42,8 @@ DELEGATED = {
 DTYPES = ("float32", "float16", "bfloat16")
 OFFLOAD = ("auto", "none", "parts", "groups")
 OUTPUT = Path("output")  # where videos go whose place nobody names
-TOLD = ("emo_core.pipeline.memory", "emo_core.video.job")  # loggers whose plans and resumptions are always told
+# Loggers whose plans, sizes and resumptions are always told.
+TOLD = ("emo_core.pipeline.memory", "emo_core.pipeline.sizes", "emo_core.video.job")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,6 +139,13 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--margin", type=float, help="room around the face, as a share of its size (not for echomimic)")
     add("--paste-back", action="store_true", help="write the whole picture with the face in it, not the square alone")
     add("--feather", type=float, help="width of the soft border of --paste-back, as a share of the square (0.08)")
+    add(
+        "--size",
+        type=int,
+        metavar="N",
+        help="side of the square in pixels (the model's own; models of photographs: 512, or 384 or 256 where the "
+        "picture's face has no more, and with --paste-back as many as it has, at most 1024)",
+    )
     add("--fps", type=float, help="frames per second (the model's own)")
     add("--max-seconds", type=float, metavar="T", help="use only the first T seconds of the sound")
     add(
@@ -297,6 +305,7 @@ def _animate_options(options: argparse.Namespace) -> AnimateOptions:
             colour_anchor=options.colour_anchor,
         ),
         fps=options.fps,
+        size=options.size,
         max_seconds=options.max_seconds,
         margin=DEFAULT_MARGIN if options.margin is None else options.margin,
         face_box=options.face_box,

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..emo_core.config import EmoConfig
-from ..emo_core.data import Portrait, ReferenceFeatures
+from ..emo_core.data import Portrait, PortraitDetail, ReferenceFeatures
 from ..emo_core.errors import EmoInputError
 from ..emo_core.face.choose import ORDERS
 from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
@@ -21,6 +21,7 @@ from ..emo_core.face.identity import with_identity
 from ..emo_core.face.image import as_image, without_transparent
 from ..emo_core.face.paste import DEFAULT_FEATHER, Paster, paste_frames
 from ..emo_core.face.region import mask_box
+from ..emo_core.pipeline.placement import detail_to_device
 from ..emo_core.pipeline.reference import encode_portrait
 from ..emo_core.video.fingerprint import fingerprint
 from ..emo_core.weights.folder import file_identity
@@ -69,7 +70,8 @@ class PreparePortrait(io.ComfyNode):
                     max=1024,
                     step=8,
                     tooltip="Side of the square in pixels: 128 for emo-mini, 512 for models of Stable Diffusion's "
-                    "size.",
+                    "size. The video has it too. Models whose VAE reads the portrait (emo-mini-photo) take 128 to 1024 "
+                    "in the same time but for the last step: as much as the face has in the picture, 512 mostly.",
                 ),
                 schema.make_input(
                     io.Float,
@@ -231,7 +233,7 @@ class EncodeReference(io.ComfyNode):
         host.load([reference_net.patcher, *chosen.patchers], chosen.bytes_to_encode(portrait.crop))
         host.check_interrupt()
         net: Any = reference_net.part.main
-        features = encode_portrait(chosen.network, net, portrait, step=config.vae.downscale)
+        features = encode_portrait(chosen.network, net, portrait, config=config.vae)
         seen = [portrait.crop, portrait.face_box, *([] if portrait.identity is None else [portrait.identity])]
         identity = fingerprint([*seen, reference_net.identity, chosen.identity])
         return io.NodeOutput(Reference(_to_output(features), portrait, reference_net, identity))
@@ -245,6 +247,8 @@ def _to_output(features: ReferenceFeatures) -> ReferenceFeatures:
             return host.to_output(value)
         if isinstance(value, Mapping):
             return {site: moved(inner) for site, inner in value.items()}
+        if isinstance(value, PortraitDetail):
+            return detail_to_device(value, host.to_output(value.picture).device)
         return _to_output(value) if isinstance(value, ReferenceFeatures) else value
 
     fields = {field.name: moved(getattr(features, field.name)) for field in dataclasses.fields(features)}

@@ -17,11 +17,12 @@ from ..emo_core.control.speed import stretch_speed
 from ..emo_core.data import SCHEDULERS, AudioFeatures, Clip, ClipState, Controls, GenerateSettings, Progress
 from ..emo_core.models.emo import EmoModel
 from ..emo_core.models.parts import check_audio_features, join_parts
-from ..emo_core.pipeline.decode import decode_frames
+from ..emo_core.pipeline.decode import decode_frames, preview_detail
 from ..emo_core.pipeline.generate import generate
 from ..emo_core.pipeline.placement import dtype_of
 from ..emo_core.pipeline.plan import clip_count
 from ..emo_core.pipeline.reference import project_reference
+from ..emo_core.pipeline.sizes import seen_size
 from . import host, schema
 from .audio import EncodedAudio
 from .portrait import Reference
@@ -51,7 +52,8 @@ class Sampling:
         """The finished clips. The host may have taken the networks off the device since the clip before, so it is
         asked for them before every clip; it is told of every step, and heard when it says stop."""
         host.load(self.patchers, self.memory)
-        reference = project_reference(self.model.backbone, self.reference.features, self.reference.portrait)
+        size = seen_size(self.model.config.vae, self.side)
+        reference = project_reference(self.model.backbone, self.reference.features, self.reference.portrait, size=size)
         report = Report(self)
         clips = generate(
             self.model,
@@ -78,6 +80,7 @@ class Report:
     def __init__(self, sampling: Sampling) -> None:
         clip, settings = sampling.model.config.clip, sampling.settings
         self._vae, self._pace = sampling.model.vae, host.PreviewPace()
+        self._detail = preview_detail(sampling.reference.features.detail, sampling.model.config.vae)
         self._tiny = host.tiny_previewer(sampling.model.config.vae)
         self._steps = settings.steps or clip.steps
         self._total = clip_count(sampling.audio.frames, clip.frames) * self._steps
@@ -96,7 +99,7 @@ class Report:
         middle = latents[len(latents) // 2 :][:1]
         if self._tiny is not None:
             return self._tiny(middle)
-        frames = decode_frames(self._vae, middle, chunk=1)
+        frames = decode_frames(self._vae, middle, chunk=1, detail=self._detail)
         assert frames is not None
         return frames[0]
 
@@ -270,7 +273,7 @@ def sampling_bytes(model: EmoModel, vae: ChosenVAE, *, side: int, settings: Gene
     guidance = config.guidance.scale if settings.guidance is None else settings.guidance
     rows = 3 if settings.portrait_guidance is not None else 1 if guidance == 1.0 else 2
     frames = config.clip.frames + config.clip.motion_frames
-    places = (side / config.vae.downscale) ** 2
+    places = (seen_size(config.vae, side) / config.vae.downscale) ** 2
     size = torch.finfo(dtype_of(model.backbone)).bits / 8
     step = rows * frames * places * config.unet.block_out_channels[0] * 32 * size
     return max(step, vae.bytes_for(side=side, frames=settings.decode_chunk))

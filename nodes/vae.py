@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..emo_core.config import EmoConfig, VAEConfig
+from ..emo_core.data import PortraitDetail
 from ..emo_core.errors import EmoInputError
 from ..emo_core.models.parts import check_vae
 from ..emo_core.pipeline.placement import dtype_of
@@ -44,12 +45,16 @@ class CoreVAE(nn.Module):
         self.place = nn.Parameter(torch.zeros(1), requires_grad=False)  # pictures and latents are handed over here
         self._vae = [vae]  # in a list, so that it is no submodule: its device is core's business
 
+    def detail(self, picture: Tensor) -> PortraitDetail | None:
+        """None: core's VAE decodes without a portrait."""
+        return None
+
     def encode(self, pictures: Tensor) -> Tensor:
         """(b, 3, H, W) in -1..1 -> latents (b, c, h, w), scaled."""
         latents: Tensor = self._vae[0].encode(((pictures + 1) / 2).movedim(1, -1))
         return latents.to(pictures) * self.scaling_factor
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, detail: PortraitDetail | None = None) -> Tensor:
         """Latents (b, c, h, w) -> (b, 3, H, W) in -1..1."""
         pictures: Tensor = self._vae[0].decode(latents / self.scaling_factor)
         return pictures.movedim(-1, 1).to(latents) * 2 - 1
@@ -87,8 +92,12 @@ def core_identity(vae: Any) -> str:
 def vae_bytes(config: VAEConfig, *, side: int, frames: int, bytes_each: int) -> float:
     """About what encoding or decoding `frames` pictures of this side takes at once, in numbers of `bytes_each`.
 
-    17 maps at full size of the widest layer there, as core reckons for Stable Diffusion's VAE (2178 values a pixel).
+    17 maps at full size of the widest layer there, as core reckons for Stable Diffusion's VAE (2178 values a pixel). A
+    VAE that reads the portrait carries its pixels in float32: 24 values each, of which counting finds 17.
     """
+    if config.kind == "referenced":
+        seen = (config.size / 4) ** 2 * config.widths[0] * 17 * bytes_each
+        return frames * (seen + side**2 * 24 * 4)
     if config.kind == "kl":
         step, width = 1, config.block_out_channels[0]
     else:

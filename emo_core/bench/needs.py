@@ -18,6 +18,7 @@ from ..pipeline.memory import needed_for, weight_bytes
 from ..pipeline.offload import MODES, Offload, weights_of
 from ..pipeline.recovery import Thrift
 from ..pipeline.run import Run
+from ..pipeline.sizes import seen_size
 from ..weights.file import build_without_memory
 
 SIZES: dict[str, tuple[EmoConfig, tuple[int, ...]]] = {
@@ -46,10 +47,12 @@ class Needs:
 def needs(config: EmoConfig, size: int, dtype: torch.dtype) -> Needs:
     """Of one clip of the model's length at `size` pixels."""
     model = build_without_memory(config).eval().requires_grad_(False).to("meta", dtype)
-    frames, side = config.clip.frames, size // config.vae.downscale
+    frames, side, seen = config.clip.frames, config.vae.latent_size(size), seen_size(config.vae, size)
     latents = torch.empty(1, config.unet.in_channels, side, side, device="meta", dtype=dtype)
-    region = torch.ones(size, size)
-    reference = replace(model.backbone.project_reference(model.reference_net(latents)), face_region=region)
+    region = torch.ones(seen, seen)
+    detail = model.vae.detail(torch.empty(1, 3, size, size, device="meta"))
+    reference = model.backbone.project_reference(model.reference_net(latents))
+    reference = replace(reference, face_region=region, detail=detail)
     windows = (frames, window_frames(config.audio_projection), config.audio_encoder.states)
     run = Run(
         model=model,

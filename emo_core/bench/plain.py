@@ -33,8 +33,9 @@ from ..models.transformer import BackboneBlock, SpatialTransformer
 from ..models.unet import Backbone
 from ..pipeline.conditions import clip_conditions, encode_region, resolved, step_back, video_sway
 from ..pipeline.motion import ease_seam, next_state
-from ..pipeline.placement import dtype_of, to_network
+from ..pipeline.placement import device_of, dtype_of, to_network
 from ..pipeline.plan import ClipPlan, clip_count, plan_clip
+from ..pipeline.sizes import seen_size
 
 
 class PlainBlock(BackboneBlock):
@@ -141,12 +142,13 @@ def plain_generate(
     settings: GenerateSettings,
 ) -> Iterator[Tensor]:
     """Frames (f, H, W, 3) of clip after clip: the same as `generate` gives for the same inputs."""
-    pictures = to_network(portrait.crop.permute(2, 0, 1)[None] * 2 - 1, model.vae)
-    latent = to_network(model.vae.encode(pictures), model.backbone)
+    picture = (portrait.crop.permute(2, 0, 1)[None] * 2 - 1).to(device_of(model.vae))
+    latent = to_network(model.vae.encode(to_network(picture, model.vae)), model.backbone)
     controls = resolved(controls, audio, model.config, seed=settings.seed)
-    size, expand = portrait.crop.shape[0], model.config.face_locator.expand
+    side, expand = portrait.crop.shape[0], model.config.face_locator.expand
+    size = seen_size(model.config.vae, side)
     region, own = (
-        face_region_mask(asked, size, portrait, expand_x=expand, expand_y=expand)
+        face_region_mask(asked, size, portrait, side=side, expand_x=expand, expand_y=expand)
         for asked in (controls.face_region, None)
     )
     sway = video_sway(model.config, audio, controls, seed=settings.seed, region=region, own=own)
@@ -159,11 +161,17 @@ def plain_generate(
         latents = _denoise(model, backbone, latent, conditions, reference=reference, plan=plan, settings=settings)
         moved = step_back(model, latent, sway, plan.start)
         latents = ease_seam(latents, state, model.config.clip.seam_easing, moved=moved)
-        frames = torch.cat([model.vae.decode(to_network(one[None], model.vae)) for one in latents[: plan.kept]])
+        frames = torch.cat([_decoded(model, one, picture) for one in latents[: plan.kept]])
         frames = ((frames.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu()
         if not plan.is_last:
             state = next_state(model, state, latents=latents, frames=frames)
         yield frames
+
+
+def _decoded(model: EmoModel, latent: Tensor, picture: Tensor) -> Tensor:
+    """One frame (1, 3, H, W) of its latent (c, h, w); a decoder that reads the portrait's picture reads it anew."""
+    frame: Tensor = model.vae.decode(to_network(latent[None], model.vae), model.vae.detail(picture))
+    return frame
 
 
 def _denoise(

@@ -77,11 +77,14 @@ def collect(heads: HeadDataset, split: str, per_clip: int, *, vae: VAE | None = 
 
 @torch.no_grad()
 def round_trip(vae: VAE, frames: np.ndarray, batch: int = 16) -> np.ndarray:
-    """Frames (f, H, W, 3) uint8 encoded and decoded."""
+    """Frames (f, H, W, 3) uint8 encoded and decoded; the first is the portrait, for a VAE that reads one."""
     parts = []
+    portrait = torch.from_numpy(np.ascontiguousarray(frames[:1])).permute(0, 3, 1, 2)
+    detail = vae.detail(portrait.to(vae.device, torch.float32) / 127.5 - 1)
     for start in range(0, len(frames), batch):
         pictures = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch])).permute(0, 3, 1, 2)
-        decoded = vae.decode(vae.encode(pictures.to(vae.device, vae.dtype) / 127.5 - 1)).float().cpu()
+        latents = vae.encode(pictures.to(vae.device, vae.dtype) / 127.5 - 1)
+        decoded = vae.decode(latents, detail).float().cpu()
         parts.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     return np.concatenate(parts)
 

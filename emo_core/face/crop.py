@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -85,6 +86,21 @@ def prepare_portrait(
     for note in portrait.notes:
         log.warning("portrait: %s", note)
     return portrait
+
+
+def at_size(portrait: Portrait, size: int) -> Portrait:
+    """The same square, cut out of its picture with `size` pixels on a side."""
+    before = portrait.crop.shape[0]
+    if size == before:
+        return portrait
+    scale, place = size / before, (portrait.crop_box, portrait.angle_deg)
+    left, top, right, bottom = portrait.face_box
+    return replace(
+        portrait,
+        crop=soften_beyond(cut(portrait.source, place[0], size, place[1]), portrait.source, *place),
+        face_box=(left * scale, top * scale, right * scale, bottom * scale),
+        landmarks=None if portrait.landmarks is None else portrait.landmarks * scale,
+    )
 
 
 def _framed(image: Tensor, choice: Choice, *, size: int, margin: float, angle_deg: float, framing: Framing) -> Portrait:

@@ -27,6 +27,7 @@ def face_region_mask(
     size: int,
     portrait: Portrait | None = None,
     *,
+    side: int | None = None,
     expand_x: float = DEFAULT_EXPAND,
     expand_y: float = DEFAULT_EXPAND,
     feather: float = 0.0,
@@ -36,16 +37,16 @@ def face_region_mask(
 
     `region`: a mask (h, w) or (1, h, w), resized and used as it is; a box (left, top, right, bottom) in the crop's
     pixels, used as it is; None: the portrait's face box, grown by `expand_x` of its width and `expand_y` of its height
-    on each side. `feather`: softness of the border, as a share of `size`. `name` is the input it came from.
+    on each side. `side`: the crop's, in whose pixels a box is; None: `size`. `feather`: softness of the border, as a
+    share of `size`. `name` is the input it came from.
     """
     if isinstance(region, Tensor):
         mask = _from_mask(region, size, name)
     elif region is not None:
-        mask = box_mask(region, size)
+        mask = box_mask(region if side in (None, size) else _scaled(check_box(region, name), size / side), size)
     elif portrait is not None:
-        scale = size / portrait.crop.shape[0]
-        left, top, right, bottom = grow_box(portrait.face_box, expand_x, expand_y)
-        mask = box_mask((left * scale, top * scale, right * scale, bottom * scale), size)
+        grown = grow_box(portrait.face_box, expand_x, expand_y)
+        mask = box_mask(_scaled(grown, size / portrait.crop.shape[0]), size)
     else:
         raise EmoInputError("face_region", "nothing", "a mask, a box or a portrait")
     if not bool((mask > MIN_MASK_VALUE).any()):
@@ -114,6 +115,11 @@ def grow_box(box: Box, expand_x: float, expand_y: float) -> Box:
     left, top, right, bottom = box
     dx, dy = (right - left) * expand_x, (bottom - top) * expand_y
     return left - dx, top - dy, right + dx, bottom + dy
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    left, top, right, bottom = box
+    return left * scale, top * scale, right * scale, bottom * scale
 
 
 def box_mask(box: Box, size: int) -> Tensor:

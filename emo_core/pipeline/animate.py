@@ -15,7 +15,7 @@ from ..audio.file import read_audio
 from ..control.speed import stretch_speed
 from ..data import Box, Controls, GenerateSettings, Portrait, Progress, Waveform
 from ..errors import EmoInputError
-from ..face.crop import DEFAULT_MARGIN, prepare_portrait
+from ..face.crop import DEFAULT_MARGIN, at_size, prepare_portrait
 from ..face.fit import fitted
 from ..face.image import read_image
 from ..face.paste import DEFAULT_FEATHER, Paster
@@ -28,6 +28,7 @@ from ..video.job import Resume
 from ..video.output import check_name
 from ..weights.file import resolve
 from .controls import ControlOptions, check_files, read_controls
+from .sizes import STEP, check_size, own_size
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,8 @@ MAX_SECONDS = 1e6  # eleven days of sound
 class AnimateOptions:
     """All that may be chosen besides the two files. Boxes are in the picture's own pixels.
 
-    `fps` None means the model's own; `max_seconds` cuts the sound; `control` is what steers the performance.
+    `fps` None means the model's own; `max_seconds` cuts the sound; `control` is what steers the performance. `size`:
+    side of the square in pixels, None for what suits model and picture (`pipeline.sizes`).
     `face_index` counts several faces by `face_order`; `face_angle_deg` None measures the face's tilt. `paste_back`
     writes the whole picture with the face in it, over a border of `feather` of the square's side. `compile` builds the
     networks' blocks with torch.compile, where that works (`models.compiled`): the same pictures but for rounding.
@@ -61,6 +63,7 @@ class AnimateOptions:
     dtype: torch.dtype | None = None
     settings: GenerateSettings = field(default_factory=GenerateSettings)
     fps: float | None = None
+    size: int | None = None
     max_seconds: float | None = None
     margin: float = DEFAULT_MARGIN
     face_box: Box | None = None
@@ -80,6 +83,8 @@ class AnimateOptions:
     def __post_init__(self) -> None:
         if self.fps is not None:
             exact_fps(self.fps)
+        if self.size is not None and (self.size < STEP or self.size % STEP):
+            raise EmoInputError("size", f"{self.size}", f"a multiple of {STEP} pixels", "Use 256, 384 or 512.")
         if self.max_seconds is not None and not 0 < self.max_seconds <= MAX_SECONDS:
             allowed = f"more than 0, at most {MAX_SECONDS:g} seconds"
             raise EmoInputError("max_seconds", f"{self.max_seconds}", allowed, "Leave it out for the whole sound.")
@@ -115,7 +120,7 @@ def animate(
     check_files(options.control)
     device, offload = working_device(options.device), _offload(options)
     model, compiled = _loaded(options, device, offload)
-    prepared = _prepared(image, model, options)
+    prepared = _prepared(image, model, output, options)
     prepared = _identified(prepared, model, options.model)
     control, fps = options.control, options.fps or model.config.clip.fps
     paster = _paster(prepared, output, fps, feather=options.feather) if options.paste_back else None
@@ -247,23 +252,38 @@ def _open_job(
     return open_job(output, inputs, resume=options.resume, overwrite=options.overwrite, about=about)
 
 
-def _prepared(image: Tensor, model: EmoModel, options: AnimateOptions) -> Portrait:
-    return prepare_portrait(
+def _prepared(image: Tensor, model: EmoModel, output: Path, options: AnimateOptions) -> Portrait:
+    """The portrait, its square of the size that was asked for, or of the one that suits model and picture."""
+    config, clip = model.config, model.config.clip
+    if options.size is not None:
+        check_size(options.size, config.vae)
+    portrait = prepare_portrait(
         image,
-        model.config.clip.size,
+        options.size or clip.size,
         options.face_box,
         margin=options.margin,
         face_index=options.face_index,
         face_order=options.face_order,
         angle_deg=options.face_angle_deg,
-        framing=model.config.clip.framing,
+        framing=clip.framing,
     )
+    if options.size is not None:
+        return portrait
+    side = portrait.crop_box[2] - portrait.crop_box[0]
+    if options.paste_back:
+        side *= _pasted_size(portrait, output, options.fps or clip.fps)[0] / portrait.source.shape[1]
+    return at_size(portrait, own_size(config, side, paste_back=options.paste_back))
 
 
 def _paster(portrait: Portrait, output: Path, fps: float, *, feather: float) -> Paster:
     """Puts frames into the whole picture, at the largest size that the format of the output holds."""
+    return Paster(fitted(portrait, _pasted_size(portrait, output, fps)), feather=feather)
+
+
+def _pasted_size(portrait: Portrait, output: Path, fps: float) -> tuple[int, int]:
+    """Width and height at which the portrait's picture goes into the video."""
     height, width = portrait.source.shape[:2]
-    return Paster(fitted(portrait, video_format(output).fitting_size(width, height, exact_fps(fps))), feather=feather)
+    return video_format(output).fitting_size(width, height, exact_fps(fps))
 
 
 def _identified(portrait: Portrait, model: EmoModel, name: str) -> Portrait:

@@ -41,17 +41,18 @@ def resolved(controls: Controls, audio: AudioFeatures, config: EmoConfig, *, see
 
 
 def face_region(model: EmoModel, reference: ReferenceCache, controls: Controls) -> Tensor:
-    """The region (H, W) that the controls name, else the portrait's own; for masks over time (m, 1, H, W); for a face
-    locator that reads key points, the picture (3, H, W) of the portrait's."""
+    """The region (H, W), in pixels as the networks see them, that the controls name, else the portrait's own; for masks
+    over time (m, 1, H, W); for a face locator that reads key points, the picture (3, H, W) of the portrait's."""
     assert reference.latents is not None
-    size = reference.latents.shape[-1] * model.config.vae.downscale
+    size = reference.latents.shape[-1] * model.config.vae.downscale  # what `seen_size` gives
+    side = size if reference.detail is None else reference.detail.picture.shape[-1]
     if model.config.face_locator.reads == "key_points" and reference.key_points is not None:
         return key_point_picture(reference.key_points, size)
     asked = controls.face_region
     if isinstance(asked, Tensor) and asked.ndim == 3 and len(asked) > 1:
         return torch.stack([face_region_mask(mask, size) for mask in asked]).unsqueeze(1)
     if asked is not None:
-        return face_region_mask(asked, size)
+        return face_region_mask(asked, size, side=side)
     if reference.face_region is None:
         remedy = "Encode the portrait again, or give a face region."
         raise EmoInputError("face_region", "none, and a reference that holds none", "a mask or a box", remedy)

@@ -36,9 +36,17 @@ from .graphs import Graphs
 from .memory import KNOBS, MemoryPlan, Work, plan_memory
 from .motion import check_state, ease_seam, guarded, next_state, with_motion_frames
 from .offload import CONDITIONS, Offload, candidates, weights_of
-from .placement import conditions_to_network, device_of, dtype_of, reference_to_network, to_network
+from .placement import (
+    conditions_to_network,
+    detail_to_network,
+    device_of,
+    dtype_of,
+    reference_to_network,
+    to_network,
+)
 from .plan import ClipPlan, clip_count, plan_clip
 from .recovery import Thrift, finite_or_repeated, with_less_memory
+from .reference import check_detail
 from .run import OnProgress, Run, ShouldStop
 from .windows import denoise_video
 
@@ -192,15 +200,17 @@ def _planned(run: Run) -> tuple[Run, Thrift]:
 
 
 def _memory_plan(run: Run, *, always: bool = False) -> MemoryPlan:
-    model, offload = run.model, run.offload
+    model, offload, detail = run.model, run.offload, run.reference.detail
+    decode_chunk = min(run.settings.decode_chunk, model.config.clip.frames)
     return plan_memory(
         model,
         work_of(run),
         guided=run.guided,
-        decode_chunk=min(run.settings.decode_chunk, model.config.clip.frames),
+        decode_chunk=decode_chunk,
         modes=candidates(offload, model, run.settings),
         weights=weights_of(model, offload),
         device=offload.device,
+        pictures=0 if detail is None else decode_chunk * detail.picture.nbytes,
         always=always,
     )
 
@@ -225,7 +235,8 @@ def work_of(run: Run) -> Work:
         return _denoise_clip(seen, model, plan, state, thrift)
 
     def decode(model: EmoModel, frames: int) -> object:
-        return model.vae.decode(to_network(latents.expand(frames, -1, -1, -1), model.vae))
+        detail = None if run.reference.detail is None else detail_to_network(run.reference.detail, model.vae)
+        return model.vae.decode(to_network(latents.expand(frames, -1, -1, -1), model.vae), detail)
 
     def motion(model: EmoModel) -> object:
         return with_motion_frames(model, run.reference, state, guided=run.guided)
@@ -379,8 +390,13 @@ def _decode(run: Run, plan: ClipPlan, latents: Tensor, thrift: Thrift) -> Tensor
         return could
 
     def once(model: EmoModel) -> Tensor | None:
+        detail = run.reference.detail
+        if detail is not None and model is not run.model:  # a float32 copy, for which it is made anew
+            detail = model.vae.detail(detail.picture.to(device_of(model.vae)))
         return with_less_memory(
-            lambda: decode_frames(model.vae, latents, chunk=thrift.decode_chunk, should_stop=run.should_stop),
+            lambda: decode_frames(
+                model.vae, latents, chunk=thrift.decode_chunk, detail=detail, should_stop=run.should_stop
+            ),
             halve,
             knobs=KNOBS,
         )
@@ -403,6 +419,7 @@ def _check(
         found = f"latents of {reference.latents.shape[1]} channels"
         remedy = "Encode the portrait with the model that generates."
         raise EmoInputError("reference", found, f"{model.config.unet.in_channels}", remedy)
+    check_detail(reference, config.vae)
     if audio.frames == 0:
         raise EmoInputError("audio", "no frames", "at least one frame of sound")
     if not bool(torch.isfinite(audio.windows[:1]).all()):

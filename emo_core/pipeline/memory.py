@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MARGIN = 1.15  # of the estimate: what it leaves out
-PLENTY = 16  # times the backbone's weights: then nothing is estimated (a step takes 1 to 2 times, at 512x512 in fp16)
+# Times the backbone's weights, and what pictures that are decoded at once hold where that is counted: then nothing is
+# estimated (a step takes 1 to 2 times the weights, at 512x512 in fp16; decoding 5 times the pictures, at 1024).
+PLENTY = 16
 ROOMY = 2  # times what a clip takes: then two steps, with guidance and without, may be kept beside the decoder's
 KNOBS = "Use a smaller portrait size, guidance 1, or a model in float16."
 
@@ -110,6 +112,7 @@ def plan_memory(
     modes: Sequence[Mode] = ("none",),
     weights: Weights = NOTHING,
     device: torch.device | None = None,
+    pictures: int = 0,
     always: bool = False,
 ) -> MemoryPlan:
     """The first of `modes` with which a clip fits into what the device has free, and how much to compute at a time: all
@@ -117,12 +120,12 @@ def plan_memory(
 
     `device`: the backbone's own, unless it has yet to come. Raises EmoInputError if even the least does not fit: a
     device that spills takes twenty times as long and does not say so. Where nobody can tell what is free, the first
-    mode and everything at once are tried; running out is caught later (recovery). `always`: counted also where there is
-    plenty.
+    mode and everything at once are tried; running out is caught later (recovery). `pictures`: bytes of what is decoded
+    at once, where its size does not follow from the network's. `always`: counted also where there is plenty.
     """
     device = device_of(model.backbone) if device is None else device
     free = free_bytes(device)
-    if free is None or (free > PLENTY * weight_bytes(model.backbone) and not always):
+    if free is None or (free > PLENTY * (weight_bytes(model.backbone) + pictures) and not always):
         return MemoryPlan(modes[0], Thrift(one_row_per_pass=False, decode_chunk=decode_chunk))
     counts = _Counts(without_weights(model), work, moved=weights != NOTHING)
     least = 0

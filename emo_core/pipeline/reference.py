@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..data import Portrait, ReferenceCache, ReferenceFeatures
+from ..data import Portrait, PortraitDetail, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
 from ..face.audio_regions import audio_regions, emphasis_regions
 from ..face.key_points import key_points
 from ..face.region import DEFAULT_EXPAND, face_region_mask
 from ..models.blocks import level_sides
 from .offload import Offload
-from .placement import to_network
+from .placement import detail_to_device, device_of, to_network
+from .sizes import check_size, seen_size
 
 if TYPE_CHECKING:
+    from ..config import VAEConfig
     from ..models.emo import EmoModel
     from ..models.reference_net import ReferenceNet
     from ..models.unet import Backbone
@@ -32,23 +34,30 @@ def encode_reference(model: EmoModel, portrait: Portrait, *, offload: Offload | 
     """Keys, values and latent of a portrait (b = 1), and the face region it stands for where a user names none.
     `offload`: how the networks come to the card.
 
-    Raises EmoInputError for a crop that is not square, not a multiple of the VAE's step, or not finite.
+    Raises EmoInputError for a crop that is not square, of a size that the VAE does not take, or not finite.
     """
-    offload = offload or Offload()
+    offload, config = offload or Offload(), model.config
     with offload.stage(model, "vae", "reference_net"):
-        features = encode_portrait(model.vae, model.reference_net, portrait, step=model.config.vae.downscale)
+        features = encode_portrait(model.vae, model.reference_net, portrait, config=config.vae)
+    if features.detail is not None and offload.home is not None:
+        features = dataclasses.replace(features, detail=detail_to_device(features.detail, offload.home))
+    size = seen_size(config.vae, portrait.crop.shape[0])
     with offload.stage(model, "backbone"):
-        return project_reference(model.backbone, features, portrait, expand=model.config.face_locator.expand)
+        return project_reference(model.backbone, features, portrait, expand=config.face_locator.expand, size=size)
 
 
 @torch.no_grad()
-def encode_portrait(vae: VAE, reference_net: ReferenceNet, portrait: Portrait, *, step: int) -> ReferenceFeatures:
-    """ReferenceNet's features of a portrait (b = 1): what can be kept while the backbone changes. `step`: pixels per
-    latent. Raises EmoInputError as `encode_reference`.
+def encode_portrait(
+    vae: VAE, reference_net: ReferenceNet, portrait: Portrait, *, config: VAEConfig
+) -> ReferenceFeatures:
+    """ReferenceNet's features of a portrait (b = 1), and what a VAE that reads it decodes with: what can be kept while
+    the backbone changes. `config`: the VAE's. Raises EmoInputError as `encode_reference`.
     """
-    _check_crop(portrait.crop, step)
-    pictures = to_network(portrait.crop.permute(2, 0, 1)[None] * 2 - 1, vae)
-    return encode_latents(reference_net, vae.encode(pictures), portrait)
+    _check_crop(portrait.crop, config)
+    picture = (portrait.crop.permute(2, 0, 1)[None] * 2 - 1).to(device_of(vae))
+    detail = vae.detail(picture)
+    latents = vae.encode(to_network(picture, vae)) if detail is None else detail.latent
+    return dataclasses.replace(encode_latents(reference_net, latents, portrait), detail=detail)
 
 
 @torch.no_grad()
@@ -82,14 +91,21 @@ def _with_identity(net: ReferenceNet, latents: torch.Tensor, portrait: Portrait)
 
 @torch.no_grad()
 def project_reference(
-    backbone: Backbone, features: ReferenceFeatures, portrait: Portrait, *, expand: float = DEFAULT_EXPAND
+    backbone: Backbone,
+    features: ReferenceFeatures,
+    portrait: Portrait,
+    *,
+    expand: float = DEFAULT_EXPAND,
+    size: int | None = None,
 ) -> ReferenceCache:
-    """The features as the backbone reads them, where it is, and the portrait's own face region, grown by `expand`."""
+    """The features as the backbone reads them, where it is, and the portrait's own face region, grown by `expand`, of
+    `size` pixels (`seen_size`; the crop's if it is None)."""
     reference = backbone.project_reference(_features_to_network(features, backbone))
     if not all(bool(torch.isfinite(value).all()) for value in reference.values.values()):
         remedy = "Load the model with dtype float32."
         raise EmoInputError("reference", "values that are not numbers (NaN)", "finite features", remedy)
-    region = face_region_mask(None, portrait.crop.shape[0], portrait, expand_x=expand, expand_y=expand)
+    size = portrait.crop.shape[0] if size is None else size
+    region = face_region_mask(None, size, portrait, expand_x=expand, expand_y=expand)
     assert reference.latents is not None
     side = reference.latents.shape[-1]
     sides = level_sides(side, len(backbone.config.block_out_channels))
@@ -99,7 +115,47 @@ def project_reference(
         audio_regions=() if backbone.config.audio_module is None else audio_regions(portrait, sides),
         emphasis_regions=emphasis_regions(portrait, sides),
         key_points=key_points(portrait),
+        detail=features.detail,
     )
+
+
+def check_detail(reference: ReferenceCache, vae: VAEConfig) -> None:
+    """Raises EmoInputError unless the reference holds what a VAE of this configuration decodes with: nothing, or the
+    detail of the portrait that a VAE of this shape made."""
+    detail, reads = reference.detail, vae.kind == "referenced"
+    remedy = "Encode the portrait with the model, and the VAE, that generate."
+    if detail is None and not reads:
+        return
+    if detail is None:
+        found, allowed = "what a model without such a VAE sees of the portrait", "its detail too, which this VAE reads"
+        raise EmoInputError("reference", found, allowed, remedy)
+    if not reads:
+        found, allowed = "the portrait's detail, for another model's VAE", "none: this VAE decodes without a portrait"
+        raise EmoInputError("reference", found, allowed, remedy)
+    made, own = _shapes(detail), _detail_shapes(vae, detail.picture.shape[-1])
+    if made != own:
+        found = f"the portrait's detail as another model's VAE made it, {_channels(made)} channels wide"
+        raise EmoInputError("reference", found, f"{_channels(own)} channels, of this model's", remedy)
+
+
+def _detail_shapes(vae: VAEConfig, size: int) -> tuple[tuple[int, ...], ...]:
+    """Of what a VAE of this configuration makes of a portrait of `size` pixels."""
+    from ..models.vae import VAE
+    from ..weights.build import without_memory
+
+    network = without_memory(lambda: VAE(vae)).to("meta")
+    with torch.no_grad():
+        detail = network.detail(torch.empty(1, 3, size, size, device="meta"))
+    assert detail is not None
+    return _shapes(detail)
+
+
+def _shapes(detail: PortraitDetail) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(tensor.shape) for tensor in (detail.picture, detail.latent, *detail.features))
+
+
+def _channels(shapes: tuple[tuple[int, ...], ...]) -> str:
+    return ", ".join(f"{shape[1]}" for shape in shapes[1:])
 
 
 def _features_to_network(features: ReferenceFeatures, network: torch.nn.Module) -> ReferenceFeatures:
@@ -110,13 +166,12 @@ def _features_to_network(features: ReferenceFeatures, network: torch.nn.Module) 
     )
 
 
-def _check_crop(crop: torch.Tensor, step: int) -> None:
+def _check_crop(crop: torch.Tensor, vae: VAEConfig) -> None:
     if crop.ndim != 3 or crop.shape[-1] != 3:
         raise EmoInputError("portrait", f"a crop of shape {tuple(crop.shape)}", "(H, W, 3)")
     height, width = crop.shape[:2]
-    if height != width or height % step:
-        nearest = max(step, round(height / step) * step)
-        allowed = f"a square whose side is a multiple of {step}"
-        raise EmoInputError("portrait", f"a crop of {width}x{height}", allowed, f"Use size {nearest}.")
+    if height != width:
+        raise EmoInputError("portrait", f"a crop of {width}x{height}", "a square", "Cut it with prepare_portrait.")
+    check_size(height, vae, "portrait")
     if not bool(torch.isfinite(crop).all()):
         raise EmoInputError("portrait", "pixels that are not numbers (NaN)", "values in 0..1")
