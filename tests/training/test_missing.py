@@ -35,6 +35,7 @@ print(json.dumps(said))
 COMMANDS = {
     "train voices": ["flite", "scipy"],
     "train heads": ["anny", "numba", "scipy"],
+    "train puppets": ["numba", "scipy"],
     "train vae": ["accelerate", "numba"],
     "train latents": ["numba"],
     "train pose": ["accelerate", "numba"],
