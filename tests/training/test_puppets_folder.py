@@ -179,3 +179,21 @@ def test_the_command_makes_clips_of_a_folder_of_portraits(tmp_path: Path, monkey
     assert len(data) == (1 if data.clips[0]["split"] == "test" else 2) and len(data[0].frames) in (44, 75)
     with pytest.raises(EmoInputError, match=r"takes 2 .* takes 1"):
         main([*asked, "--photos", str(tmp_path / "photos"), "--takes", "1"])
+
+
+@pytest.mark.parametrize("more", [[], ["--mouths"]])
+def test_a_sheet_shows_people_in_rows_and_replaces_nothing(more: list[str], tmp_path: Path) -> None:
+    from PIL import Image
+
+    from emo_core.training.puppets.sheet import main as draw
+
+    asked = [str(tmp_path / "sheet.png"), "--photos", str(PORTRAITS), "--people", "2", "--size", "64", *more]
+    draw(asked)
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.size == ((10 * 3 * 18, 2 * 3 * 16) if more else (11 * 64, 2 * 64))
+    with pytest.raises(EmoInputError, match="which exists"):
+        draw(asked)
+    (tmp_path / "green").mkdir()
+    Image.new("RGB", (300, 300)).save(tmp_path / "green" / "a.png")
+    with pytest.raises(EmoInputError, match="--photos"):
+        draw([str(tmp_path / "other.png"), "--photos", str(tmp_path / "green")])
