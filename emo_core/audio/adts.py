@@ -21,7 +21,7 @@ def lost_bytes(path: Path, part: Part) -> list[tuple[int, int]]:
     place = _next(data, 0)
     lost = []
     while place + 7 <= len(data):
-        length = _frame(data, place)
+        length = frame_length(data, place)
         if length:
             place += length
             continue
@@ -34,7 +34,7 @@ def lost_bytes(path: Path, part: Part) -> list[tuple[int, int]]:
     return lost
 
 
-def _frame(data: bytes, place: int) -> int:
+def frame_length(data: bytes, place: int) -> int:
     """The length of the frame that begins there; 0 if none does."""
     if place + 7 > len(data) or data[place] != 0xFF or data[place + 1] & 0xF6 != 0xF0:
         return 0
@@ -45,8 +45,8 @@ def _frame(data: bytes, place: int) -> int:
 def _next(data: bytes, place: int) -> int:
     """Where the next frame begins that another one follows, or the end."""
     while (place := data.find(b"\xff", place)) >= 0:
-        length = _frame(data, place)
-        if length and (place + length >= len(data) or _frame(data, place + length)):
+        length = frame_length(data, place)
+        if length and (place + length >= len(data) or frame_length(data, place + length)):
             return place
         place += 1
     return len(data)

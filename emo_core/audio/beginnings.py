@@ -9,9 +9,12 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+from .bare import is_bare
+
 _LONGEST = 64  # bytes that tell
 _FIRST = re.compile(
     rb"RIF[FX]....WAVE(?:fmt |JUNK|bext|LIST)"
+    rb"|RIFF....AVI LIST"
     rb"|(?:RF64|BW64)....WAVE"
     rb"|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"  # w64
     rb"|FORM....AIF[FC](?:COMM|FVER|COMT|MARK|NAME)"
@@ -21,6 +24,7 @@ _FIRST = re.compile(
     rb"|FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00{4}"
     rb"|\x00\x00\x00[\x10-\x40]ftyp[a-zA-Z0-9 ]{4}"
     rb"|ID3[\x02-\x04]\x00[\x00-\xf0][\x00-\x7f]{4}(?:T[A-Z0-9]{3}|COMM|APIC|PRIV|GEOB|UFID|WXXX)\x00"  # mp3
+    rb"|\.snd\x00\x00.{6}\x00\x00\x00[\x01-\x1b]\x00"  # au
     rb"|\x1aE\xdf\xa3.{1,40}?(?:webm|matroska)",
     re.DOTALL,
 )
@@ -29,6 +33,7 @@ _BEFORE = 24  # bytes before a tag, in which the name of a chunk that holds it i
 # Bytes to search for, quicker than the whole, and how far from the beginning they are.
 _MARKS = (
     (b"WAVE", 8),
+    (b"AVI LIST", 8),
     (b"riff\x2e", 0),
     (b"AIF", 8),
     (b"caff\x00", 0),
@@ -37,6 +42,7 @@ _MARKS = (
     (b"FLV\x01", 0),
     (b"ftyp", 4),
     (b"ID3", 0),
+    (b".snd\x00\x00", 0),
     (b"\x1aE\xdf\xa3", 0),
 )
 _BLOCKS = (1 << 12, 1 << 24)  # bytes searched at a time: few at first, the next one is often near
@@ -47,7 +53,7 @@ def begins(file: IO[bytes], place: int) -> bool:
     """Whether a file of sound begins exactly there."""
     file.seek(place)
     head = file.read(_LONGEST)
-    return bool(_FIRST.match(head) or _TAGGED.match(head))
+    return bool(_FIRST.match(head) or _TAGGED.match(head)) or is_bare(file, place)
 
 
 def beginnings(file: IO[bytes], first: int, size: int) -> Iterator[int]:

@@ -13,6 +13,7 @@ from typing import IO
 
 from .beginnings import beginnings, begins
 from .chunks import KNOWN, NAME, chunk, following, is_followed, tail
+from .form import readable_form
 from .part import Part
 
 _UNKNOWN = b"\xff\xff\xff\xff"
@@ -53,13 +54,20 @@ def au_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
     while start < size:
         file.seek(start)
         header = file.read(12)
-        offset, length = struct.unpack(">II", header[4:]) if len(header) == 12 else (0, 0)
-        if start + offset + length == size:
-            return [*parts, Part(start, size)], size
+        if header[:4] != b".snd" or len(header) < 12:
+            break
+        offset, length = struct.unpack(">II", header[4:])
+        end = start + offset + length
+        if end == size or (length and end < size and begins(file, end)):
+            parts.append(Part(start, end))
+            start = end
+            continue
         stop = _search(file, _AU_FIRST, start + 24, size)
-        parts.append(Part(start, stop, ((start + 8, _UNKNOWN),)))
+        short = f"it ends after {max(0, stop - start - offset)} of {length} bytes of sound"
+        note = short if start + offset < stop < end and length < _ANY else ""
+        parts.append(Part(start, stop, ((start + 8, _UNKNOWN),), note))
         start = stop
-    return parts, size
+    return parts, max(start, 1)
 
 
 def _head(file: IO[bytes], place: int) -> bytes:
@@ -73,13 +81,18 @@ def _chunked(
     """The parts of the file that begins at `start` (several if its sound is in several chunks), and where the next file
     does."""
     place, frames_at, form, plain = start + 12, None, b"", True
+    changes: list[tuple[int, bytes]] = []
     while place + 8 <= size:
         name, length = chunk(file, place, order)
         if name == b"COMM":
             frames_at = place + 10
         if name == b"fmt " and length <= _LONGEST_FORM:
             file.seek(place)
-            form = file.read(8 + length) + bytes(length % 2)
+            found = file.read(8 + length)
+            usual = readable_form(found) if order == "<" else found
+            changes += [(place, usual)] if len(usual) == len(found) and usual != found else []
+            plain &= len(usual) == len(found)
+            form = usual + bytes(len(usual) % 2)
         if name == sound and (length or not is_followed(file, place + 8, size, order=order, sound=sound)):
             break
         if name in (b"RIFF", b"FORM") or not NAME.fullmatch(name):
@@ -91,7 +104,7 @@ def _chunked(
         return [Part(start, size)], size
     stop, note = _believed(file, size, place + 8, length=length, order=order), ""
     # FFmpeg refuses numbers of frames that cannot be, and does not need them.
-    changes = [] if frames_at is None else [(frames_at, bytes(4))]
+    changes += [] if frames_at is None else [(frames_at, bytes(4))]
     if stop is not None:
         next_file, end = _next_file(file, size, stop, order), stop
     else:
@@ -101,6 +114,8 @@ def _chunked(
         whole = struct.pack(f"{order}I", min(end - start - 8, 2**32 - 1))
         note = f"it ends after {end - place - 8} of {length} bytes of sound" if size - place - 8 < length < _ANY else ""
         changes += [(start + 4, whole), (place + 4, told)]
+    if order == "<" and not form and stop is not None:
+        form, plain = _form_behind(file, stop, next_file), False
     if not plain and order == "<":  # FFmpeg reads an empty chunk as sound, and does not find what is at an odd place
         part = Part(place + 8, end, note=note, head=_wav_head(form, end - place - 8))
     else:
@@ -123,6 +138,20 @@ def _more_sound(file: IO[bytes], stop: int, end: int, form: bytes) -> list[Part]
             parts.append(Part(place + 8, last, head=_wav_head(form, last - place - 8)))
         place = following(file, place, length, "<")
     return parts
+
+
+def _form_behind(file: IO[bytes], stop: int, end: int) -> bytes:
+    """The chunk that says what the sound is made of, where it comes behind the sound; nothing if it is not there."""
+    place = stop + stop % 2
+    while place + 8 <= end:
+        name, length = chunk(file, place, "<")
+        if name == b"fmt " and length <= _LONGEST_FORM:
+            file.seek(place)
+            return readable_form(file.read(8 + length))
+        if not NAME.fullmatch(name):
+            break
+        place = following(file, place, length, "<")
+    return b""
 
 
 def _wav_head(form: bytes, length: int) -> bytes:

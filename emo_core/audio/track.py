@@ -157,7 +157,7 @@ class _Reader:
         if self._lengths and stream.duration and stream.time_base:
             said_s = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
         elif self._lengths and self._container.duration and not self._container.streams.video:
-            said_s = (self._container.duration + (self._container.start_time or 0)) / 1e6
+            said_s = self._container.duration / 1e6  # of the clock, which begins before a sound that is late
         if said_s is not None and self._origin_s is not None:
             said_s, there_s = said_s - self._origin_s, self._into.seconds - self._begins_s
             if there_s < said_s - _SHORTER_S:

@@ -14,10 +14,12 @@ from .part import Part, PartFile
 
 _REACH = 1 << 12  # bytes from the beginning of the frames in which the header lies
 _HAS_FRAMES = 1  # of its flags
+_FEWER = 20  # frames, half a second: so many that are missing are worth telling
 
 
 def counted(path: Path, part: Part) -> Part:
-    """`part` with the right number in its Xing or Info header, if there is one that is too small."""
+    """`part` with the right number in its Xing or Info header, if there is one that is too small; one that is much too
+    large is told."""
     import av
 
     with PartFile(path, part) as file:
@@ -35,7 +37,8 @@ def counted(path: Path, part: Part) -> Part:
         except Exception:  # what a damaged file is worth shows when it is decoded
             return part
     if told >= there:  # cut short: there is no padding to cut off
-        return part
+        note = f"it ends after {there} of {told} frames" if told - there > _FEWER else part.note
+        return replace(part, note=note)
     return replace(part, changes=(*part.changes, (part.start + place + 4, struct.pack(">I", there))))
 
 

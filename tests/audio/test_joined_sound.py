@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from pathlib import Path
 
@@ -139,10 +140,23 @@ def test_a_number_of_frames_that_is_wrong(tmp_path: Path, frames: int) -> None:
     assert delay_s(sound, SECOND, at_s=0.2) == delay_s(sound, SECOND, at_s=1.4) == pytest.approx(0, abs=0.001)
 
 
-ENDED = ["a.wav", "a.aiff", "a.flac", "a.caf", "a.w64", "a.rf64", "rifx.wav", "a.mp3"]  # what these end with is known
+@pytest.mark.parametrize("name", ["a.mp3", "a.au"])
+def test_an_end_that_is_cut_off_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    path = tmp_path / name
+    encode(path, "libmp3lame", BOTH) if name == "a.mp3" else write(path, BOTH)
+    read_audio(path)
+    assert not caplog.records
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert read_audio(path).duration_s == pytest.approx(1.75, abs=0.1)
+    assert "it ends after" in caplog.text
 
 
-@pytest.mark.parametrize("last", [*ENDED, "a.ogg", "a.m4a", "a.webm"])
+# What these end with is known.
+ENDED = ["a.wav", "a.aiff", "a.flac", "a.caf", "a.w64", "a.rf64", "rifx.wav", "a.mp3", "a.au"]
+ENDED += ["a.ogg", "a.m4a", "a.webm"]
+
+
+@pytest.mark.parametrize("last", ENDED)
 @pytest.mark.parametrize("first", ENDED)
 def test_of_two_kinds(tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, last: str) -> None:
     def made(name: str, samples: Samples) -> bytes:
@@ -161,6 +175,55 @@ def test_of_two_kinds(tmp_path: Path, caplog: pytest.LogCaptureFixture, first: s
     assert delay_s(sound, BOTH, at_s=0.5) == pytest.approx(0, abs=0.002)
     assert delay_s(sound, BOTH, at_s=2.9) == pytest.approx(0, abs=2 * FRAME_S)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("bare", ["mp3", "aac"])
+@pytest.mark.parametrize("first", ["a.wav", "a.aiff", "a.au", "a.ogg", "a.m4a", "a.webm"])
+def test_frames_without_a_file_around_them_behind_one(tmp_path: Path, first: str, bare: str) -> None:
+    """As speech services send them: heard, and not as noise."""
+    if first[-3:] in ("m4a", "ebm"):
+        encode(tmp_path / first, "aac" if first.endswith("m4a") else "libopus", FIRST)
+    else:
+        write(tmp_path / first, FIRST)
+    if bare == "mp3":
+        encode(tmp_path / "b.mp3", "libmp3lame", SECOND, muxer={"write_xing": "0", "id3v2_version": "0"})
+    else:
+        encode(tmp_path / "b.aac", "aac", SECOND, container="adts")
+    path = tmp_path / f"all{first[1:]}"
+    path.write_bytes((tmp_path / first).read_bytes() + (tmp_path / f"b.{bare}").read_bytes())
+    sound = read_audio(path)
+    assert sound.duration_s == pytest.approx(3.5, abs=0.1)
+    assert delay_s(sound, BOTH, at_s=0.5) == pytest.approx(0, abs=0.002)
+    assert delay_s(sound, BOTH, at_s=2.5) == pytest.approx(0.04, abs=0.04)  # their encoders' delay
+    assert delay_s(sound, BOTH, at_s=2.9) == pytest.approx(0.04, abs=0.04)
+
+
+def test_a_tag_before_a_wav_is_no_sound_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = write(tmp_path / "a.wav", FIRST).read_bytes()
+    (tmp_path / "b.wav").write_bytes(b"ID3\x03\0\0\0\0\0\x14" + bytes(20) + data)
+    assert read_audio(tmp_path / "b.wav").samples.shape == (1, len(FIRST)) and not caplog.records
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.flac"])
+def test_a_cover_that_looks_like_a_file_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    cover = b"\0\0\0\x1cftypavif" + bytes(3000)
+    if name == "a.mp3":
+        data = encode(tmp_path / name, "libmp3lame", SECOND, muxer={"id3v2_version": "0"}).read_bytes()
+        body = b"\0image/avif\0\3\0" + cover
+        picture = b"APIC" + struct.pack(">IH", len(body), 0) + body
+        size = bytes(len(picture) >> shift & 127 for shift in (21, 14, 7, 0))
+        data = b"ID3\x03\0\0" + size + picture + data
+    else:
+        data = write(tmp_path / name, SECOND).read_bytes()
+        body = struct.pack(">II", 3, 10) + b"image/avif" + bytes(20) + struct.pack(">I", len(cover)) + cover
+        assert data[4] == 0  # the block of the stream's own numbers, not the last
+        data = data[:42] + b"\x06" + len(body).to_bytes(3, "big") + body + data[42:]
+    (tmp_path / name).write_bytes(data)
+    sound = read_audio(tmp_path / name)
+    assert sound.duration_s == pytest.approx(2.0, abs=2 * FRAME_S) and not caplog.records
+    assert delay_s(sound, SECOND, at_s=1.4) == pytest.approx(0, abs=0.06)
 
 
 @pytest.mark.parametrize("length", [0, 0xFFFFFFFF])

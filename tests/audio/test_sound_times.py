@@ -176,3 +176,10 @@ def test_the_first_track_may_be_one_that_ffmpeg_does_not_know(tmp_path: Path, to
     path.write_bytes(path.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))
     with pytest.raises(ValueError, match=r"a sound track in a\.mov of a kind that FFmpeg does not know"):
         read_audio(path)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4"])
+def test_sound_that_begins_late_does_not_end_early(tmp_path: Path, told: pytest.LogCaptureFixture, name: str) -> None:
+    path = encode(tmp_path / name, "aac" if name != "a.webm" else "libopus", VOICE, start_s=1.0)
+    assert read_audio(path).duration_s == pytest.approx(5.0, abs=2 * FRAME_S)
+    assert "it ends" not in told.text

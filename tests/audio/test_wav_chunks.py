@@ -112,3 +112,42 @@ def test_an_odd_chunk_with_and_without_the_byte_behind_it(
         assert is_voice(wav(tmp_path / "a.wav", chunk(b"fmt ", FORM), odd, chunk(b"data", PCM)))
         assert is_voice(wav(tmp_path / "a.wav", odd, chunk(b"fmt ", FORM), odd, odd, chunk(b"data", PCM)))
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("taken", "used"), [(32, 24), (32, 16), (24, 20), (16, 12)])
+def test_samples_that_take_more_bits_than_they_use(tmp_path: Path, taken: int, used: int) -> None:
+    """As Windows records, 24 bits in 32: FFmpeg takes that for floating point."""
+    whole = (VOICE * (2.0 ** (used - 1) - 1)).astype("<i4") << (32 - used)
+    data = whole.view(np.uint8).reshape(-1, 4)[:, 4 - taken // 8 :].tobytes()
+    size = taken // 8
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, RATE, RATE * size, size, taken, 22, used, 4) + guid
+    path = wav(tmp_path / "a.wav", chunk(b"fmt ", form), chunk(b"data", data))
+    samples = read_audio(path).samples[0].numpy()
+    assert samples.shape == VOICE.shape and np.abs(samples - VOICE).max() < 2.0 ** (2 - used)
+
+
+def test_the_oldest_form_which_does_not_tell_the_bits(tmp_path: Path) -> None:
+    assert is_voice(wav(tmp_path / "a.wav", chunk(b"fmt ", FORM[:14]), chunk(b"data", PCM)))
+
+
+@pytest.mark.parametrize("between", [b"", chunk(b"LIST", b"INFO" + bytes(96))])
+def test_sound_before_what_it_is_made_of(tmp_path: Path, between: bytes) -> None:
+    assert is_voice(wav(tmp_path / "a.wav", chunk(b"data", PCM), between, chunk(b"fmt ", FORM)))
+
+
+def test_sound_without_what_it_is_made_of(tmp_path: Path) -> None:
+    with pytest.raises(EmoInputError, match="cannot be read"):
+        read_audio(wav(tmp_path / "a.wav", chunk(b"data", PCM), chunk(b"LIST", b"INFO" + bytes(96))))
+
+
+@pytest.mark.parametrize("told", [0, 1, 2**40, 2**64 - 1])
+@pytest.mark.parametrize("kind", [b"RF64", b"BW64"])
+def test_rf64_of_a_recorder_that_died(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: bytes, told: int) -> None:
+    """`told` bytes of sound say its chunk of sizes; 1 stands for the right number."""
+    size = struct.pack("<QQQI", 0, len(PCM) if told == 1 else told, 0, 0)
+    tags = chunk(b"LIST", b"INFO" + NOISE)
+    body = chunk(b"ds64", size) + chunk(b"fmt ", FORM) + chunk(b"data", PCM, 0xFFFFFFFF) + tags
+    (tmp_path / "a.wav").write_bytes(kind + b"\xff" * 4 + b"WAVE" + body)
+    assert is_voice(tmp_path / "a.wav")
+    assert ("it ends after" in caplog.text) == (told == 2**40)
