@@ -50,6 +50,8 @@ def _refuse_unreachable(path: Path, name: str) -> None:
             raise EmoInputError(name, found, _PLACE, "Choose another place.") from error
         if error.errno == errno.ENAMETOOLONG:
             raise EmoInputError(name, f"{said}, which is too long", _PLACE, "Choose a shorter path.") from error
+        if error.errno == errno.ELOOP:
+            raise EmoInputError(name, f"{said}, through links that lead in a circle", _PLACE, _OTHER) from error
 
 
 def refuse_existing(path: Path, *, overwrite: bool, name: str = "output") -> None:

@@ -113,3 +113,17 @@ def test_a_folder_that_may_not_be_looked_into_is_a_sentence(tmp_path, monkeypatc
     monkeypatch.setattr(Path, "iterdir", refusing)
     with pytest.raises(EmoInputError, match=r"output: found the folder .* looked into \(permission denied\)"):
         claimable(tmp_path, "frames")
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/x.mp4"])
+def test_links_in_a_circle_are_a_sentence_whoever_asks(tmp_path, name):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path = tmp_path / name
+    for refuse in (
+        refuse_impossible,
+        lambda path: refuse_existing(path, overwrite=True),
+        lambda path: refuse_inputs(path, {}),
+        lambda path: claimable(path, "frames"),
+    ):
+        with pytest.raises(EmoInputError, match="lead in a circle; expected a place that can be written to"):
+            refuse(path)

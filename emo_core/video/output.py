@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import EmoInputError
 from ..files import NAME_BYTES, exists, shown
-from ..owned import MARK, claimable, free_path, mark_of, refuse_existing, write_mark
+from ..owned import MARK, claimable, free_path, mark_of, refuse_existing, refuse_impossible, write_mark
 from .formats import video_format
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,14 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EM
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Raises EmoInputError for an output of an unknown kind or with a name that is too long, one that exists unless it
-    may be replaced, and a folder for pictures that is not ours."""
+    may be replaced, a place at which nothing can be made, and a folder for pictures that is not ours."""
     check_name(path)
     if video_format(path).join != "png":
         refuse_existing(path, overwrite=overwrite)
+        if not path.is_symlink():  # one to nothing is replaced as another file is
+            refuse_impossible(path)
         return
+    refuse_impossible(path)
     if claimable(path, FRAMES) and not overwrite and not _is_begun(path):
         found = f"the folder {shown(path)}, which holds an earlier video"
         remedy = "Choose another name, or --overwrite to replace its pictures."

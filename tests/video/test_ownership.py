@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,20 @@ def test_what_comes_to_exist_meanwhile_keeps_its_name(tmp_path, caplog, name):
     if before.path.is_file():
         assert written.path.read_bytes() == before.path.read_bytes()
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes in folders")
+def test_where_no_video_can_be_is_told_before_anything_is_made(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for name in ("pipe", "pipe.mp4"):
+        os.mkfifo(tmp_path / name)
+    said = {"pipe": "a pipe", "pipe.mp4": "a pipe", "link": "leads nowhere", "link/a.mp4": "leads nowhere"}
+    for name, why in said.items():
+        for overwrite in (False, True):
+            with pytest.raises(EmoInputError, match="output: found") as told:
+                output.check_output(tmp_path / name, overwrite=overwrite)
+            assert why in str(told.value) or (name == "pipe.mp4" and not overwrite)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe", "pipe.mp4"]
 
 
 def test_a_folder_of_pictures_is_ours_or_refused(tmp_path):

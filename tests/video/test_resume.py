@@ -269,7 +269,7 @@ def test_an_output_folder_that_is_removed_on_the_way_is_told(tmp_path):
 
 def test_a_place_nobody_can_write_to(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(EmoInputError, match=r"output: found .*file.out\.mp4.*expected a folder that can be written"):
+    with pytest.raises(EmoInputError, match=r"output: found .*file.out\.mp4.*expected a place that can be written"):
         open_job(tmp_path / "file" / "out.mp4", {})
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(EmoInputError, match=r"the folder .*folder\.mp4; expected the name of a file"):
