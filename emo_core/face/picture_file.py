@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 MODES = ("L", "LA", "RGB", "RGBA", "I", "I;16", "F")  # what `load_picture` gives
 LARGE = 64_000_000  # pixels; a file that claims more has to have something in it:
 PIXELS_PER_BYTE = 2000  # an even colour, packed, has a thousand
+_DRAWINGS = ("EPS", "WMF")  # Pillow starts Ghostscript, or asks Windows
 _KIND = "a picture file"
 _REMEDIES = {"portrait": "Give a picture of one person, face visible, as jpg or png."}
 _REMEDY = "Give it as jpg or png."
@@ -76,7 +77,11 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
 
 
 def _check_claim(picture: Image.Image, path: Path, name: str) -> None:
-    """Raises EmoInputError for a file of a few bytes that claims so many pixels that memory would be taken for them."""
+    """Raises EmoInputError for a file of a few bytes that claims so many pixels that memory would be taken for them,
+    and for a drawing that only another program could paint."""
+    if picture.format in _DRAWINGS:
+        found = f"{shown(path.name)}, a drawing of the kind {picture.format}"
+        raise EmoInputError(name, found, _KIND, _REMEDIES.get(name, _REMEDY))
     width, height = picture.size
     size = path.stat().st_size
     if width * height > max(LARGE, size * PIXELS_PER_BYTE):

@@ -355,6 +355,12 @@ def test_values_below_zero_are_black_and_told_or_refused_where_there_are_no_othe
             read(tmp_path / "b.tiff")
 
 
+def test_a_drawing_that_another_program_would_have_to_paint_is_not_called_damaged(tmp_path: Path) -> None:
+    drawn().save(tmp_path / "a.eps")
+    with pytest.raises(EmoInputError, match=r"a\.eps, a drawing of the kind EPS; expected a picture file"):
+        read_image(tmp_path / "a.eps")
+
+
 def test_a_mask_is_called_by_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(EmoInputError, match="face-mask: found no file at"):
         read_mask(tmp_path / "none.png")
