@@ -70,8 +70,8 @@ class PreparePortrait(io.ComfyNode):
                     max=1024,
                     step=8,
                     tooltip="Side of the square in pixels: 128 for emo-mini, 512 for models of Stable Diffusion's "
-                    "size. The video has it too. Models whose VAE reads the portrait (emo-mini-photo) take 128 to 1024 "
-                    "in the same time but for the last step: as much as the face has in the picture, 512 mostly.",
+                    "size. The frames have it too. A model whose VAE reads the portrait takes 128 to 1024: as many as "
+                    "the face has in the picture, 512 mostly.",
                 ),
                 schema.make_input(
                     io.Float,

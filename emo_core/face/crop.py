@@ -88,19 +88,33 @@ def prepare_portrait(
     return portrait
 
 
-def at_size(portrait: Portrait, size: int) -> Portrait:
-    """The same square, cut out of its picture with `size` pixels on a side."""
-    before = portrait.crop.shape[0]
-    if size == before:
+def at_size(portrait: Portrait, size: int, *, reach: int = 0) -> Portrait:
+    """The same square, cut out of its picture with `size` pixels on a side. Where it is up to `reach` pixels narrower
+    in the picture it is made as wide, so that an upright square's pixels are the picture's own."""
+    left, top, right, _ = portrait.crop_box
+    before, side = portrait.crop.shape[0], right - left
+    wide = float(size) if 0 < size - side <= reach else side
+    if (size, wide) == (before, side):
         return portrait
-    scale, place = size / before, (portrait.crop_box, portrait.angle_deg)
-    left, top, right, bottom = portrait.face_box
+    shift = (wide - side) / 2 if portrait.angle_deg else (wide - side) // 2  # upright ones stay on whole pixels
+    place = ((left - shift, top - shift, left - shift + wide, top - shift + wide), portrait.angle_deg)
+
+    def moved(value: float) -> float:
+        return (value * side / before + shift) * size / wide
+
+    x0, y0, x1, y1 = portrait.face_box
     return replace(
         portrait,
         crop=soften_beyond(cut(portrait.source, place[0], size, place[1]), portrait.source, *place),
-        face_box=(left * scale, top * scale, right * scale, bottom * scale),
-        landmarks=None if portrait.landmarks is None else portrait.landmarks * scale,
+        face_box=(moved(x0), moved(y0), moved(x1), moved(y1)),
+        crop_box=place[0],
+        landmarks=None if portrait.landmarks is None else _moved(portrait.landmarks, side / before, shift, size / wide),
     )
+
+
+def _moved(points: Tensor, unit: float, shift: float, scale: float) -> Tensor:
+    """Landmarks (k, 3) times `unit`, moved right and down, times `scale`."""
+    return (points * unit + points.new_tensor([shift, shift, 0.0])) * scale
 
 
 def _framed(image: Tensor, choice: Choice, *, size: int, margin: float, angle_deg: float, framing: Framing) -> Portrait:

@@ -272,7 +272,8 @@ def _prepared(image: Tensor, model: EmoModel, output: Path, options: AnimateOpti
     side = portrait.crop_box[2] - portrait.crop_box[0]
     if options.paste_back:
         side *= _pasted_size(portrait, output, options.fps or clip.fps)[0] / portrait.source.shape[1]
-    return at_size(portrait, own_size(config, side, paste_back=options.paste_back))
+    size = own_size(config, side, paste_back=options.paste_back)
+    return at_size(portrait, size, reach=STEP if options.paste_back else 0)
 
 
 def _paster(portrait: Portrait, output: Path, fps: float, *, feather: float) -> Paster:

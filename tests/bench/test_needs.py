@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from emo_core.bench.needs import needs, needs_table
-from emo_core.config import TINY
+from emo_core.config import TINY, TINY_REFERENCED
 
 
 def test_needs_follow_type_size_and_rows() -> None:
@@ -30,3 +30,9 @@ def test_the_table_names_every_size() -> None:
         ["tiny", "64"],
         ["tiny", "128"],
     ]
+
+
+def test_a_vae_that_reads_the_portrait_needs_more_for_larger_pictures_alone() -> None:
+    small, large = (needs(TINY_REFERENCED, size, torch.float16) for size in (64, 256))
+    assert small.step == large.step and small.weights == large.weights
+    assert 6 < large.decode_1 / small.decode_1 < 16

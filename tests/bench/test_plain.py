@@ -12,14 +12,14 @@ from emo_core.bench.command import compare, machine, table
 from emo_core.bench.measure import operations, versus
 from emo_core.bench.plain import plain_backbone
 from emo_core.bench.random_weights import random_model
-from emo_core.config import TINY, GuidanceConfig
-from emo_core.data import GenerateSettings
+from emo_core.config import TINY, TINY_REFERENCED, EmoConfig, GuidanceConfig
+from emo_core.data import Controls, GenerateSettings, Portrait
 
 CPU = torch.device("cpu")
 
 
-def tiny_case(guidance: GuidanceConfig) -> Case:
-    config = dataclasses.replace(TINY, guidance=guidance)
+def tiny_case(guidance: GuidanceConfig, config: EmoConfig = TINY) -> Case:
+    config = dataclasses.replace(config, guidance=guidance)
     return case_of("tiny", random_model(config, device=CPU), clips=2, settings=GenerateSettings(guidance=2.0))
 
 
@@ -33,6 +33,19 @@ def test_plain_and_product_give_the_same_pictures(reference: str, motion: str) -
     assert 0 <= line.outside_network < 1
     assert "tiny" in table([line]) and "torch" in machine(CPU)
     assert not dataclasses.replace(line, difference=2e-4).is_exact
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_plain_and_product_give_the_same_pictures_where_the_vae_reads_the_portrait(size: int) -> None:
+    """The plain decoder looks at the portrait again for every frame."""
+    case = tiny_case(GuidanceConfig(), TINY_REFERENCED)
+    crop = torch.rand((size, size, 3), generator=torch.Generator().manual_seed(4))
+    box = (size * 0.25, size * 0.25, size * 0.75, size * 0.8)
+    portrait = Portrait(crop=crop, face_box=box, crop_box=(0, 0, size, size), source=crop)
+    case = dataclasses.replace(case, portrait=portrait, controls=Controls(face_region=(0.0, 0.0, size * 0.6, size)))
+    line = compare(case, turns=1)
+    assert line.frames == 2 * TINY.clip.frames and line.difference < 1e-5
+    assert line.product_gflop < line.plain_gflop
 
 
 def test_plain_and_product_give_the_same_pictures_in_hallos_shape() -> None:

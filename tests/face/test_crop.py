@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from emo_core.data import Portrait
 from emo_core.errors import EmoInputError
-from emo_core.face.crop import DEFAULT_MARGIN, FACE_CENTRE_Y, FACE_SHARE, prepare_portrait
+from emo_core.face.crop import DEFAULT_MARGIN, FACE_CENTRE_Y, FACE_SHARE, at_size, prepare_portrait
 from emo_core.face.cut import cut
+from emo_core.face.paste import paste_back
+from emo_core.face.view import crop_view
 
 FACE_BOX = (179.0, 71.0, 272.0, 175.0)
 
@@ -171,3 +174,44 @@ def test_the_dilated_square_is_echomimics(box, expected, monkeypatch):
         assert portrait.crop_box == expected
     else:
         assert (left, right) == (0.0, 160.0) and (top + bottom) / 2 == 200.0
+
+
+@pytest.mark.parametrize("angle", [0.0, 12.0])
+def test_the_same_square_at_another_size(astronaut: Tensor, angle: float) -> None:
+    small, large = (prepare_portrait(astronaut, size, angle_deg=angle) for size in (64, 256))
+    again = at_size(small, 256)
+    assert again.crop_box == large.crop_box and torch.equal(again.crop, large.crop)
+    assert again.face_box == pytest.approx(large.face_box, abs=1e-3)
+    assert again.landmarks is not None and large.landmarks is not None
+    torch.testing.assert_close(again.landmarks, large.landmarks, atol=1e-3, rtol=0)
+    assert at_size(small, 64, reach=8) is small
+
+
+@pytest.mark.parametrize("angle", [0.0, 12.0])
+def test_a_square_of_the_pictures_own_pixels(astronaut: Tensor, angle: float) -> None:
+    """Made wider by a few pixels; an upright one is the picture itself, pasted back too. Face and mesh stay put."""
+    before = prepare_portrait(astronaut, 64, angle_deg=angle)
+    side = round(before.crop_box[2] - before.crop_box[0])
+    size = -(-(side + 1) // 8) * 8
+    own = at_size(before, size, reach=8)
+    left, top, right, bottom = own.crop_box
+    assert right - left == bottom - top == size == own.crop.shape[0] and size > side
+    assert at_size(before, size + 16, reach=8).crop_box == before.crop_box  # too far from it: as it was
+    if angle == 0:
+        whole = [round(value) for value in own.crop_box]
+        assert torch.equal(own.crop, astronaut[whole[1] : whole[3], whole[0] : whole[2]])
+        pasted = paste_back(own.crop, own)
+        assert torch.equal((pasted * 255).round(), (astronaut * 255).round())
+    assert own.landmarks is not None and before.landmarks is not None
+    for one, other in ((own.landmarks[:, :2], before.landmarks[:, :2]), (boxes(own), boxes(before))):
+        places = [
+            crop_view(p.crop_box, angle).to_picture(points.double() / p.crop.shape[0])
+            for p, points in ((own, one), (before, other))
+        ]
+        torch.testing.assert_close(places[0], places[1], atol=1e-2, rtol=0)
+
+
+def boxes(portrait: Portrait) -> Tensor:
+    """The corners of the face's box."""
+    left, top, right, bottom = portrait.face_box
+    return torch.tensor([[left, top], [right, bottom]])

@@ -95,3 +95,10 @@ def test_masks_over_time_keep_their_order_and_fill_their_gaps() -> None:
 
 def test_a_box_that_reaches_far_beyond_is_all_there_is() -> None:
     assert torch.equal(box_mask((-1e300, -1e300, 1e300, 1e300), 16), torch.ones(16, 16))
+
+
+def test_a_box_lies_in_the_crops_pixels_whatever_the_regions_size() -> None:
+    box = (10.0, 20.0, 90.0, 100.0)
+    halved = face_region_mask((5.0, 10.0, 45.0, 50.0), 64)
+    assert torch.equal(face_region_mask(box, 64, side=128), halved)
+    assert torch.equal(face_region_mask(box, 128, side=128), face_region_mask(box, 128))

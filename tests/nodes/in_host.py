@@ -437,6 +437,46 @@ def check_cores_vae_gives_the_frames_of_our_own() -> None:
         run("EMO_Sampler", **{**inputs(0.5), "vae": core_vae})
 
 
+def check_a_video_has_the_size_of_its_square_where_the_vae_reads_the_portrait() -> None:
+    """The library's frames at two sizes, previews no larger than the VAE sees (64), and its own portraits alone."""
+    import torch
+
+    inputs()
+    config, host, core, data = (part(name) for name in ("emo_core.config", "nodes.host", "emo_core", "emo_core.data"))
+    torch.manual_seed(0)
+    model = part("emo_core.models.emo").EmoModel(config.TINY_REFERENCED).eval().requires_grad_(False)
+    managed = {name: host.manage(p, name) for name, p in part("emo_core.models.parts").split_model(model).items()}
+    audio, _ = run("EMO_EncodeAudio", LOADED["audio"], 25.0, 0.0, 0.2, audio_encoder=managed["audio_encoder"])
+    samples = LOADED["audio"]["waveform"][0][:, : round(0.2 * 16000)]
+    sound = core.encode_audio(model, data.Waveform(samples, 16000), FPS)
+    widgets = {"steps": 2, "guidance": 1.0, "scheduler": "ddim", "seed": 1}
+    settings = data.GenerateSettings(steps=2, guidance=1.0, seed=1)
+    made = {}
+    for size in (64, 128):
+        _, portrait, _ = run("EMO_PreparePortrait", LOADED["image"], size, 0.58)
+        (reference,) = run("EMO_EncodeReference", managed["reference_net"], managed["vae"], portrait)
+        sockets = {**_managed(managed, "backbone", "vae"), "reference": reference, "emo_audio": audio}
+        shown: list[tuple[int, int]] = []
+        with on_tick(lambda value, total, preview, shown=shown: preview and shown.append(preview[1].size)):
+            images, _, _ = run("EMO_Sampler", **sockets, **widgets)
+        own = core.generate(model, core.encode_reference(model, portrait), sound, None, settings)
+        assert images.shape == (5, size, size, 3)
+        assert torch.equal(images, torch.cat([clip.frames for clip in own]))
+        assert set(shown) == {(64, 64), (size, size)} and shown[0] == (64, 64)
+        made[size] = reference
+    assert made[64].identity != made[128].identity
+    with refuses("a model without such a VAE"):
+        features = dataclasses.replace(made[64].features, detail=None)
+        run("EMO_Sampler", **{**sockets, "reference": dataclasses.replace(made[64], features=features)}, **widgets)
+    _, large, _ = run("EMO_PreparePortrait", LOADED["image"], 512, 0.58)
+    with refuses("expected 32 to 256, a multiple of 8"):
+        run("EMO_EncodeReference", managed["reference_net"], managed["vae"], large)
+
+
+def _managed(managed: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: managed[name] for name in names}
+
+
 def check_cores_audio_encoder_output_is_taken() -> None:
     import torch
 

@@ -200,6 +200,23 @@ def test_cores_vae_stands_in_where_it_fits() -> None:
     assert latents.shape == (2, 4, 16, 16)
     torch.testing.assert_close(latents[:, :3], (pictures[:, :, ::8, ::8] + 1) / 2 * 0.18215)
     torch.testing.assert_close(chosen.network.decode(latents), pictures)
+    assert chosen.network.detail(pictures[:1]) is None
+    torch.testing.assert_close(chosen.network.decode(latents, None), pictures)
+
+
+def test_what_decoding_takes_grows_with_the_size_where_the_vae_reads_the_portrait() -> None:
+    """Against what is counted without memory: enough, and not twice as much."""
+    vae, config = part("nodes.vae"), part("emo_core.config").EMO_MINI_PHOTO.vae
+    memory, VAE = part("emo_core.pipeline.memory"), part("emo_core.models.vae").VAE
+    network = VAE(config).to("meta").requires_grad_(False)
+    told = {}
+    for size in (256, 512, 1024):
+        detail = network.detail(torch.empty(1, 3, size, size, device="meta"))
+        latents = detail.latent.expand(8, -1, -1, -1)
+        needed = memory.peak_bytes(lambda detail=detail, latents=latents: network.decode(latents, detail))
+        told[size] = vae.vae_bytes(config, side=size, frames=8, bytes_each=4)
+        assert needed < told[size] < 2 * needed
+    assert told[256] < told[512] < told[1024] / 2
 
 
 def test_cores_vae_is_refused_where_it_does_not_fit() -> None:
