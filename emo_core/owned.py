@@ -42,6 +42,9 @@ def _refuse_unreachable(path: Path, name: str) -> None:
     said = shown(path)
     if "\0" in str(path) or any(len(os.fsencode(part)) > NAME_BYTES for part in path.parts):
         raise EmoInputError(name, said, f"names of at most {NAME_BYTES} bytes, without zeros", "Choose a shorter name.")
+    if len(path.parts) > 1 and path.parts[0].startswith("~") and not os.path.lexists(path.parts[0]):
+        found = f"{said}, in the home of a user who is not known"
+        raise EmoInputError(name, found, _PLACE, "Write the whole path, or ./ before it.")
     try:
         os.stat(path)
     except OSError as error:

@@ -1,5 +1,7 @@
 """The command line as a person uses it: real processes where the process matters, a tiny random model everywhere."""
 
+import argparse
+import importlib
 import io
 import os
 import pty
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import sys
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -20,6 +23,7 @@ from PIL import Image
 from emo_core import cli
 from emo_core.config import TINY
 from emo_core.data import SCHEDULERS, Progress
+from emo_core.files import expanded
 
 ROOT = Path(__file__).parents[1]
 FACE_BOX = ["--face-box", "60,50,60,70"]
@@ -402,3 +406,25 @@ def test_an_output_in_the_models_folder_is_refused(files, tmp_path, capsys):
     assert cli.main(command) == 2
     assert "in the folder of the model" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+DOORS = ("emo_core.cli", "emo_core.training.options", "emo_core.evaluation.command", "emo_core.bench.command")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_home_is_found_also_where_the_shell_left_it_to_us(monkeypatch, tmp_path, door):
+    """No shell makes a home of the ~ in --output=~/a.mp4: what was written would be in a folder of that name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    def options_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for below in action.choices.values():
+                    yield from options_of(below)
+            yield action
+
+    found = list(options_of(importlib.import_module(door).build_parser()))
+    assert not [action.dest for action in found if action.type is Path]
+    paths = [action for action in found if action.type is expanded]
+    assert paths and all(action.type("~/a.mp4") == tmp_path / "a.mp4" for action in paths)

@@ -127,3 +127,14 @@ def test_links_in_a_circle_are_a_sentence_whoever_asks(tmp_path, name):
     ):
         with pytest.raises(EmoInputError, match="lead in a circle; expected a place that can be written to"):
             refuse(path)
+
+
+def test_the_home_of_nobody_is_no_place_but_a_folder_of_that_name_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for refuse in (refuse_impossible, lambda path: refuse_existing(path, overwrite=False)):
+        with pytest.raises(EmoInputError, match="home of a user who is not known"):
+            refuse(Path("~nobody-here/a.mp4"))
+    assert not os.listdir(tmp_path)
+    refuse_impossible(Path("~a.mp4"))
+    (tmp_path / "~mine").mkdir()
+    refuse_impossible(Path("~mine/a.mp4"))
