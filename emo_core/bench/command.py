@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import platform
 import sys
 import time
@@ -20,7 +21,9 @@ from typing import Any, TypeVar, cast
 import torch
 
 from ..errors import EmoInputError
+from ..files import expanded
 from ..pipeline.graphs import Graphs
+from ..weights.build import usable_device
 from .approximate import savings, savings_table
 from .cases import Case, compiled_case, full_case, middle_case, mini_case
 from .figures import refuse_output, write_figures
@@ -99,8 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--long-s", type=float, default=300.0, help="seconds of the long sound (300)")
     add("--server", metavar="URL", help="also what the graph costs on top, in a running ComfyUI that has this pack")
     add("--soak", type=float, metavar="HOURS", help="only this: so much sound to a file, memory sampled and plotted")
-    add("--write-released", metavar="FOLDER", type=Path, help="only write random files of Hallo's size and names there")
-    add("--released", metavar="PATH", type=Path, help="only load released files and make one clip, and tell the memory")
+    add("--write-released", metavar="FOLDER", type=expanded, help="only write random files of Hallo's size and names")
+    add("--released", metavar="PATH", type=expanded, help="only load released files, make one clip, tell the memory")
     add(
         "--dtype",
         choices=("float16", "bfloat16", "float32"),
@@ -109,12 +112,12 @@ def build_parser() -> argparse.ArgumentParser:
     steps = "of the clip with --released (0: only load) or --peer (2), of the case full (40), of --limits (10)"
     add("--steps", type=int, help=steps)
     peer = "only this: a released system's own code, your checkout of it, in turns with ours on the same weights and"
-    add("--peer", metavar="PATH", type=Path, help=f"{peer} input; of Hallo, not yet of EchoMimic and V-Express")
+    add("--peer", metavar="PATH", type=expanded, help=f"{peer} input; of Hallo, not yet of EchoMimic and V-Express")
     add("--peer-size", choices=SIZES, help="of its networks: small, or full as released (full on CUDA, else small)")
     limits = "only this: the full size with its weights in main memory, without a limit and then with CUDA held to each"
     add("--limits", metavar="GB,GB", help=f"{limits} (such as 8,6)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
-    add("--output", type=Path, help="also write the figures to this JSON file; of --soak: its folder (output/soak)")
+    add("--output", type=expanded, help="also write the figures to this JSON file; of --soak: its folder (output/soak)")
     add("--overwrite", action="store_true", help="replace a file that is there, also one that the bench did not write")
     return parser
 
@@ -124,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     a section failed."""
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    _refuse_impossible(options)
+    device = usable_device(options.device)
     if options.output and not options.soak:
         inputs = {"checkpoint": options.released, "checkout": options.peer}
         refuse_output(options.output, inputs, overwrite=options.overwrite)
@@ -133,7 +138,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         dtype = _dtype(options)
         sys.stdout.write(f"{needs_table(all_needs(dtype), dtype)}\n")
         return 0
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if options.peer:
         return _peer(options, device)
     if options.soak:
@@ -146,6 +150,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _cases(options, device, sections)
     return 1 if sections.failed else 0
+
+
+def _refuse_impossible(options: argparse.Namespace) -> None:
+    """Raises EmoInputError for numbers and an address with which nothing can be measured, before anything is."""
+    for name, least in (("turns", 1), ("steps", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise EmoInputError(name, f"{value}", f"at least {least}")
+    for name in ("short_s", "long_s", "soak"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise EmoInputError(name.replace("_", "-"), f"{value}", "a number above 0")
+    if options.server is not None and not options.server.startswith(("http://", "https://")):
+        raise EmoInputError("server", repr(options.server), "an address such as http://127.0.0.1:8188")
 
 
 class Sections:

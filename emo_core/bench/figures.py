@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import EmoInputError
+from ..files import shown
 from ..owned import refuse_existing, refuse_impossible, refuse_inputs
 from ..whole import write_text_whole
 
@@ -31,5 +33,10 @@ def is_ours(output: Path) -> bool:
 
 
 def write_figures(output: Path, figures: Mapping[str, object]) -> None:
-    """A run that is killed here leaves what was written before."""
-    write_text_whole(output, json.dumps({"made_by": MADE_BY, **figures}, indent=1))
+    """A run that is killed here leaves what was written before. Raises EmoInputError where nothing can be written."""
+    try:
+        write_text_whole(output, json.dumps({"made_by": MADE_BY, **figures}, indent=1))
+    except OSError as error:
+        found = f"{shown(output)}, which cannot be written ({(error.strerror or str(error)).lower()})"
+        remedy = "The figures above are all that there is of them."
+        raise EmoInputError("output", found, "a place with room that can be written to", remedy) from error

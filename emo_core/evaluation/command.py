@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from ..data import GenerateSettings
 from ..errors import EmoInputError
-from ..files import shown
+from ..files import expanded, shown
 from ..owned import claim_folder, claimable, mark_of, refuse_impossible, refuse_inputs, write_mark
 from ..training.records import read_json
+from ..weights.build import usable_device
 from ..weights.locate import resolve
 from ..whole import write_text_whole
 from .report import Row, as_json, table
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", default="emo-mini", help="a bundled model or the path of one (emo-mini)")
-    add("--output", type=Path, default=Path("output/evaluation"), help="folder for results (output/evaluation)")
+    add("--output", type=expanded, default=Path("output/evaluation"), help="folder for results (output/evaluation)")
     add("--quick", action="store_true", help="four short clips: an impression in a minute or two")
     add(
         "--controls", action="store_true", help="instead: each control's setting against its measured effect, and plots"
@@ -66,8 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--only",
         help=f"sections, separated by commas: {','.join(SECTION_NAMES)}; of --controls: {','.join(CONTROL_NAMES)}",
     )
-    add("--testset", type=Path, help="folder of the test set, made there if missing (OUTPUT/testset)")
-    add("--voices", type=Path, help="a voice corpus of training; without one a small one is made by flite")
+    add("--testset", type=expanded, help="folder of the test set, made there if missing (OUTPUT/testset)")
+    add("--voices", type=expanded, help="a voice corpus of training; without one a small one is made by flite")
     add("--device", help="cpu, cuda ... (cuda where there is one)")
     add("--strict", action="store_true", help="exit status 1 if a bar is missed")
     return parser
@@ -96,6 +97,7 @@ def _prepare(options: argparse.Namespace) -> None:
     what is missing on this machine."""
     if options.seed < 0:
         raise EmoInputError("seed", f"{options.seed}", "0 or more")
+    usable_device(options.device)
     folder: Path = options.output
     tests = options.testset or folder / TESTSET
     model = resolve(options.model)

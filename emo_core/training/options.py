@@ -10,12 +10,14 @@ import torch
 
 from ..config import EMO_MINI, PRESETS, EmoConfig
 from ..errors import EmoInputError
+from ..files import expanded
 from .loop import LoopSettings
 
 DESCRIPTION = """emo-mini from nothing, one step at a time; every step continues where it was stopped.
 
 voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
 puppets, beside or instead of heads: clips of photographs that talk, from folders of portraits"""
+MAX_SEED = 2**63 - 1  # of torch; steps and processes count on from it
 LAUNCHED = ("vae", "pose", "stage1", "stage2", "stage3")  # in as many processes as --processes says
 STEP_NAMES = (
     "voices", "vae", "audio", "latents", "pose", "stage1", "stage2", "stage3", "export", "restore", "heads", "puppets",
@@ -62,10 +64,16 @@ class Options:
         for name, value in (("minutes", self.minutes), ("lr", self.lr)):
             if not 0 < value < float("inf"):
                 raise EmoInputError(f"--{name}", f"{value}", "a number above 0")
-        if not 0 <= self.heads_share <= 1:
-            raise EmoInputError("--heads-share", f"{self.heads_share}", "0 to 1")
-        if not 0 <= self.patch_loss < float("inf"):
-            raise EmoInputError("--patch-loss", f"{self.patch_loss}", "0 or more")
+        if self.seed > MAX_SEED:
+            raise EmoInputError("--seed", f"{self.seed}", f"at most {MAX_SEED}")
+        for name in ("still_share", "crops", "heads_share", "motion_patch_drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise EmoInputError(f"--{name.replace('_', '-')}", f"{getattr(self, name)}", "0 to 1")
+        for name in ("mouth_weight", "eye_weight", "patch_loss"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise EmoInputError(f"--{name.replace('_', '-')}", f"{getattr(self, name)}", "0 or more")
+        if self.size is not None and self.size < 1:
+            raise EmoInputError("--size", f"{self.size}", "at least 1 pixel")
         if self.turning_clips < 0:
             raise EmoInputError("--turning-clips", f"{self.turning_clips}", "0 or more")
 
@@ -91,7 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m emo_core train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("step", choices=STEP_NAMES, help="which step to run")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder for everything that training writes")
+    root = "folder for everything that training writes"
+    parser.add_argument("--root", type=expanded, default=Path("runs"), help=root)
     parser.add_argument("--minutes", type=float, default=10.0, help="training time (voices: minutes of speech)")
     parser.add_argument("--processes", type=int, default=2, help="processes; on a CPU one per core is the fastest")
     parser.add_argument("--batch", type=int, default=8, help="rows per process")
@@ -133,16 +142,22 @@ def build_parser() -> argparse.ArgumentParser:
         help="vae that is given the portrait: weight of a critic of mouths and eyes; late, with --decoder-only",
     )
     parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
-    parser.add_argument("--start-from", type=Path, help="folder whose weights to start from, also of a smaller network")
     parser.add_argument(
-        "--average-with", type=Path, metavar="FOLDER", help="export: the mean of these weights and --start-from's"
+        "--start-from", type=expanded, help="folder whose weights to start from, also of a smaller network"
+    )
+    parser.add_argument(
+        "--average-with", type=expanded, metavar="FOLDER", help="export: the mean of these weights and --start-from's"
     )
     parser.add_argument("--clips", type=int, default=1200, help="heads: training clips, one identity each")
     parser.add_argument(
         "--turning-clips", type=int, default=1200, help="heads: clips with another pose in every frame, for `pose`"
     )
     parser.add_argument(
-        "--photos", type=Path, nargs="+", metavar="FOLDER", help="puppets: folders of portraits, with all below them"
+        "--photos",
+        type=expanded,
+        nargs="+",
+        metavar="FOLDER",
+        help="puppets: folders of portraits, with all below them",
     )
     parser.add_argument("--takes", type=int, default=3, help="puppets: clips of each person")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="puppets: side of a frame (the preset's)")

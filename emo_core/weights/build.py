@@ -32,6 +32,23 @@ def working_device(name: str | torch.device | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def usable_device(name: str | None) -> torch.device:
+    """`working_device`, asked for a little memory first. Raises EmoInputError for a device that is not here."""
+    try:
+        device = working_device(name)
+    except RuntimeError as error:
+        raise EmoInputError("device", repr(name), "cpu, cuda, cuda:1 or mps") from error
+    try:
+        if device.type == "meta":
+            raise RuntimeError("a device without memory")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:  # each backend in its own way
+        remedy = "Use --device cpu, or install a build of torch for this device."
+        found = f"{name!r}, which torch cannot use here"
+        raise EmoInputError("device", found, "a device of this machine", remedy) from error
+    return device
+
+
 def build_without_memory(config: EmoConfig) -> EmoModel:
     """An EmoModel whose parameters are on the meta device and whose buffers are computed."""
     from ..models.emo import EmoModel

@@ -118,3 +118,22 @@ def test_a_soaks_own_folder_is_taken_again_and_what_was_put_there_stays(
     names = {path.name for path in (tmp_path / "own").iterdir()}
     assert names == {"made-by-emo.json", "soak.wav", "soak.mp4", "soak.json", "soak.png"}
     assert (tmp_path / "own" / "soak.wav").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("turns 0", "turns -1", "steps -1", "short-s nan", "long-s 0", "long-s inf", "soak 0", "soak nan"),
+        *("device x", "device meta", "server x", "server file:///etc"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_measured(asked: str) -> None:
+    name, value = asked.split()
+    with pytest.raises(EmoInputError, match=f"{name}: found"):
+        main([f"--{name}={value}"])
+
+
+def test_a_place_that_is_gone_at_the_end_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EmoInputError, match=r"figures\.json, which cannot be written"):
+        write_figures(tmp_path / "file" / "figures.json", {})

@@ -132,3 +132,17 @@ def test_a_stage_without_its_start_says_so(root: Path) -> None:
         run("stage3", root, "--start-from", str(root / "nowhere"))
     with pytest.raises(EmoInputError, match="no checkpoint"):
         run("stage3", root, "--start-from", str(root / "heads"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("still-share nan", "crops 1.5", "motion-patch-drop 2", "mouth-weight nan", "eye-weight -1", "size 0"),
+        *("seed 99999999999999999999", "seed -1", "minutes nan"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told_before_any_work(tmp_path, wrong):
+    name, value = wrong.split()
+    with pytest.raises(EmoInputError, match=f"--{name}: found"):
+        main(["stage1", "--root", str(tmp_path / "runs"), f"--{name}={value}"])
+    assert not (tmp_path / "runs").exists()
