@@ -10,6 +10,7 @@ from chromium import Browser
 from comfy_page import ComfyPage
 
 if TYPE_CHECKING:
+    from comfy_host import Host
     from comfy_server import Server
 
 
@@ -17,3 +18,12 @@ if TYPE_CHECKING:
 def page(chromium: str, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyPage]:
     with Browser(chromium, tmp_path_factory.mktemp("chromium")) as browser:
         yield ComfyPage(browser, server.address)
+
+
+@pytest.fixture(scope="session")
+def server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A ComfyUI of its own: the history of other tests' odd jobs (NaN) is JSON that no frontend reads."""
+    from comfy_server import Server
+
+    with Server(host, tmp_path_factory.mktemp("browsed")) as running:
+        yield running
