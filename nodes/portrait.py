@@ -335,6 +335,7 @@ class PasteBack(io.ComfyNode):
 
 def _pictures(original: Tensor, transparency: Tensor | None) -> Iterator[Tensor]:
     """One original after the other, over grey where it is transparent: by one mask for all, or by its own."""
+    transparency = None if transparency is None or 0 in transparency.shape else transparency
     masks = None if transparency is None else transparency.reshape(-1, *transparency.shape[-2:])
     for index, picture in enumerate(original):
         mask = None if masks is None else masks[min(index, len(masks) - 1)]

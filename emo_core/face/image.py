@@ -71,13 +71,15 @@ def read_mask(path: str | Path, *, name: str = "face-mask") -> Tensor:
 def without_transparent(picture: Tensor, transparency: Tensor | None, *, name: str = "transparency") -> Tensor:
     """A picture (H, W, 3) over grey where a mask (h, w) or (1, h, w) says that it is transparent (1). ComfyUI's Load
     Image gives the two apart, and an empty mask of any size for a picture without alpha. Raises EmoInputError for a
-    mask of another shape."""
+    mask of another shape, or with values that are not numbers."""
     if transparency is None or 0 in transparency.shape or not bool(transparency.any()):
         return picture
     if transparency.ndim == 3 and len(transparency) == 1:
         transparency = transparency[0]
     if transparency.ndim != 2:
         raise EmoInputError(name, f"masks of shape {tuple(transparency.shape)}", "one mask (h, w)", "Select one.")
+    if not bool(torch.isfinite(transparency).all()):
+        raise EmoInputError(name, "a mask with NaN or infinite values", "0 to 1")
     opaque = 1 - transparency.detach().to("cpu", torch.float32).clamp(0, 1)
     return over_grey(torch.cat([picture, over_picture(opaque, picture, name=name)[..., None]], dim=-1))
 

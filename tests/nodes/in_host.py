@@ -693,6 +693,11 @@ def check_what_is_transparent_is_grey_in_the_graph_as_on_the_command_line() -> N
     assert torch.equal(empty, plain)
     pasted = run("EMO_PasteBack", picture, crop, portrait, transparency=mask)[0]
     assert float((pasted[0] - read).abs().mean()) < 0.01
+    for nothing in (torch.zeros(0, 512, 512), torch.zeros(1, 64, 64)):
+        untouched = run("EMO_PasteBack", picture, crop, portrait, transparency=nothing)[0]
+        assert torch.equal(untouched, run("EMO_PasteBack", picture, crop, portrait)[0])
+    with refuses("transparency: found a mask with NaN or infinite values"):
+        run("EMO_PasteBack", picture, crop, portrait, transparency=mask * float("nan"))
     with refuses("transparency: found a mask of 64x32 pixels for a picture of 512x512"):
         run("EMO_PreparePortrait", picture, 128, 0.58, transparency=torch.ones(1, 32, 64))
 
