@@ -76,10 +76,16 @@ class Job:
         return [self.folder / segment.file for segment in self.segments]
 
     def joined(self) -> Path:
-        """Where the finished output is made before it gets its name; what an earlier try left there is gone."""
+        """Where the finished output is made before it gets its name; what an earlier try left there is gone. Raises
+        EmoInputError if somebody has put files of his own there."""
         joined = self.folder / JOINED
-        if os.path.lexists(joined):
-            remove_own(joined)
+        try:
+            if os.path.lexists(joined):
+                remove_own(joined)
+        except OSError as error:
+            found = f"{shown(joined)}, which cannot be cleared ({(error.strerror or str(error)).lower()})"
+            remedy = f"Move what is yours out of it and start the same again: {self.finished_clips} clips are kept."
+            raise EmoInputError("output", found, "a work folder without other files", remedy) from error
         return joined
 
     def add(self, *, data: bytes, frames: int, state: ClipState) -> None:

@@ -363,3 +363,19 @@ def test_whatever_is_done_every_file_of_the_users_is_there_with_its_bytes(tmp_pa
         assert {name: after.get(name) for name in before} == before
     clear_unfinished(find_unfinished(tmp_path))
     assert not [name for name in tree(tmp_path) if ".part/" in name and name not in before]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "pictures"])
+def test_somebodys_files_where_clips_are_joined_are_told_and_kept(tmp_path, name):
+    path = tmp_path / name
+    begun(path, 1, count=2)
+    (mine := next(tmp_path.glob("*.part")) / "joined").mkdir()
+    (mine / "mine.txt").write_text("x")
+    job = open_job(path, {"seed": 1})
+    with pytest.raises(EmoInputError, match=r"joined, which cannot be cleared .*2 clips are kept"):
+        write_video(path, [], 25, job=job, frames=4)
+    assert (mine / "mine.txt").read_text() == "x"
+    (mine / "mine.txt").unlink()
+    job = open_job(path, {"seed": 1})
+    assert write_video(path, [], 25, job=job, frames=4).frames == 4
+    assert os.listdir(tmp_path) == [name]
