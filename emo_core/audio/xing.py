@@ -37,7 +37,8 @@ def counted(path: Path, part: Part) -> Part:
         except Exception:  # what a damaged file is worth shows when it is decoded
             return part
     if told >= there:  # cut short: there is no padding to cut off
-        note = f"it ends after {there} of {told} frames" if told - there > _FEWER else part.note
+        alone = part.start == 0 and part.stop == path.stat().st_size  # of a joined file it may count all
+        note = f"it ends after {there} of {told} frames" if alone and told - there > _FEWER else part.note
         return replace(part, note=note)
     return replace(part, changes=(*part.changes, (part.start + place + 4, struct.pack(">I", there))))
 

@@ -249,3 +249,13 @@ def test_no_file_takes_long_to_look_through(tmp_path: Path) -> None:
         began = time.process_time()
         assert len(sound_parts(tmp_path / "b.wav")) <= 2000
         assert time.process_time() - began < 20
+
+
+def test_a_number_of_frames_of_all_files_together_is_no_cut_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = bytearray(joined(tmp_path, "a.mp3", "libmp3lame").read_bytes())
+    mark = max(data.find(b"Xing"), data.find(b"Info"))
+    data[mark + 8 : mark + 12] = (150).to_bytes(4, "big")
+    (tmp_path / "a.mp3").write_bytes(data)
+    assert read_audio(tmp_path / "a.mp3").duration_s == pytest.approx(3.5, abs=0.1) and not caplog.records
