@@ -28,6 +28,8 @@ from .loop import Batch, Parts
 from .patches import PatchLoss
 from .vae import psnr, weight_map
 
+MOVES = 0.02  # of half the side: what moves so far counts twice in the loss of the flow; most of a picture holds still
+
 
 @dataclass(frozen=True)
 class DecoderLoss:
@@ -39,7 +41,7 @@ class DecoderLoss:
     painted: float = 0.3  # of the same losses on what is painted alone
     flow: float = 20.0  # of its L1 in halves of the side, at first
     flow_until: float = 0.4  # share of the training after which that has faded
-    kept: float = 0.05
+    kept: float = 0.2  # of the mask's L1: or it paints before the flow has found its way, which then never does
     unit_latents: float = 0.02
     patches: float = 0.0  # of the patch loss; 0: none
 
@@ -84,8 +86,8 @@ class DecoderStep(nn.Module):
             weight = self.loss.patches * (5 * batch["done"]).clamp(max=1)  # after the critic has seen something
             judged = self.patches(only_painted.over(portrait), target, batch["corners"])
             parts |= {"patches": (weight * judged["decoder"]).mean(), "critic": judged["critic"]}
-        logged = {name: value.detach() for name, value in parts.items()}
-        return torch.stack(list(parts.values())).sum(), {**logged, "latent_std": std.detach().mean()}
+        logged = {name: value.detach() for name, value in parts.items()} | {"latent_std": std.detach().mean()}
+        return torch.stack(list(parts.values())).sum(), logged
 
     def _error(self, error: Tensor, weight: Tensor) -> Tensor:
         weighted = error * weight
@@ -96,7 +98,8 @@ class DecoderStep(nn.Module):
         """Flow and mask against what is known of them."""
         seen, weight = batch["visible"], functional.avg_pool2d(batch["weight"], CELL) * batch["known"]
         away = (draft.flow - batch["flow"]).abs().mean(dim=1, keepdim=True)
-        where = weight * seen
+        moves = batch["flow"].norm(dim=1, keepdim=True)
+        where = weight * seen * (1 + moves / MOVES)
         fade = (1 - batch["done"] / self.loss.flow_until).clamp(min=0).mean()
         flow = (away * where).sum() / where.sum().clamp(min=1.0)
         kept = ((functional.avg_pool2d(draft.kept, CELL) - seen).abs() * weight).sum() / weight.sum().clamp(min=1.0)
