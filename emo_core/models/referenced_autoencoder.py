@@ -58,7 +58,7 @@ class ReferencedAutoencoder(nn.Module):
             _halved(middle, coarse),
             _Residual(coarse),
             _Residual(coarse),
-            nn.Conv2d(coarse, channels, 3, padding=1),
+            _louder(nn.Conv2d(coarse, channels, 3, padding=1)),
         )
         self.reader = _Reader(config.widths)
         self.decoder = _Decoder(config.widths, channels)
@@ -163,6 +163,14 @@ def _halved(channels: int, out_channels: int) -> nn.Sequential:
 
 def _doubled(channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, 4 * out_channels, 1), nn.PixelShuffle(2))
+
+
+@torch.no_grad()
+def _louder(layer: nn.Conv2d) -> nn.Conv2d:
+    """As torch begins them latents have a deviation of .1, and what changes in them is nearer than NEAR: the flow would
+    not be heard, nor learnt, until they have grown."""
+    layer.weight.mul_(10)
+    return layer
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
