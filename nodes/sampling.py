@@ -52,8 +52,8 @@ class Sampling:
         """The finished clips. The host may have taken the networks off the device since the clip before, so it is
         asked for them before every clip; it is told of every step, and heard when it says stop."""
         host.load(self.patchers, self.memory)
-        size = seen_size(self.model.config.vae, self.side)
-        reference = project_reference(self.model.backbone, self.reference.features, self.reference.portrait, size=size)
+        features, portrait = self.reference.features, self.reference.portrait
+        reference = project_reference(self.model.backbone, features, portrait, config=self.model.config)
         report = Report(self)
         clips = generate(
             self.model,

@@ -205,7 +205,7 @@ def our_clip(model: EmoModel, clip: ClipInput) -> Tensor:
 
     backbone = model.backbone
     features = encode_latents(model.reference_net, clip.latents, clip.portrait)
-    reference = project_reference(backbone, features, clip.portrait, expand=model.config.face_locator.expand)
+    reference = project_reference(backbone, features, clip.portrait, config=model.config)
     reference = dataclasses.replace(reference, region_weights=clip.region_weights)
     reference = with_motion_frames(model, reference, ClipState(1, clip.motion_latents))
     conditions = clip_conditions(

@@ -12,14 +12,14 @@ from ..data import Portrait, PortraitDetail, ReferenceCache, ReferenceFeatures
 from ..errors import EmoInputError
 from ..face.audio_regions import audio_regions, emphasis_regions
 from ..face.key_points import key_points
-from ..face.region import DEFAULT_EXPAND, face_region_mask
+from ..face.region import face_region_mask
 from ..models.blocks import level_sides
 from .offload import Offload
 from .placement import detail_to_device, device_of, to_network
 from .sizes import check_size, seen_size
 
 if TYPE_CHECKING:
-    from ..config import VAEConfig
+    from ..config import EmoConfig, VAEConfig
     from ..models.emo import EmoModel
     from ..models.reference_net import ReferenceNet
     from ..models.unet import Backbone
@@ -41,9 +41,8 @@ def encode_reference(model: EmoModel, portrait: Portrait, *, offload: Offload | 
         features = encode_portrait(model.vae, model.reference_net, portrait, config=config.vae)
     if features.detail is not None and offload.home is not None:
         features = dataclasses.replace(features, detail=detail_to_device(features.detail, offload.home))
-    size = seen_size(config.vae, portrait.crop.shape[0])
     with offload.stage(model, "backbone"):
-        return project_reference(model.backbone, features, portrait, expand=config.face_locator.expand, size=size)
+        return project_reference(model.backbone, features, portrait, config=config)
 
 
 @torch.no_grad()
@@ -95,16 +94,15 @@ def project_reference(
     features: ReferenceFeatures,
     portrait: Portrait,
     *,
-    expand: float = DEFAULT_EXPAND,
-    size: int | None = None,
+    config: EmoConfig,
 ) -> ReferenceCache:
-    """The features as the backbone reads them, where it is, and the portrait's own face region, grown by `expand`, of
-    `size` pixels (`seen_size`; the crop's if it is None)."""
+    """The features as the backbone reads them, where it is, and the portrait's own face region: grown as the model of
+    `config` was trained with, in pixels as its networks see them."""
     reference = backbone.project_reference(_features_to_network(features, backbone))
     if not all(bool(torch.isfinite(value).all()) for value in reference.values.values()):
         remedy = "Load the model with dtype float32."
         raise EmoInputError("reference", "values that are not numbers (NaN)", "finite features", remedy)
-    size = portrait.crop.shape[0] if size is None else size
+    size, expand = seen_size(config.vae, portrait.crop.shape[0]), config.face_locator.expand
     region = face_region_mask(None, size, portrait, expand_x=expand, expand_y=expand)
     assert reference.latents is not None
     side = reference.latents.shape[-1]
