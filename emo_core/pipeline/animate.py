@@ -88,7 +88,10 @@ class AnimateOptions:
         if self.max_seconds is not None and not 0 < self.max_seconds <= MAX_SECONDS:
             allowed = f"more than 0, at most {MAX_SECONDS:g} seconds"
             raise EmoInputError("max_seconds", f"{self.max_seconds}", allowed, "Leave it out for the whole sound.")
-        _check_device(self.device)
+        if self.device is not None:
+            from ..weights.build import usable_device
+
+            usable_device(self.device)
         _offload(self)
 
 
@@ -316,22 +319,3 @@ def _offload(options: AnimateOptions) -> Offload:
     from .offload import offload_to
 
     return offload_to(options.offload, working_device(options.device))
-
-
-def _check_device(name: str | None) -> None:
-    import torch
-
-    if name is None:
-        return
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise EmoInputError("device", repr(name), "cpu, cuda, cuda:1 or mps") from error
-    remedy = "Use --device cpu, or install a build of torch for this device."
-    try:
-        if kind == "meta":
-            raise RuntimeError("a device without memory")
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, ImportError) as error:  # each backend that is not there says it its own way
-        found = f"{name!r}, which torch cannot use here"
-        raise EmoInputError("device", found, "a device of this machine", remedy) from error
