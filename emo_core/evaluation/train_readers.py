@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..installed import require
 from ..owned import refuse_existing, refuse_impossible, refuse_inputs
 from ..whole import written_whole
 from .bundled import WEIGHTS
@@ -28,7 +27,7 @@ from .turns import TurnReader, speed_of_turns, turn_features
 
 if TYPE_CHECKING:
     from ..models.vae import VAE
-    from ..training.heads.dataset import HeadDataset
+    from ..training.clips import ClipDataset
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class Crops:
     person: Tensor
 
 
-def collect(heads: HeadDataset, split: str, per_clip: int, *, vae: VAE | None = None, seed: int = 0) -> Crops:
+def collect(heads: ClipDataset, split: str, per_clip: int, *, vae: VAE | None = None, seed: int = 0) -> Crops:
     """Random frames of every clip of a split; one in three goes through the VAE, if there is one."""
     rng = np.random.default_rng(seed)
     mouths: list[Tensor] = []
@@ -155,7 +154,7 @@ class Turning:
     turns: Tensor
 
 
-def collect_turns(heads: HeadDataset, split: str, clips: int, *, vae: VAE | None = None) -> list[Turning]:
+def collect_turns(heads: ClipDataset, split: str, clips: int, *, vae: VAE | None = None) -> list[Turning]:
     """Up to so many clips of heads that move, evenly from the whole split, as the mesh follows them."""
     moving = [
         i for i, clip in enumerate(heads.clips) if clip["split"] == split and clip["style"] in ("talking", "singing")
@@ -264,9 +263,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     _refuse(options)
-    from ..training.heads.dataset import HeadDataset
+    from ..training.clips import ClipDataset
 
-    heads, vae = HeadDataset(options.heads), None if options.vae is None else _load_vae(options.vae)
+    heads, vae = ClipDataset(options.heads), None if options.vae is None else _load_vae(options.vae)
     if options.only != "turns":
         crops = collect(heads, "train", options.per_clip, vae=vae)
         log.info("%d crops of %d people", len(crops.mouths), len(crops.person.unique()))
@@ -283,8 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(options: argparse.Namespace) -> None:
-    """Raises EmoInputError, before any work, for files that would be replaced and packages that are missing."""
-    require("train_readers", packages=("numba",))  # the reader of clips lives beside the renderer
+    """Raises EmoInputError, before any work, for files that would be replaced."""
     refuse_impossible(options.output)
     nets = {"pictures": (MouthReader, FaceEmbedder), "turns": (TurnReader,)}
     for net in nets.get(options.only, (MouthReader, FaceEmbedder, TurnReader)):

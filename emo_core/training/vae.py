@@ -21,7 +21,7 @@ from ..models.vae import VAE
 from .loop import Batch, Parts
 
 if TYPE_CHECKING:
-    from .heads.dataset import HeadDataset
+    from .clips import ClipDataset
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class VAEBatches:
     """Random frames of the training split, or crops of them, drawn from (seed, step, rank)."""
 
     def __init__(
-        self, heads: HeadDataset, batch: int, *, loss: VAELoss, crops: Crops | None = None, seed: int = 0
+        self, heads: ClipDataset, batch: int, *, loss: VAELoss, crops: Crops | None = None, seed: int = 0
     ) -> None:
         self.heads, self.batch, self.loss, self.seed = heads, batch, loss, seed
         self.crops = crops or Crops()
@@ -134,7 +134,7 @@ def psnr(error: Tensor) -> float:
 
 
 @torch.no_grad()
-def reconstruction_psnr(vae: VAE, heads: HeadDataset, *, split: str, frames: int = 128, seed: int = 1) -> Parts:
+def reconstruction_psnr(vae: VAE, heads: ClipDataset, *, split: str, frames: int = 128, seed: int = 1) -> Parts:
     """PSNR in dB of encode-decode on random frames of a split: whole picture, mouth box, eye box."""
     rng = np.random.default_rng(seed)
     clips = [i for i, clip in enumerate(heads.clips) if clip["split"] == split]

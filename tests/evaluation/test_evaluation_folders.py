@@ -144,10 +144,7 @@ def test_a_set_is_never_written_through_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("only", ["pictures", "turns", None])
-def test_readers_weights_are_replaced_only_when_asked(
-    only: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train_readers, "require", lambda *_, **__: None)
+def test_readers_weights_are_replaced_only_when_asked(only: str | None, tmp_path: Path) -> None:
     name = "turn_reader.safetensors" if only == "turns" else "mouth_reader.safetensors"
     name = train_readers.TurnReader.weights if only == "turns" else name
     (tmp_path / name).write_bytes(b"mine")

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("anny")
 
-from emo_core.training.heads.dataset import HeadDataset, babble, render_dataset
+from emo_core.training.clips import ClipDataset
+from emo_core.training.heads.dataset import babble, render_dataset
 from emo_core.training.heads.identity import sample_identity
 from emo_core.training.heads.job import HeadJob
 from emo_core.training.heads.performance import (
@@ -144,9 +145,9 @@ def test_data_set_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     ]
     for name, workers in (("a", 1), ("b", 2)):
         render_dataset(tmp_path / name, jobs, size=32, workers=workers, clips_per_shard=2)
-    one, two = HeadDataset(tmp_path / "a"), HeadDataset(tmp_path / "b")
+    one, two = ClipDataset(tmp_path / "a"), ClipDataset(tmp_path / "b")
     assert one.clips == two.clips
-    assert len(HeadDataset(tmp_path / "a", split="test")) == 1
+    assert len(ClipDataset(tmp_path / "a", split="test")) == 1
     for i in range(3):
         assert np.array_equal(one[i].frames, two[i].frames)
         assert np.array_equal(one[i].mouth_box, two[i].mouth_box)

@@ -105,9 +105,9 @@ def _read_latents(folder: Path) -> None:
 
 
 def _read_heads(folder: Path) -> None:
-    from emo_core.training.heads.dataset import HeadDataset
+    from emo_core.training.clips import ClipDataset
 
-    heads = HeadDataset(folder)
+    heads = ClipDataset(folder)
     for index in range(min(len(heads), 5)):
         clip = heads[index]
         assert len(clip.frames) == len(clip.mouth_box) > 0

@@ -66,13 +66,13 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
     from emo_core.models.vae import VAE
     from emo_core.pipeline.reference import encode_reference
     from emo_core.training.checkpoint import load_shards
-    from emo_core.training.heads.dataset import HeadDataset
+    from emo_core.training.clips import ClipDataset
     from emo_core.training.latents import encode_heads
 
     run("vae", root)
     (root / "audio").mkdir()
     save_file(AudioEncoder(TINY.audio_encoder).state_dict(), root / "audio" / "encoder.safetensors")
-    encode_heads(VAE(TINY.vae), HeadDataset(root / "heads"), root / "latents")
+    encode_heads(VAE(TINY.vae), ClipDataset(root / "heads"), root / "latents")
     run("pose", root)
     run("stage1", root)
     run("stage2", root, "--single-frames", "--start-from", str(root / "stage1"))
@@ -104,10 +104,10 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
 def test_stage_3_leaves_what_it_does_not_train_as_it_was(root: Path) -> None:
     from emo_core.models.vae import VAE
     from emo_core.training.checkpoint import load_shards
-    from emo_core.training.heads.dataset import HeadDataset
+    from emo_core.training.clips import ClipDataset
     from emo_core.training.latents import encode_heads
 
-    encode_heads(VAE(TINY.vae), HeadDataset(root / "heads"), root / "latents")
+    encode_heads(VAE(TINY.vae), ClipDataset(root / "heads"), root / "latents")
     run("pose", root)
     run("stage2", root)
     run("stage3", root, "--start-from", str(root / "stage2"))

@@ -270,7 +270,7 @@ def test_places_that_cannot_be_are_the_sentence_at_every_door(
     from emo_core.training.heads.sheet import main as sheet
     from emo_core.training.voices import build_corpus
 
-    for module in ("emo_core.evaluation.testset", "emo_core.evaluation.train_readers", "emo_core.bench.soak"):
+    for module in ("emo_core.evaluation.testset", "emo_core.bench.soak"):
         monkeypatch.setattr(f"{module}.require", lambda *_, **__: None)
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "nowhere").symlink_to("gone")

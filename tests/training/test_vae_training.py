@@ -23,7 +23,7 @@ class Clip:
 
 
 class Heads:
-    """What VAEBatches reads of a HeadDataset."""
+    """What VAEBatches reads of a ClipDataset."""
 
     def __init__(self) -> None:
         self.clips = [{"split": "train"}] * 4 + [{"split": "test"}]

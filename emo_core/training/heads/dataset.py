@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import EmoInputError
 from ...owned import mark_of
-from ..clips import HEADS, Clip, ClipDataset, ShardWriter, read_index, shard_index
+from ..clips import HEADS, Clip, ShardWriter, read_index, shard_index
 from ..shards import claim_clips, job_key, make_shards, refuse_other_jobs, shard_name
 from .identity import sample_identity
 from .job import HeadJob
@@ -25,7 +25,6 @@ from .performance import perform
 from .render import HeadRenderer
 
 Array = NDArray[np.float32]
-HeadDataset = ClipDataset  # under the name that it had when heads were all there was
 KIND = HEADS
 _OLDER = re.compile(r"shard-\d{4}\.(json|frames\.npy|truth\.npy)|clips\.json|geometry-\d+\.npz")
 
