@@ -216,10 +216,8 @@ class ClipDataset:
         self._open: dict[Path, dict[str, NDArray[Any]]] = {}
         for folder in map(Path, several):
             if not exists(folder / CLIPS):
-                found, allowed = (
-                    f"no {CLIPS} in {shown(folder)}",
-                    "a folder that `train heads` or `train puppets` wrote",
-                )
+                found = f"no {CLIPS} in {shown(folder)}"
+                allowed = "a folder that `train heads` or `train puppets` wrote"
                 raise EmoInputError("clips", found, allowed, "Run that step first.")
             kept = [clip for clip in read_index(folder / CLIPS) if split is None or clip["split"] == split]
             self.clips += kept

@@ -42,7 +42,7 @@ def person_mask(photograph: NDArray[np.float32], marks: Array, unit: float) -> A
     """(T / 4, T / 4) 0..1: how likely each place is the person."""
     from scipy.ndimage import gaussian_filter
 
-    picture = photograph[::1].reshape(len(photograph) // _STEP, _STEP, len(photograph) // _STEP, _STEP, 3).mean((1, 3))
+    picture = photograph.reshape(len(photograph) // _STEP, _STEP, len(photograph) // _STEP, _STEP, 3).mean((1, 3))
     size, down = _around(marks, len(picture))
     low, high = marks[list(OVAL), 1].min() / _STEP, marks[list(OVAL), 1].max() / _STEP
     rows = np.arange(len(picture))[:, None] + 0.5
