@@ -16,8 +16,9 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 demo: $(VENV)/installed
 	$(RUN) -m emo_core animate --output output/demo.mp4 --overwrite
 
+# In order: by size, which is the default, the longest test of all would come last and alone.
 test: $(VENV)/installed-test
-	$(RUN) -m pytest tests -n 2 --dist loadfile
+	$(RUN) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
 # nodes/ imports the package from above, as the host does: mypy sees it through a link with a name.
 lint: $(VENV)/installed-test
