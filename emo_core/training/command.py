@@ -1,6 +1,6 @@
 """`python -m emo_core train ...`: emo-mini from nothing, one step at a time; every step continues where it was stopped.
 
-voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
+voices -> heads, puppets -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
 
 What a step needs, and that the root is ours, is looked at before any work.
 """
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,7 +30,11 @@ from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
 from .records import load_weights, read_weights, refuse_others, write_weights
 from .root import claim_root, refuse_replacing
-from .stages import STAGES, TRAINED_BEFORE, StageStep, audio_gap, optimizer_groups, select_trainable
+from .stages import STAGES, TRAINED_BEFORE, StageStep, audio_gaps, optimizer_groups, select_trainable
+
+if TYPE_CHECKING:
+    from .clips import ClipDataset
+    from .latents import LatentDataset
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +121,9 @@ def _train_alone(vae: VAE, options: Options, loop: LoopSettings) -> Callable[[in
 
 def _train_referenced(vae: VAE, options: Options, loop: LoopSettings) -> Callable[[int], Parts]:
     """Train a VAE that is given the portrait, on puppets and heads, whichever there are; gives what measures it."""
-    from .clips import CLIPS, HEADS, PUPPETS, ClipDataset
     from .decoder import DecoderBatches, DecoderLoss, DecoderStep, Drawing, decoder_psnr
 
-    folders = [options.root / kind for kind in (PUPPETS, HEADS) if exists(options.root / kind / CLIPS)]
-    clips = ClipDataset(folders or options.root / PUPPETS)
+    clips = _clips(options)
     loss = DecoderLoss(patches=options.patch_loss)
     if options.decoder_only:  # whose flow has found its way
         loss = replace(loss, flow=0.0)
@@ -134,6 +137,15 @@ def _train_referenced(vae: VAE, options: Options, loop: LoopSettings) -> Callabl
     loop = replace(loop, tells_progress=True, log_every_s=60.0)
     train(DecoderStep(vae, loss), batches, loop, probe=lambda _: measured(24))
     return measured
+
+
+def _clips(options: Options) -> ClipDataset:
+    """What there is to learn from: rendered heads; puppets too, for a network that is given the portrait."""
+    from .clips import CLIPS, HEADS, PUPPETS, ClipDataset
+
+    kinds = (PUPPETS, HEADS) if options.config.vae.kind == "referenced" else (HEADS,)
+    folders = [options.root / kind for kind in kinds if exists(options.root / kind / CLIPS)]
+    return ClipDataset(folders or options.root / kinds[0])
 
 
 def train_audio(options: Options) -> None:
@@ -154,20 +166,19 @@ def make_latents(options: Options) -> None:
     from ..audio.encoder import AudioEncoder
     from ..audio.waveform import normalise
     from .audio_encoder import ENCODER
-    from .clips import ClipDataset
-    from .latents import encode_heads, save_audio
+    from .latents import encode_clips, save_audio
     from .voices.corpus import VoiceCorpus
 
-    folder, heads = options.root / "latents", ClipDataset(options.root / "heads")
+    folder, clips = options.root / "latents", _clips(options)
     vae = VAE(options.config.vae)
     _fill(vae, options.root / "vae" / VAE_WEIGHTS)
     with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
-        encode_heads(vae.to(options.device), heads, folder)
+        encode_clips(vae.to(options.device), clips, folder)
     encoder = AudioEncoder(options.config.audio_encoder).eval()
     _fill(encoder, options.root / "audio" / ENCODER)
     encoder.to(options.device)
     corpus, features = VoiceCorpus(options.root / "voices"), {}
-    wanted = {str(clip["utterance"]).partition("@")[0] for clip in heads.clips}
+    wanted = {str(clip["utterance"]).partition("@")[0] for clip in clips.clips}
     for split in ("train", "test_sentences", "test_voice"):
         for index, record in enumerate(corpus.utterances(split)):
             name = utterance_id(split, index)
@@ -180,9 +191,8 @@ def make_latents(options: Options) -> None:
 def train_stage(options: Options, stage: int) -> None:
     """Stages 1 to 3; starts from `start_from` (another stage's folder) when it has no checkpoint of its own."""
     from .batches import Sampling, StageBatches
-    from .clips import ClipDataset
     from .growth import load_grown
-    from .latents import LatentDataset, load_audio
+    from .latents import load_audio
 
     torch.manual_seed(options.seed)
     settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
@@ -198,20 +208,24 @@ def train_stage(options: Options, stage: int) -> None:
     _load_posed(model, options.root)
     select_trainable(model, settings)
     step = StageStep(model, settings)
-    heads = ClipDataset(options.root / "heads")
-    audio = load_audio(options.root / "latents")
-    m = options.config.audio_projection.window
-    sampling = Sampling(batch=options.batch, still_share=options.still_share, seed=options.seed + stage)
-    make = partial(LatentDataset, options.root / "latents", heads, audio, m=m)
-    batches = StageBatches(make(split="train"), options.config, settings, sampling=sampling)
-    held_out = StageBatches(make(split="test"), options.config, settings, sampling=replace(sampling, batch=8))
-    probe_batch = held_out(0, 0)
+    cached = partial(_cached, options, _clips(options), load_audio(options.root / "latents"))
+    sampling = Sampling(
+        batch=options.batch,
+        still_share=options.still_share,
+        heads_share=options.heads_share,
+        seed=options.seed + stage,
+    )
+    batches = StageBatches(cached("train"), options.config, settings, sampling=sampling)
+    probes = {}
+    for kind, clips in _by_kind(cached("test")).items():
+        held_out = StageBatches(clips, options.config, settings, sampling=replace(sampling, batch=8))
+        probes[kind] = held_out(0, 0)
 
     def probe(module: torch.nn.Module) -> Parts:
-        with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=options.bf16):
-            device = next(model.parameters()).device
-            batch = {name: value.to(device) for name, value in probe_batch.items()}
-            return audio_gap(step, batch) if settings.audio else {}
+        device = next(model.parameters()).device
+        batches = {kind: {name: value.to(device) for name, value in each.items()} for kind, each in probes.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+            return audio_gaps(step, batches) if settings.audio else {}
 
     loop = replace(
         options.loop(_stage_folder(options, stage)),
@@ -225,9 +239,8 @@ def train_stage(options: Options, stage: int) -> None:
 def train_pose(options: Options) -> None:
     """The portrait turned to a pose: a regression on latents, by itself; the stages build on it."""
     from ..models.posed_portrait import PosedPortrait
-    from .clips import ClipDataset
     from .growth import load_grown
-    from .latents import LatentDataset, load_audio
+    from .latents import load_audio
     from .posed_portrait import PosedBatches, PosedStep, left_over
 
     torch.manual_seed(options.seed)
@@ -239,18 +252,30 @@ def train_pose(options: Options) -> None:
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:
         load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
-    make = partial(
-        LatentDataset,
-        options.root / "latents",
-        ClipDataset(options.root / "heads"),
-        load_audio(options.root / "latents"),
-        m=options.config.audio_projection.window,
-    )
-    test = PosedBatches(make(split="test"), 64, seed=options.seed)(0, 0)
-    batches = PosedBatches(make(split="train"), options.batch, seed=options.seed)
-    train(PosedStep(posed), batches, options.loop("pose"), probe=lambda _: left_over(posed, test))
+    cached = partial(_cached, options, _clips(options), load_audio(options.root / "latents"))
+    tests = {k: PosedBatches(clips, 64, seed=options.seed)(0, 0) for k, clips in _by_kind(cached("test")).items()}
+    batches = PosedBatches(cached("train"), options.batch, seed=options.seed, heads_share=options.heads_share)
+
+    def measured(_: object = None) -> Parts:
+        left = {kind: left_over(posed, test) for kind, test in tests.items()}
+        return {f"{kind}_{name}": value for kind, each in left.items() for name, value in each.items()}
+
+    train(PosedStep(posed), batches, options.loop("pose"), probe=measured)
     write_weights(posed, options.root / "pose" / POSED)
-    log.info("%s", left_over(posed, test))
+    log.info("%s", measured())
+
+
+def _cached(options: Options, clips: ClipDataset, audio: Mapping[str, np.ndarray], split: str) -> LatentDataset:
+    from .latents import LatentDataset
+
+    m = options.config.audio_projection.window
+    return LatentDataset(options.root / "latents", clips, audio, split=split, m=m)
+
+
+def _by_kind(cached: LatentDataset) -> dict[str, LatentDataset]:
+    """A network that hears may do so for one kind of people alone: each is looked at by itself."""
+    kinds = {clip.kind for clip in cached.clips}
+    return {kind: cached.of_kind(kind) for kind in sorted(kinds)}
 
 
 def export(options: Options) -> None:
@@ -280,22 +305,47 @@ def restore(options: Options) -> None:
     """The way back: shipped (or any saved) weights to the files that training goes on from, in `root`.
 
     vae/, audio/ and pose/ get their parts; `root`/restored is a folder for --start-from. What is there is kept unless
-    --overwrite says otherwise: it may be better than what was saved of it.
+    --overwrite says otherwise: it may be better than what was saved of it. Of a model of another preset that is taken
+    which this one has alike: of other latents neither who makes them nor the layers that read and write them.
     """
     from ..weights.file import load_model
     from .audio_encoder import ENCODER
     from .checkpoint import Counters, save_checkpoint
 
-    places = [(options.root / "vae" / VAE_WEIGHTS), options.root / "audio" / ENCODER, options.root / "pose" / POSED]
-    for path in (*places, options.root / "restored" / "checkpoint"):
-        refuse_replacing(path, goes_on=False, overwrite=options.overwrite)
     model = load_model(options.start_from or options.config.name, device="cpu")
-    for path, part in zip(places, (model.vae, model.audio_encoder, model.posed_portrait), strict=True):
-        if part is not None:
-            write_weights(part, path)
-    kept = {f"model.{k}": v for k, v in model.named_parameters() if not k.startswith(TRAINED_BEFORE)}
+    config, wanted = model.config, options.config
+    same_latents = config.vae == wanted.vae
+    parts: dict[Path, torch.nn.Module | None] = {Path("vae") / VAE_WEIGHTS: model.vae if same_latents else None}
+    parts[Path("audio") / ENCODER] = model.audio_encoder if config.audio_encoder == wanted.audio_encoder else None
+    turned = same_latents and config.posed_portrait == wanted.posed_portrait
+    parts[Path("pose") / POSED] = model.posed_portrait if turned else None
+    written = {options.root / path: part for path, part in parts.items() if part is not None}
+    for path in (*written, options.root / "restored" / "checkpoint"):
+        refuse_replacing(path, goes_on=False, overwrite=options.overwrite)
+    for path, part in written.items():
+        write_weights(part, path)
+    kept = {k: v for k, v in model.named_parameters() if not k.startswith(TRAINED_BEFORE)}
+    if config != wanted:
+        alike = _alike(kept, EmoModel(wanted), same_latents=same_latents)
+        log.info("left out, as %s has others: %s", wanted.name, sorted(kept.keys() - alike.keys()))
+        kept = alike
+    kept = {f"model.{k}": v for k, v in kept.items()}
     idle = torch.optim.SGD(list(kept.values()), lr=0.0)
     save_checkpoint(options.root / "restored" / "checkpoint", kept, average=kept, optimizer=idle, counters=Counters())
+
+
+def _alike(
+    parameters: Mapping[str, torch.nn.Parameter], model: EmoModel, *, same_latents: bool
+) -> dict[str, torch.nn.Parameter]:
+    """Those that `model` has in the same shape, and that mean there what they mean here."""
+    from .growth import meets_latents
+
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if shapes.get(name) == parameter.shape and (same_latents or not meets_latents(name))
+    }
 
 
 def _stage_folder(options: Options, stage: int) -> str:

@@ -43,6 +43,11 @@ LATENT_LAYERS = (  # the first of them that a module has tells its number of lat
 )
 
 
+def meets_latents(name: str) -> bool:
+    """Whether a parameter of this name belongs to a layer that reads or writes latents."""
+    return name.rsplit(".", 1)[0].endswith(tuple(layer.name for layer in LATENT_LAYERS))
+
+
 @torch.no_grad()
 def load_grown(module: nn.Module, saved: Mapping[str, Tensor], *, prefix: str = "") -> list[str]:
     """Load `saved` into `module`; gives the names that were not in it. EmoInputError where it knows more than that.

@@ -132,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=0.25,
         metavar="F",
-        help="vae that is given the portrait: share of rows from rendered heads, where there are puppets as well",
+        help="share of rows from rendered heads, where there are puppets as well",
     )
     parser.add_argument(
         "--patch-loss",

@@ -1,7 +1,7 @@
 """Training of models/posed_portrait: a portrait's latent and a pose in, the latent of the frame with that pose out.
 
-Portraits are frames at rest, targets the other frames of the same clip; what mouths and eyes do besides cannot be told
-from the pose and averages out, so it weighs little.
+Portraits are photographs or frames at rest, targets frames of the same clip; what mouths and eyes do besides cannot be
+told from the pose and averages out, so it weighs little.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.posed_portrait import PosedPortrait
-from .batches import at_rest
+from .batches import Likeness
+from .clips import HEADS
 from .latents import LatentClip, LatentDataset, latent_weight
 from .loop import Batch, Parts
 
@@ -19,14 +20,19 @@ FRAMES = 8  # targets of each portrait
 
 
 class PosedBatches:
-    """Rows of a portrait and frames of its clip, drawn from (seed, step, rank); heads that move alone, and of those
-    more that are drawn in any pose, where there are any (`turning_share`): a path seldom comes to where all angles are
-    wide."""
+    """Rows of a portrait and frames of its clip, drawn from (seed, step, rank); people who move alone. Where there are
+    heads drawn in any pose, most of the heads' rows are theirs (`turning_share`): a path seldom comes to where all
+    angles are wide."""
 
-    def __init__(self, clips: LatentDataset, batch: int, *, seed: int, turning_share: float = 0.75) -> None:
+    def __init__(
+        self, clips: LatentDataset, batch: int, *, seed: int, heads_share: float = 0.25, turning_share: float = 0.75
+    ) -> None:
         self.turning = [clip for clip in clips.clips if clip.style == "turning"]
-        self.moving = [clip for clip in clips.clips if clip.style in ("talking", "singing")]
-        self.batch, self.seed, self.turning_share = batch, seed, turning_share
+        moving = [clip for clip in clips.clips if clip.style in ("talking", "singing")]
+        self.others = [clip for clip in moving if clip.kind != HEADS]
+        self.heads = [clip for clip in moving if clip.kind == HEADS] or self.turning
+        self.batch, self.seed = batch, seed
+        self.heads_share, self.turning_share = heads_share, turning_share
 
     def __call__(self, step: int, rank: int) -> Batch:
         rng = np.random.default_rng((self.seed, step, rank, 7))
@@ -34,17 +40,19 @@ class PosedBatches:
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _clip(self, rng: np.random.Generator) -> LatentClip:
-        pool = self.turning if self.turning and rng.random() < self.turning_share else self.moving or self.turning
+        pool = self.turning if self.turning and rng.random() < self.turning_share else self.heads
+        if self.others and not (pool and rng.random() < self.heads_share):
+            pool = self.others
         return pool[int(rng.integers(len(pool)))]
 
     def _row(self, clip: LatentClip, rng: np.random.Generator) -> Batch:
-        portrait = int(rng.choice(at_rest(clip)))
+        portrait = Likeness.draw(clip, rng)
         frames = rng.choice(len(clip.latents), FRAMES, replace=False)
         weight = latent_weight(clip, frames, mouth=-0.9, eyes=-0.5)
         return {
-            "portrait": torch.from_numpy(clip.latents[portrait].astype(np.float32)),
+            "portrait": torch.from_numpy(portrait.latents.astype(np.float32)),
             "target": torch.from_numpy(clip.latents[frames].astype(np.float32)),
-            "pose": torch.from_numpy(clip.rotation_deg[frames] - clip.rotation_deg[portrait]),
+            "pose": torch.from_numpy(clip.rotation_deg[frames] - portrait.rotation_deg),
             "weight": weight.clamp(min=0.05),
         }
 

@@ -7,7 +7,7 @@ Stage 3 (speed): only temporal modules and speed layers; training speed and audi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -228,3 +228,9 @@ def audio_gap(step: StageStep, batch: Batch, *, timestep: int = 850) -> Parts:
         losses.append(float((error.square().mean(2, keepdim=True) * mouth).sum() / mouth.sum()))
     right, shuffled = losses
     return {"mouth_right": right, "mouth_shuffled": shuffled, "gap": (shuffled - right) / right}
+
+
+def audio_gaps(step: StageStep, batches: Mapping[str, Batch]) -> Parts:
+    """`audio_gap` by kind of people: a network may hear for one kind alone."""
+    gaps = {kind: audio_gap(step, batch) for kind, batch in batches.items()}
+    return {f"{kind}_{name}": value for kind, gap in gaps.items() for name, value in gap.items()}

@@ -10,7 +10,7 @@ import torch
 from emo_core.models.flow import read_along, resized
 from emo_core.training.clips import HEADS, PUPPETS, Clip, ShardWriter, write_index
 
-FRAMES = 6
+FRAMES = 10
 
 
 def texture(rng: np.random.Generator, size: int) -> torch.Tensor:

@@ -3,12 +3,15 @@ nothing."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from emo_core.config import PosedPortraitConfig
 from emo_core.models.posed_portrait import UNIT_DEG, PosedPortrait
 from emo_core.training.batches import at_rest
+from emo_core.training.clips import PUPPETS
 from emo_core.training.latents import LatentClip
 from emo_core.training.posed_portrait import FRAMES, PosedBatches, PosedStep, left_over
 
@@ -64,6 +67,15 @@ def test_three_quarters_of_the_rows_are_heads_drawn_in_any_pose_where_there_are_
     drawn = torch.from_numpy(Mixed.clips[1].latents.astype(np.float32))
     share = (batch["portrait"][:, None] == drawn[None]).flatten(2).all(2).any(1).float().mean()
     assert 0.68 < float(share) < 0.82
+
+
+def test_puppets_start_from_their_photographs_and_heads_keep_their_share() -> None:
+    class Both:
+        clips = (turning(0), replace(turning(1), kind=PUPPETS, portrait=np.full((CHANNELS, SIDE, SIDE), 7, np.float16)))
+
+    batch = PosedBatches(Both(), 400, seed=0, heads_share=0.25)(0, 0)  # type: ignore[arg-type]
+    photographs = (batch["portrait"] == 7).flatten(1).all(1)
+    assert 0.48 < float(photographs.float().mean()) < 0.64  # .75 of the .75 that are no heads
 
 
 def test_it_learns_what_turning_does() -> None:

@@ -10,12 +10,14 @@ import torch
 
 from emo_core.config import TINY
 from emo_core.models.emo import EmoModel
-from emo_core.training.batches import Sampling, StageBatches, at_rest
+from emo_core.training.batches import AT_REST_DEG, Pools, Sampling, StageBatches, at_rest
+from emo_core.training.clips import HEADS, PUPPETS
 from emo_core.training.latents import LatentClip, latent_weight
 from emo_core.training.stages import (
     STAGES,
     StageStep,
     audio_gap,
+    audio_gaps,
     is_part,
     optimizer_groups,
     select_trainable,
@@ -132,6 +134,33 @@ def test_portraits_are_at_rest() -> None:
     assert bool((batch["portrait"][:, None] == resting[None]).flatten(2).all(2).any(1).all())
 
 
+def test_rows_without_motion_frames_start_as_their_photograph_holds_the_head() -> None:
+    class Photographs:
+        clips = tuple(
+            replace(clip(i, "talking"), portrait=np.full((TINY.vae.latent_channels, SIZE, SIZE), i, np.float16))
+            for i in range(3)
+        )
+
+    batch = StageBatches(Photographs(), TINY, STAGES[2], sampling=Sampling(batch=128))(0, 0)  # type: ignore[arg-type]
+    photograph = (batch["portrait"] == batch["portrait"][:, :1, :1, :1]).flatten(1).all(1)
+    assert 0.6 < float(photograph.float().mean()) < 0.9
+    starts = photograph & (batch["keep_motion"] == 0)
+    assert bool(starts.any()) and bool((batch["pose"][starts, 0].norm(dim=-1) <= AT_REST_DEG).all())
+    yaw = batch["pose"][photograph, :, 1]  # away from the photograph's: as the clips say
+    assert bool(((yaw >= 0) & (yaw <= 5)).all()) and float(yaw.amax()) == 5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_heads_have_their_share_of_the_rows(share: float) -> None:
+    people = [replace(Clips.clips[0], kind=PUPPETS), *Clips.clips]
+    rng = np.random.default_rng(0)
+    drawn = Pools(people, share)
+    found = np.mean([drawn.draw(rng).kind == HEADS for _ in range(400)])
+    assert abs(found - share) < 0.07
+    assert Pools(people[:1], share).draw(rng).kind == PUPPETS and Pools(people[1:], share).draw(rng).kind == HEADS
+    assert not Pools([], share)
+
+
 def test_motion_frames_lose_patches_outside_the_face_alone() -> None:
     def drawn(rate: float) -> dict[str, torch.Tensor]:
         settings = replace(STAGES[2], motion_noise=0.0, motion_patch_drop=rate, drop_face_region=0.0)
@@ -141,9 +170,9 @@ def test_motion_frames_lose_patches_outside_the_face_alone() -> None:
     changed = (plain["motion"] != dropped["motion"]).any(2)
     inside = torch.nn.functional.adaptive_avg_pool2d(plain["face_region"][:, 0], (SIZE, SIZE)) >= 0.5
     assert not bool((changed & inside).any())
-    outside = ~inside.expand_as(changed)
-    assert 0.4 < float(changed[outside].float().mean()) < 0.6
     portrait = plain["portrait"].unsqueeze(1).expand_as(plain["motion"])
+    outside = ~inside.expand_as(changed) & (portrait != plain["motion"]).any(2)  # some motion frames are the portrait
+    assert 0.4 < float(changed[outside].float().mean()) < 0.6
     where = changed.unsqueeze(2).expand_as(portrait)
     assert torch.equal(dropped["motion"][where], portrait[where])
     assert all(torch.equal(plain[name], dropped[name]) for name in plain if name != "motion")
@@ -164,6 +193,13 @@ def test_audio_gap_is_zero_for_a_network_that_ignores_the_audio(model: EmoModel)
                 parameter.zero_()
     batch = batches(2)(0, 0)
     assert audio_gap(step, batch)["gap"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_each_kind_of_people_is_listened_to_by_itself(model: EmoModel) -> None:
+    step = StageStep(model, STAGES[2])
+    heads, puppets = batches(2)(0, 0), batches(2)(1, 0)
+    gaps = audio_gaps(step, {"heads": heads, "puppets": puppets})
+    assert gaps["heads_gap"] == audio_gap(step, heads)["gap"] != gaps["puppets_gap"]
 
 
 def test_audio_gap_hears_audio(model: EmoModel) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_clips import write_clips
 from safetensors.torch import save_file
 
-from emo_core.config import TINY
+from emo_core.config import TINY, TINY_REFERENCED
 from emo_core.errors import EmoInputError
 from emo_core.training.command import main
 from emo_core.training.latents import save_audio
+from emo_core.training.records import write_weights
 from emo_core.training.root import claim_root
 
 pytest.importorskip("accelerate")
@@ -67,12 +69,12 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
     from emo_core.pipeline.reference import encode_reference
     from emo_core.training.checkpoint import load_shards
     from emo_core.training.clips import ClipDataset
-    from emo_core.training.latents import encode_heads
+    from emo_core.training.latents import encode_clips
 
     run("vae", root)
     (root / "audio").mkdir()
     save_file(AudioEncoder(TINY.audio_encoder).state_dict(), root / "audio" / "encoder.safetensors")
-    encode_heads(VAE(TINY.vae), ClipDataset(root / "heads"), root / "latents")
+    encode_clips(VAE(TINY.vae), ClipDataset(root / "heads"), root / "latents")
     run("pose", root)
     run("stage1", root)
     run("stage2", root, "--single-frames", "--start-from", str(root / "stage1"))
@@ -101,13 +103,64 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
     run("stage3", root, "--start-from", str(root / "restored"), "--seed", "1")
 
 
+def test_from_puppets_and_heads_to_a_network_that_is_given_the_portrait(tmp_path: Path) -> None:
+    from emo_core import generate, load_model
+    from emo_core.audio.encoder import AudioEncoder
+    from emo_core.data import AudioFeatures, Portrait
+    from emo_core.models.vae import VAE
+    from emo_core.pipeline.reference import encode_reference
+    from emo_core.training.clips import HEADS, ClipDataset
+    from emo_core.training.latents import encode_clips
+
+    config, preset = TINY_REFERENCED, ("--preset", "tiny-referenced")
+    claim_root(tmp_path)
+    vae, encoder = VAE(config.vae), AudioEncoder(config.audio_encoder)
+    write_weights(vae, tmp_path / "vae" / "vae.safetensors")
+    write_weights(encoder, tmp_path / "audio" / "encoder.safetensors")
+    folders = [write_clips(tmp_path / "puppets", 3, config.vae.size)]
+    folders += [write_clips(tmp_path / "heads", 3, config.vae.size, kind=HEADS)]
+    encode_clips(vae, ClipDataset(folders), tmp_path / "latents")
+    sound = np.zeros((10, config.audio_encoder.layers, config.audio_encoder.hidden_size), np.float16)
+    save_audio(tmp_path / "latents", {f"train/{i}": sound for i in range(3)})
+    run("pose", tmp_path, *preset)
+    run("stage2", tmp_path, *preset)
+    run("export", tmp_path, *preset, "--start-from", str(tmp_path / "stage2"))
+    model = load_model(tmp_path / "export", device="cpu")
+    picture = torch.rand(2 * config.vae.size, 2 * config.vae.size, 3)
+    portrait = Portrait(picture, (32, 32, 96, 112), (0, 0, *picture.shape[:2]), picture)
+    windows = torch.randn(6, 5, config.audio_encoder.layers, config.audio_encoder.hidden_size)
+    clips = list(generate(model, encode_reference(model, portrait), AudioFeatures(windows, 25.0)))
+    assert sum(len(clip.frames) for clip in clips) == 6
+    assert {tuple(clip.frames.shape[1:3]) for clip in clips} == {tuple(picture.shape[:2])}  # the portrait's own pixels
+
+
+def test_another_presets_weights_give_what_both_networks_have_alike(tmp_path: Path) -> None:
+    from emo_core.models.emo import EmoModel
+    from emo_core.training.checkpoint import load_shards
+    from emo_core.weights.save import save_model
+
+    model = EmoModel(TINY)
+    save_model(model, tmp_path / "tiny")
+    run("restore", tmp_path / "root", "--preset", "tiny-referenced", "--start-from", str(tmp_path / "tiny"))
+    assert (tmp_path / "root" / "audio" / "encoder.safetensors").exists()  # the same one
+    assert not (tmp_path / "root" / "vae").exists() and not (tmp_path / "root" / "pose").exists()
+    restored = load_shards(tmp_path / "root" / "restored" / "checkpoint", "average")
+    other = dict(EmoModel(TINY_REFERENCED).named_parameters())
+    assert {f"model.{name}" for name in ("backbone.conv_in.weight", "face_locator.conv_out.weight")} - set(restored)
+    for name, value in restored.items():
+        plain = name.removeprefix("model.")
+        assert value.shape == other[plain].shape and torch.allclose(value, model.get_parameter(plain), atol=1e-3)
+    assert "model.audio_projection.proj1.weight" in restored or len(restored) > 50
+    assert not any("conv_in" in name and "backbone" in name for name in restored)
+
+
 def test_stage_3_leaves_what_it_does_not_train_as_it_was(root: Path) -> None:
     from emo_core.models.vae import VAE
     from emo_core.training.checkpoint import load_shards
     from emo_core.training.clips import ClipDataset
-    from emo_core.training.latents import encode_heads
+    from emo_core.training.latents import encode_clips
 
-    encode_heads(VAE(TINY.vae), ClipDataset(root / "heads"), root / "latents")
+    encode_clips(VAE(TINY.vae), ClipDataset(root / "heads"), root / "latents")
     run("pose", root)
     run("stage2", root)
     run("stage3", root, "--start-from", str(root / "stage2"))

@@ -93,11 +93,16 @@ def look_at(path: Path) -> Photograph:
     placed = torch.cat([flat, marks[:, 2:].double() * view.side / LOOKED_AT], dim=1).float()
     pixels = (portrait.crop.clamp(0, 1) * 255).numpy()
     _refuse_covered(pixels, marks.numpy())
-    person = hashlib.sha256(np.round(picture.numpy() * 255).astype(np.uint8).tobytes()).digest()[:6]
     return Photograph(
-        path, int.from_bytes(person, "big"), portrait.crop_box, portrait.angle_deg, placed.numpy(), measures,
+        path, person_of(picture), portrait.crop_box, portrait.angle_deg, placed.numpy(), measures,
         _small_copy(portrait.crop),
     )  # fmt: skip
+
+
+def person_of(picture: Tensor) -> int:
+    """Who is on a picture (H, W, 3) in 0..1: 48 bits of the hash of its pixels."""
+    pixels = np.round(picture.numpy() * 255).astype(np.uint8)
+    return int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:6], "big")
 
 
 def alike(one: Photograph, other: Photograph) -> bool:
