@@ -59,11 +59,18 @@ def build_without_memory(config: EmoConfig) -> EmoModel:
 def without_memory(make: Callable[[], Network]) -> Network:
     """What `make` builds, with its parameters on the meta device and its buffers computed."""
     with _ParametersOnMeta():
-        return make()
+        network = make()
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.is_meta:
+                empty = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+                module.register_parameter(name, empty)
+    return network
 
 
 class _ParametersOnMeta(TorchFunctionMode):
-    """torch.empty gives meta tensors: layers make their parameters with it, and compute their buffers without it."""
+    """torch.empty gives meta tensors: nearly all layers make their parameters with it (the few others are small), and
+    compute their buffers without it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emo_core.config import EMO_MINI, EMO_SD15, TINY
+from emo_core.config import EMO_MINI, EMO_SD15, PRESETS, TINY
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.placement import dtype_of
@@ -110,12 +110,12 @@ def test_buffers_are_computed_not_stored(model: EmoModel, tmp_path: Path) -> Non
         assert torch.equal(value, loaded[name]), name
 
 
-def test_the_full_size_model_builds_without_memory() -> None:
-    full = build_without_memory(EMO_SD15)
-    assert all(p.is_meta for p in full.backbone.parameters())
-    real = sum(p.numel() for p in full.parameters() if not p.is_meta)
-    assert real < 1e-3 * sum(p.numel() for p in full.parameters())
-    assert not any(b.is_meta for b in full.buffers())
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_builds_without_memory(preset: str) -> None:
+    """Also what layers begin with numbers of their own: gains, norms, learnt queries."""
+    model = build_without_memory(PRESETS[preset])
+    assert [name for name, p in model.named_parameters() if not p.is_meta] == []
+    assert [name for name, b in model.named_buffers() if b.is_meta] == []
 
 
 @pytest.mark.parametrize(
