@@ -1,6 +1,7 @@
 """`python -m emo_core evaluate`: measure a model against ground truth that it never saw.
 
-In: a model, a folder. Out: a table with every bar and whether it is met, `results.json`, contact sheets. The exit
+In: a model, a folder. Out: a table with every bar and whether it is met, `results.json`, contact sheets. The same rows
+for every test set: rendered heads, and puppets of unseen people, with whom go rows on portraits without truth. The exit
 status is 0 whether or not the bars are met; --strict makes it 1 where one is missed.
 """
 
@@ -12,7 +13,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,17 +27,22 @@ from ..weights.build import usable_device
 from ..weights.locate import resolve
 from ..whole import write_text_whole
 from .report import Row, as_json, table
-from .testset import is_testset, refuse_testset
+from .testset import KIND as TESTS
+from .testset import Sources, claim_testset, is_testset, refuse_testset
+from .truth import HEADS, KINDS, PUPPETS, Kind
 
 if TYPE_CHECKING:
+    from ..config import EmoConfig
     from .plot import Panel
     from .takes import Budget, Studio
-    from .testset import TruthSpec
+    from .truth import TruthSpec
 
 log = logging.getLogger(__name__)
 
-KIND, TESTSET = "evaluation", "testset"  # the mark of a folder of results; the folder of its test set
-SECTION_NAMES = ("psnr", "lipsync", "identity", "seams", "still", "region", "speed")
+KIND, TESTSET = "evaluation", "testset"  # the mark of a folder of results; the folder of its test sets
+VOICES = "voices"  # in that folder: who speaks in all of them
+MOST: Mapping[Kind, int] = {HEADS: 20, PUPPETS: 40}  # clips
+SECTION_NAMES = ("psnr", "lipsync", "identity", "seams", "still", "region", "speed", "photographs")
 CONTROL_NAMES = (
     "speed", "curve", "width", "height", "strength", "guidance", "portrait", "mouth", "upper", "ends", "drift",
 )  # fmt: skip
@@ -50,11 +56,24 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="emo-mini", help="a bundled model or the path of one (emo-mini)")
     add("--output", type=expanded, default=Path("output/evaluation"), help="folder for results (output/evaluation)")
-    add("--quick", action="store_true", help="four short clips: an impression in a minute or two")
+    add("--quick", action="store_true", help="four short clips of each set: an impression in a few minutes")
+    add("--sets", default=",".join(KINDS), help="test sets, separated by commas (%(default)s); --controls: the first")
+    add(
+        "--photos",
+        nargs="+",
+        type=expanded,
+        metavar="FOLDER",
+        help="folders of portraits: puppets of those of the test split (eight that lie in this repository)",
+    )
     add(
         "--controls", action="store_true", help="instead: each control's setting against its measured effect, and plots"
     )
-    add("--clips", type=int, metavar="N", help="test clips, one person each, at most 20 (12; quick: 4)")
+    add(
+        "--clips",
+        type=int,
+        metavar="N",
+        help="test clips of each set, one person each, as far as there are people: 20 heads, 40 puppets (12; quick: 4)",
+    )
     add("--guidance", type=float, help="guidance scale (the model's own)")
     add("--steps", type=int, help="sampling steps per clip (the model's own)")
     add("--scheduler", default="ddim", help="ddim, euler, dpm++, lcm or tcd (ddim)")
@@ -67,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--only",
         help=f"sections, separated by commas: {','.join(SECTION_NAMES)}; of --controls: {','.join(CONTROL_NAMES)}",
     )
-    add("--testset", type=expanded, help="folder of the test set, made there if missing (OUTPUT/testset)")
+    add("--testset", type=expanded, help="folder of the test sets, made there if missing (OUTPUT/testset)")
     add("--voices", type=expanded, help="a voice corpus of training; without one a small one is made by flite")
     add("--device", help="cpu, cuda ... (cuda where there is one)")
     add("--strict", action="store_true", help="exit status 1 if a bar is missed")
@@ -78,15 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate. Returns the exit status; EmoInputError for options that cannot be used."""
     options = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    sections = _sections(options.only, CONTROL_NAMES if options.controls else SECTION_NAMES)
+    sections = _chosen("only", options.only, CONTROL_NAMES if options.controls else SECTION_NAMES)
+    options.sets = [kind for kind in KINDS if kind in _chosen("sets", options.sets, KINDS)]
     _prepare(options)
     if options.controls:
         return _evaluate_controls(options, sections)
     start = time.monotonic()
-    studio = _open_studio(options)
-    rows = _measure(studio, sections)
+    studios = _open_studios(options)
+    rows = _measure(studios, sections)
     seconds = time.monotonic() - start
-    _write(options, studio, rows, seconds=seconds)
+    _write(options, studios, rows, seconds=seconds)
     sys.stdout.write(f"{table(rows)}\n{seconds:.0f} s; results and contact sheets in {options.output}\n")
     missed = any(row.passed is False for row in rows)
     return 1 if missed and options.strict else 0
@@ -99,13 +119,14 @@ def _prepare(options: argparse.Namespace) -> None:
         raise EmoInputError("seed", f"{options.seed}", "0 or more")
     usable_device(options.device)
     folder: Path = options.output
-    tests = options.testset or folder / TESTSET
+    tests = _testset(options)
     model = resolve(options.model)
     refuse_impossible(folder)
     if options.testset is not None:
         refuse_impossible(tests, name="test set")
     refuse_inputs(folder, {"model": model})
-    for what, path in (("model", model), ("test set", options.testset), ("voices", options.voices)):
+    photos = [("photos", path) for path in options.photos or ()]
+    for what, path in (("model", model), ("test set", options.testset), ("voices", options.voices), *photos):
         if path is not None and _is_same(folder, path):
             remedy = "Choose another name for the output."
             raise EmoInputError("output", f"{shown(folder)}, which is also the {what}", "a folder of its own", remedy)
@@ -115,10 +136,14 @@ def _prepare(options: argparse.Namespace) -> None:
     known = mark_of(folder, KIND) is not None or _made_before(folder)
     if not known:
         claimable(folder, KIND)
-    refuse_testset(tests, _amount(options, 0)[0], options.voices)
+    if not is_testset(tests):
+        claimable(tests, TESTS, name="test set")
+    for kind in options.sets:
+        refuse_testset(_place(options, kind), _amount(options, kind)[0], _sources(options))
     if known:  # also one of a version without marks
         write_mark(folder, KIND)
     claim_folder(folder, KIND)
+    claim_testset(tests)
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -140,11 +165,11 @@ def _made_before(folder: Path) -> bool:
     return is_testset(folder / TESTSET)
 
 
-def _sections(only: str | None, names: tuple[str, ...] = SECTION_NAMES) -> tuple[str, ...]:
-    wanted = names if only is None else tuple(name.strip() for name in only.split(","))
+def _chosen(option: str, named: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    wanted = names if named is None else tuple(name.strip() for name in named.split(","))
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise EmoInputError("only", f"{', '.join(unknown)}", f"some of {', '.join(names)}")
+        raise EmoInputError(option, f"{', '.join(unknown)}", f"some of {', '.join(names)}")
     return wanted
 
 
@@ -156,7 +181,8 @@ def _evaluate_controls(options: argparse.Namespace, sections: Sequence[str]) -> 
     start = time.monotonic()
     rows: list[Row] = []
     panels: list[Panel] = []
-    loaded = _open_studio(options)
+    options.sets = options.sets[:1]
+    (loaded,) = _open_studios(options).values()
     studio = ControlStudio(loaded.model, loaded.tests, loaded.settings, loaded.budget, quick=options.quick)
     for name in sections:
         began = time.monotonic()
@@ -173,8 +199,8 @@ def _evaluate_controls(options: argparse.Namespace, sections: Sequence[str]) -> 
     return 1 if options.strict and any(row.passed is False for row in rows) else 0
 
 
-def _open_studio(options: argparse.Namespace) -> Studio:
-    """Load the model, make or read the test set."""
+def _open_studios(options: argparse.Namespace) -> dict[Kind, Studio]:
+    """Load the model, make or read the test sets."""
     from .. import load_model
     from ..models.float8 import store_in_float8
     from .takes import Studio
@@ -192,51 +218,80 @@ def _open_studio(options: argparse.Namespace) -> Studio:
     model = load_model(options.model, device=options.device)
     if options.float8:
         store_in_float8(model)
-    spec, budget = _amount(options, model.config.clip.size)
-    tests = load_testset(options.testset or options.output / TESTSET, spec, options.voices)
-    return Studio(model, tests, settings, budget)
+    studios = {}
+    for kind in options.sets:
+        spec, budget = _amount(options, kind, model.config)
+        tests = load_testset(_place(options, kind), spec, _sources(options))
+        studios[kind] = Studio(model, tests, settings, budget)
+    return studios
 
 
-def _amount(options: argparse.Namespace, size: int) -> tuple[TruthSpec, Budget]:
+def _testset(options: argparse.Namespace) -> Path:
+    folder: Path = options.testset or options.output / TESTSET
+    return folder
+
+
+def _place(options: argparse.Namespace, kind: Kind) -> Path:
+    """Heads lie where they always did, and all else below them."""
+    return _testset(options) if kind == HEADS else _testset(options) / kind
+
+
+def _sources(options: argparse.Namespace) -> Sources:
+    return Sources(options.voices, options.photos and tuple(options.photos), _testset(options) / VOICES)
+
+
+def _amount(options: argparse.Namespace, kind: Kind, config: EmoConfig | None = None) -> tuple[TruthSpec, Budget]:
+    """How much of a test set, for a model of that configuration; without one, of no size."""
+    from .photographs import shown_sizes
     from .takes import Budget
-    from .testset import TruthSpec
+    from .truth import TruthSpec
 
-    spec, budget = TruthSpec(size=size, seed=options.seed), Budget()
+    spec, budget = TruthSpec(size=config.clip.size if config else 0, seed=options.seed, kind=kind), Budget()
     if options.quick:
         spec = replace(spec, cases=4, frames=42, long_frames=56)
-        budget = Budget(shuffled=2, silent=1, speed=1, speed_frames=28)
+        budget = Budget(shuffled=2, silent=1, speed=1, speed_frames=28, shown=4, shown_frames=14)
     if options.clips is not None:
-        if not 1 <= options.clips <= spec.people:
-            raise EmoInputError("clips", f"{options.clips}", f"1 to {spec.people}")
-        spec = replace(spec, cases=options.clips)
+        most = max(MOST[each] for each in options.sets)
+        if not 1 <= options.clips <= most:
+            raise EmoInputError("clips", f"{options.clips}", f"1 to {most}")
+        spec = replace(spec, cases=min(options.clips, MOST[kind]))
+    if kind == PUPPETS:
+        shown = max(shown_sizes(config)) if config else 0
+        spec = replace(spec, people=max(spec.people, spec.cases), shown=shown)
     return spec, budget
 
 
-def _measure(studio: Studio, names: Sequence[str]) -> list[Row]:
+def _measure(studios: Mapping[Kind, Studio], names: Sequence[str]) -> list[Row]:
+    """The same sections of every test set; a section's heading carries which."""
     from .sections import SECTIONS
 
     rows = []
-    for name in names:
-        start = time.monotonic()
-        rows += SECTIONS[name](studio)
-        log.info("%s: %.0f s", name, time.monotonic() - start)
+    for kind, studio in studios.items():
+        for name in names:
+            start = time.monotonic()
+            rows += [replace(row, section=f"{kind}: {row.section}") for row in SECTIONS[name](studio)]
+            log.info("%s: %s: %.0f s", kind, name, time.monotonic() - start)
     return rows
 
 
-def _write(options: argparse.Namespace, studio: Studio, rows: Sequence[Row], *, seconds: float) -> None:
+def _write(options: argparse.Namespace, studios: Mapping[Kind, Studio], rows: Sequence[Row], *, seconds: float) -> None:
     """results.json, and a sheet of each kind of take that was generated."""
-    from .sheet import write_sheet
+    from .sheet import write_sheet, write_showings
 
     folder: Path = options.output
-    made = vars(studio)  # cached properties: only what was asked for
-    for kind in ("right", "shuffled", "silent", "long"):
-        if made.get(kind):
-            write_sheet(folder / f"{kind}.png", made[kind][:8], every=5 if kind != "long" else 25)
+    for kind, studio in studios.items():
+        made = vars(studio)  # cached properties: only what was asked for
+        for name in ("right", "shuffled", "silent", "long"):
+            if made.get(name):
+                write_sheet(folder / f"{kind}-{name}.png", made[name][:8], every=5 if name != "long" else 25)
+        if made.get("showings"):
+            write_showings(folder / f"{kind}-photographs.png", made["showings"])
+    any_studio = next(iter(studios.values()))
     about = {
         "model": str(options.model),
-        "settings": asdict(studio.settings),
-        "testset": asdict(studio.tests.spec),
-        "budget": asdict(studio.budget),
+        "settings": asdict(any_studio.settings),
+        "testsets": {kind: asdict(studio.tests.spec) for kind, studio in studios.items()},
+        "budget": asdict(any_studio.budget),
         "seconds": round(seconds),
         "rows": as_json(rows),
     }

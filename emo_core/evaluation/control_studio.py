@@ -33,9 +33,10 @@ from .faces import Boxes, FaceTrack, follow, share_inside
 from .identity import distances
 from .pictures import frame_differences
 from .readers import embed_faces
-from .takes import ROOM_NOISE, Budget, Pictures, Sound, Studio, Take
-from .testset import FPS, SAMPLE_RATE, Case, TruthSet
+from .speaking import Pictures, Sound
+from .takes import ROOM_NOISE, Budget, Studio, Take
 from .tracks import Track
+from .truth import FPS, SAMPLE_RATE, Case, TruthSet
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel

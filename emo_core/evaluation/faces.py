@@ -82,6 +82,11 @@ def follow(frames: NDArray[np.uint8]) -> FaceTrack | None:
     return FaceTrack(torch.stack(rows), found)
 
 
+def lost_frames(face: FaceTrack | None, frames: int) -> int:
+    """In how many of so many frames no face was found."""
+    return frames if face is None else int((~face.found).sum())
+
+
 def share_inside(boxes: Boxes, region: Boxes, tolerance: float) -> float:
     """Share of boxes (f, 4) that lie inside the region (4,), grown by `tolerance` pixels."""
     low = (boxes[:, :2] >= region[:2] - tolerance).all(axis=1)

@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .bars import LAG, LAG_OF_SOME, LIPS, LIPS_OF_SOME, SHUFFLED, SILENCE
 from .faces import FaceTrack, follow
 from .readers import read_mouth
-from .report import Bar, Row
-from .takes import Pictures, Studio, Take
-from .testset import Case
+from .report import Row
+from .speaking import Pictures
+from .takes import Studio, Take
 from .tracks import Sync, Track, correlation, motion, sync
+from .truth import Case
 
 SECTION = "lip sync (mouth opening, pooled within clips)"
-LIPS = Bar(">=", 0.65)
 CEILING_CASES = 4  # one of each kind
 
 
@@ -30,23 +31,22 @@ def lip_rows(studio: Studio) -> list[Row]:
 
 
 def _groups(takes: Sequence[Take]) -> list[Row]:
-    choices: list[tuple[str, Callable[[Case], bool]]] = [
-        ("all", lambda case: True),
-        ("still heads", lambda case: not case.moving),
-        ("moving heads", lambda case: case.moving),
-        ("unseen sentences", lambda case: case.voices == "sentences"),
-        ("unseen voice", lambda case: case.voices == "voice"),
+    choices: list[tuple[str, Callable[[Case], bool], bool]] = [
+        ("all", lambda case: True, True),
+        ("still", lambda case: not case.moving, False),
+        ("moving", lambda case: case.moving, False),
+        ("unseen sentences", lambda case: case.voices == "sentences", False),
+        ("unseen voice", lambda case: case.voices == "voice", True),
     ]
     rows = []
-    for name, wanted in choices:
+    for name, wanted, strict in choices:
         chosen = [take for take in takes if wanted(take.case)]
         if chosen:
             found = sync_of(chosen)
             note = f"{len(chosen)} clips; best lag {found.lag:+d} frames, r there {found.r_best:.2f}"
-            rows.append(Row(SECTION, f"right audio, {name}: r", found.r, LIPS, note))
-            rows.append(
-                Row(SECTION, f"right audio, {name}: best lag, frames off", abs(found.lag), Bar("<=", 1), digits=0)
-            )
+            rows.append(Row(SECTION, f"right audio, {name}: r", found.r, LIPS if strict else LIPS_OF_SOME, note))
+            off, bar = abs(found.lag), LAG if strict else LAG_OF_SOME
+            rows.append(Row(SECTION, f"right audio, {name}: best lag, frames off", off, bar, digits=0))
     return rows
 
 
@@ -59,13 +59,13 @@ def _controls(studio: Studio) -> list[Row]:
             openings(studio.shuffled), [take.heard.mouth_open for take in studio.shuffled if take.heard]
         )
         note = f"{len(studio.shuffled)} clips; r = {against:.2f} against the portrait's own truth"
-        rows.append(Row(SECTION, "shuffled audio: |r|", abs(against), Bar("<=", 0.2), note))
+        rows.append(Row(SECTION, "shuffled audio: |r|", abs(against), SHUFFLED, note))
         rows.append(Row(SECTION, "shuffled audio: r to what it heard", heard))
     if studio.silent:
         spoken = motion(openings(studio.right))
         share = motion(openings(studio.silent)) / spoken if spoken else float("nan")
         note = "standard deviation of the opening within clips; truth's speech " + f"{_truth_motion(studio):.3f}"
-        rows.append(Row(SECTION, "silence: motion over speech's", share, Bar("<=", 0.25), note))
+        rows.append(Row(SECTION, "silence: motion over speech's", share, SILENCE, note))
     return rows
 
 

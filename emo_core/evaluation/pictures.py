@@ -69,6 +69,16 @@ def psnr(generated: Frames, truth: Frames, boxes: NDArray[np.floating] | None = 
     return float(-10 * np.log10(max(float(error.mean()), 1e-9) / 255**2))
 
 
+def laplacian_energy(picture: Frames, where: Mask) -> float:
+    """Mean square of the Laplacian (four neighbours) of the grey picture (H, W, 3), over the pixels of `where`: how
+    much fine detail there is. nan where there is no pixel."""
+    grey = np.asarray(picture, np.float64).mean(axis=-1)
+    inner = grey[1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    chosen = laplacian[where[1:-1, 1:-1]]
+    return float(np.square(chosen).mean()) if chosen.size else float("nan")
+
+
 def crops(frames: Frames, boxes: NDArray[np.floating]) -> list[Frames]:
     """Per frame the part inside its box, (h, w, 3), cut at the picture's edge."""
     cut = []

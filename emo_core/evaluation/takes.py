@@ -6,7 +6,6 @@ own path gives (encode_reference, encode_audio, generate), as the 8-bit pictures
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,21 +13,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ..data import AudioFeatures, ClipState, Controls, GenerateSettings, Portrait, ReferenceCache, Waveform
+from ..data import ClipState, Controls, GenerateSettings, ReferenceCache
 from ..face.region import grow_box
 from .faces import FaceTrack, follow
-from .testset import FPS, SAMPLE_RATE, Case, TruthSet
+from .photographs import Showing, show
+from .speaking import Pictures, Sound, reference_of, speak
+from .truth import FPS, SAMPLE_RATE, Case, TruthSet
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
 
 log = logging.getLogger(__name__)
 
-Sound = NDArray[np.float32]
-Pictures = NDArray[np.uint8]
 ROOM_NOISE = 1e-3  # -60 dB: the silence of a quiet room; a file of zeros is refused as an input
 EVERY = 5  # every fifth frame is looked at where neighbours are alike
 SPEEDS = (0.1, 0.7, 1.3, 1.9)  # degrees per frame (issue 2; the paper's Table 2 measures speed too)
@@ -43,6 +41,8 @@ class Budget:
     speed: int = 2
     speed_frames: int = 56
     long: int = 1
+    shown: int = 20  # portraits without truth
+    shown_frames: int = 28
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,18 @@ class Studio:
 
     @cached_property
     def decoded(self) -> tuple[Pictures, ...]:
-        """The truth of every case through the VAE: the best that any denoiser could show."""
+        """The truth of every case through the VAE, with its portrait where that is read: the best that any denoiser
+        could show."""
         from .train_readers import round_trip
 
-        return tuple(round_trip(self.model.vae, case.frames) for case in self.tests.cases)
+        return tuple(round_trip(self.model.vae, case.frames, case.portrait) for case in self.tests.cases)
+
+    @cached_property
+    def showings(self) -> tuple[Showing, ...]:
+        """The portraits without truth, each with a part of the long sound."""
+        return show(
+            self.model, self.tests, self.settings, people=self.budget.shown, frames=self.budget.shown_frames
+        )  # fmt: skip
 
     @cached_property
     def true_faces(self) -> tuple[FaceTrack | None, ...]:
@@ -149,30 +157,17 @@ class Studio:
         draw: int = 0,
     ) -> Take:
         """`clips`: no more than so many are made of what is heard; `draw`: another noise for another number."""
-        from ..pipeline.audio import encode_audio
-        from ..pipeline.generate import generate
-
-        waveform = Waveform(torch.from_numpy(sound)[None], SAMPLE_RATE)
-        audio: AudioFeatures = encode_audio(self.model, waveform, FPS, lead_in_s=lead_s[0], lead_out_s=lead_s[1])
         settings = replace(settings or self.settings, seed=self.settings.seed + int(case.name[:3]) + 1000 * draw)
-        frames, borders, states = [], [0], []
-        made = generate(self.model, self._reference(case), audio, controls, settings, resume=resume)
-        for clip in itertools.islice(made, clips):
-            frames.append((clip.frames.float().clamp(0, 1) * 255).round().byte().cpu().numpy())
-            borders.append(borders[-1] + len(clip.frames))
-            states.append(clip.state)
-        log.info("generated %s: %d frames, speed %s", case.name, borders[-1], controls.speed)
+        spoken = speak(
+            self.model, self._reference(case), sound, controls, settings, lead_s=lead_s, resume=resume, clips=clips
+        )
+        log.info("generated %s: %d frames, speed %s", case.name, len(spoken.frames), controls.speed)
         region = np.asarray(controls.face_region, np.float32)
-        return Take(case, np.concatenate(frames), tuple(borders[1:-1]), heard, region, tuple(states))
+        return Take(case, spoken.frames, spoken.borders, heard, region, spoken.states)
 
     def _reference(self, case: Case) -> ReferenceCache:
-        from ..pipeline.reference import encode_reference
-
         if case.name not in self._references:
-            picture, size = torch.from_numpy(case.portrait).float() / 255, float(case.portrait.shape[0])
-            left, top, right, bottom = case.portrait_box.tolist()
-            portrait = Portrait(picture, (left, top, right, bottom), (0.0, 0.0, size, size), picture)
-            self._references[case.name] = encode_reference(self.model, portrait)
+            self._references[case.name] = reference_of(self.model, case.portrait, case.portrait_box)
         return self._references[case.name]
 
 

@@ -1,16 +1,18 @@
-"""The test set: people, sentences and a voice that training never saw, with the truth about every frame.
+"""The test sets: people, sentences and a voice that training never saw, with the truth about every frame.
 
-In: a `TruthSpec` and a folder. Out: `Case`s, rendered once and read from the folder ever after, so that an evaluation
-can be repeated where neither flite nor anny is installed. Everything follows from the seed.
+In: a `TruthSpec` and a folder. Out: `Case`s, drawn once and read from the folder ever after, so that an evaluation can
+be repeated where neither flite nor anny is installed. Everything follows from the seed, and for puppets from their
+photographs.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +21,14 @@ from ..errors import EmoInputError
 from ..files import exists
 from ..installed import require
 from ..owned import claim_folder, claimable, mark_of, write_mark
-from ..training.recipe import TEST_IDENTITIES
 from ..training.records import read_arrays, read_json
 from ..whole import write_text_whole, written_whole
-
-if TYPE_CHECKING:
-    from ..training.clips import Clip
-    from ..training.heads.render import HeadRenderer
-    from ..training.voices.corpus import VoiceCorpus, VoiceRecord
+from .truth import HEADS, PUPPETS, Case, Squares, TruthSet, TruthSpec
 
 log = logging.getLogger(__name__)
 
-Voices = Literal[
-    "sentences", "voice"
-]  # unseen sentences of the training's voices; an unseen voice (other sentences too)
-FPS = 25.0  # of the voices' tracks
-SAMPLE_RATE = 16_000
-FIRST_IDENTITY = TEST_IDENTITIES + 5000  # beyond those whose clips training looks at to choose its settings
 _FORMAT = 1
-KIND, OTHERS = "test set", "others.npz"
+KIND, OTHERS, SQUARES = "test set", "others.npz", "squares.npz"
 _NOTE = "testset.json"
 _AGAIN = "Remove testset.json: the set is drawn anew."
 _PER_FRAME = ("face_box", "mouth_box", "eye_box", "mouth_open", "jaw", "speed_deg")
@@ -46,95 +37,92 @@ _ARRAYS = {
     "mouth_box": ("f", 2), "eye_box": ("f", 2), "mouth_open": ("f", 1), "jaw": ("f", 1), "speed_deg": ("f", 1),
     "samples": ("i", 1), "portrait": ("u", 3), "portrait_box": ("f", 1),
 }  # fmt: skip
+_EARLIER = {"kind": HEADS, "shown": 0}  # what sets of earlier versions do not say of themselves
 
 
 @dataclass(frozen=True)
-class TruthSpec:
-    """`cases` clips of `frames` frames, one person each; portraits of `people` persons in all, the cases' first."""
+class Sources:
+    """What a set is drawn from. `voices`: a corpus that training/voices wrote; None: the set that is there is taken
+    whoever speaks in it, and a new one gets a small corpus in the folder `spoken`, which needs flite. `photos`: folders
+    of portraits; None: likewise the puppets that are there, and new ones from this repository's portraits."""
 
-    cases: int = 12
-    frames: int = 75
-    people: int = 20
-    size: int = 128
-    seed: int = 0
-    long_frames: int = 750  # of the sound for the long video
-
-
-@dataclass(frozen=True)
-class Case:
-    """One person speaking. Boxes (f, 4) in pixels; `mouth_open` and `jaw` (f,) as in training/heads/render.py;
-    `samples` (t,) float32 at 16 kHz; `portrait` (H, W, 3) uint8, the person at rest, eyes open; `portrait_box` (4,)."""
-
-    name: str
-    voices: str
-    moving: bool
-    frames: NDArray[np.uint8]
-    face_box: NDArray[np.float32]
-    mouth_box: NDArray[np.float32]
-    eye_box: NDArray[np.float32]
-    mouth_open: NDArray[np.float32]
-    jaw: NDArray[np.float32]
-    speed_deg: NDArray[np.float32]
-    samples: NDArray[np.float32]
-    portrait: NDArray[np.uint8]
-    portrait_box: NDArray[np.float32]
+    voices: Path | None = None
+    photos: tuple[Path, ...] | None = None
+    spoken: Path | None = None  # its own folder's "voices"
 
 
-@dataclass(frozen=True)
-class TruthSet:
-    """`others` (p, H, W, 3) uint8: portraits of further people; `long_samples` (t,): test sentences in a row."""
-
-    spec: TruthSpec
-    cases: tuple[Case, ...]
-    others: NDArray[np.uint8]
-    long_samples: NDArray[np.float32] = field(repr=False)
-
-
-def load_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> TruthSet:
-    """The test set of this spec in `folder`, made first if it is not there, and anew, with a warning, if it is another.
-
-    `voices` is a corpus that training/voices wrote; without one the set that is there is taken whoever speaks in it,
-    and a new one gets a small corpus of its own, which needs flite.
-    """
+def load_testset(folder: Path, spec: TruthSpec, sources: Sources | None = None) -> TruthSet:
+    """The test set of this spec in `folder`, made first if it is not there, and anew, with a warning, if it is another,
+    or from other sources."""
+    sources = sources or Sources()
     noted = _noted(folder)
-    spoken = noted.pop("voices", None) if noted else None
-    if noted != _as_noted(spec) or (voices and spoken != _spoken(voices)):
-        if noted:
-            why = "other voices" if noted == _as_noted(spec) else f"{noted}, not {_as_noted(spec)}"
+    why = "" if noted is None else _why_other(noted, spec, sources)
+    if noted is None or why:
+        if why:
             log.warning("the test set in %s is of %s: it is drawn anew", folder, why)
-        _claim(folder)
-        save_testset(folder, _make(folder, spec, voices), voices or folder / "voices")
-    cases = tuple(_read(folder / f"case-{i:03d}.npz") for i in range(spec.cases))
+        claim_testset(folder)
+        save_testset(folder, _make(folder, spec, sources), replace(sources, voices=_voices(folder, sources)))
+        noted = _noted(folder) or {}
+    cases = tuple(_read(folder / f"case-{i:03d}.npz") for i in range(_drawn(noted, spec)))
     more = read_arrays(folder / OTHERS, {"portraits": ("u", 4), "samples": ("i", 1)}, what="test set", again=_AGAIN)
-    return TruthSet(spec, cases, more["portraits"], _as_float(more["samples"]))
+    return TruthSet(spec, cases, more["portraits"], _as_float(more["samples"]), _read_squares(folder, spec))
 
 
-def refuse_testset(folder: Path, spec: TruthSpec, voices: Path | None = None) -> None:
+def refuse_testset(folder: Path, spec: TruthSpec, sources: Sources | None = None) -> None:
     """What `load_testset` would fail of, whatever the size of the pictures: EmoInputError where a set must be drawn
-    into a folder that is not ours, or with packages and programs that are not installed."""
+    into a folder that is not ours, with packages and programs that are not installed, or of photographs of nobody."""
+    sources = sources or Sources()
     noted = _noted(folder)
-    spoken = noted.pop("voices", None) if noted else None
-    if noted and noted == _as_noted(spec) | {"size": noted.get("size")} and not (voices and spoken != _spoken(voices)):
+    sizes = ("size", "shown")
+    if noted and not _why_other(noted | {name: getattr(spec, name) for name in sizes}, spec, sources):
         return
     if noted is None:
         claimable(folder, KIND, name="test set")
-    _refuse_undrawable(folder, spec, voices)
+    _refuse_undrawable(folder, spec, sources)
 
 
-def _refuse_undrawable(folder: Path, spec: TruthSpec, voices: Path | None) -> None:
+def _why_other(noted: Mapping[str, Any], spec: TruthSpec, sources: Sources) -> str:
+    """How the set that is noted differs from the one that is asked for; "" where it does not."""
+    wanted = _as_noted(spec)
+    said = {name: value for name, value in noted.items() if name not in ("voices", "photos", "drawn")}
+    if said != wanted:
+        return f"{said}, not {wanted}"
+    given = {"voices": sources.voices and _spoken(sources.voices), "photos": sources.photos and _shown(sources.photos)}
+    other = [name for name, files in given.items() if files and noted.get(name) != files]
+    return " and ".join(f"other {name}" for name in other)
+
+
+def _refuse_undrawable(folder: Path, spec: TruthSpec, sources: Sources) -> None:
     """Raises EmoInputError where no test set can be drawn here."""
-    from ..training.heads.geometry import cached_geometry
     from ..training.voices.corpus import VoiceCorpus, packages_needed
+    from . import head_cast
 
     if spec.cases > spec.people:
         raise EmoInputError("clips", f"{spec.cases}", f"at most {spec.people}", "Every clip needs a person of its own.")
-    if voices is not None:
-        VoiceCorpus(voices)
-    speaks = voices is None and not any((folder / "voices").glob("test_*"))
-    packages = {"numba", "scipy"} | (set() if cached_geometry().exists() else {"anny"})
+    if sources.voices is not None:
+        VoiceCorpus(sources.voices)
+    speaks = sources.voices is None and not any(_voices(folder, sources).glob("test_*"))
+    packages = head_cast.packages_needed() if spec.kind == HEADS else {"numba", "scipy"}
     packages |= set(packages_needed()) if speaks else set()
     instead = ", or give --testset the folder of an earlier evaluation."
     require("evaluate", programs=("flite",) if speaks else (), packages=sorted(packages), instead=instead)
+    if spec.kind == PUPPETS:
+        from .puppet_cast import tested_pictures
+
+        tested_pictures(sources.photos)
+
+
+def _voices(folder: Path, sources: Sources) -> Path:
+    """Where those who speak in a set are, or will be."""
+    return sources.voices or sources.spoken or folder / "voices"
+
+
+def _drawn(noted: Mapping[str, Any], spec: TruthSpec) -> int:
+    """How many cases there are: fewer than were asked for, where there were not so many people."""
+    drawn = noted.get("drawn", spec.cases)
+    if not isinstance(drawn, int) or not 1 <= drawn <= spec.cases:
+        raise EmoInputError("test set", f"{drawn!r} clips of {spec.cases}", "what was written to it", _AGAIN)
+    return drawn
 
 
 def is_testset(folder: Path) -> bool:
@@ -151,25 +139,32 @@ def _noted(folder: Path) -> dict[str, Any] | None:
     if not exists(note):
         return None
     noted: dict[str, Any] = read_json(note, {"format": int}, what="test set", again="Choose another folder for it.")
-    return noted
+    return {**_EARLIER, **noted}
 
 
-def save_testset(folder: Path, tests: TruthSet, voices: Path | None = None) -> None:
-    """Write a test set; the note that says which one it is, and whose `voices` are in it, comes last. The note
-    of a set that was there before goes first, so that one half drawn anew is taken for neither. Raises EmoInputError
-    for a folder with anything else in it."""
-    _claim(folder)
+def save_testset(folder: Path, tests: TruthSet, sources: Sources | None = None) -> None:
+    """Write a test set; the note that says which one it is, whose voices are in it and whose photographs, comes last.
+    The note of a set that was there before goes first, so that one half drawn anew is taken for neither. Raises
+    EmoInputError for a folder with anything else in it."""
+    claim_testset(folder)
     (folder / _NOTE).unlink(missing_ok=True)
     for index, case in enumerate(tests.cases):
         arrays: dict[str, Any] = {f.name: getattr(case, f.name) for f in fields(Case)}
         arrays["samples"] = _as_int16(case.samples)
         _save(folder / f"case-{index:03d}.npz", arrays)
     _save(folder / OTHERS, {"portraits": tests.others, "samples": _as_int16(tests.long_samples)})
-    noted = _as_noted(tests.spec) | ({"voices": _spoken(voices)} if voices else {})
+    if tests.spec.shown:
+        _save(folder / SQUARES, {"pictures": tests.squares.pictures, "face_boxes": tests.squares.face_boxes})
+    noted = _as_noted(tests.spec) | {"drawn": len(tests.cases)}
+    if sources and sources.voices:
+        noted["voices"] = _spoken(sources.voices)
+    if sources and sources.photos:
+        noted["photos"] = _shown(sources.photos)
     write_text_whole(folder / _NOTE, json.dumps(noted))
 
 
-def _claim(folder: Path) -> None:
+def claim_testset(folder: Path) -> None:
+    """Make the folder, or take it over if it is a test set's. Raises EmoInputError for anybody else's."""
     if is_testset(folder):  # also one of a version without marks
         write_mark(folder, KIND)
     claim_folder(folder, KIND, name="test set")
@@ -189,87 +184,32 @@ def _spoken(voices: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in sorted(voices.glob("test_*"))}
 
 
-def _make(folder: Path, spec: TruthSpec, voices: Path | None) -> TruthSet:
-    _refuse_undrawable(folder, spec, voices)
-    from ..training.heads.render import HeadRenderer
+def _shown(photos: Sequence[Path]) -> dict[str, int]:
+    """What tells these photographs from others: files below their folders and sizes in bytes."""
+    files = [(path.relative_to(folder), path) for folder in photos for path in folder.rglob("*") if path.is_file()]
+    return {str(name): path.stat().st_size for name, path in sorted(files)}
+
+
+def _make(folder: Path, spec: TruthSpec, sources: Sources) -> TruthSet:
+    _refuse_undrawable(folder, spec, sources)
     from ..training.voices.corpus import VoiceCorpus, build_corpus
+    from .cases import draw_set
 
-    log.info("drawing %d test clips and %d portraits into %s", spec.cases, spec.people, folder)
+    log.info("drawing %d clips of %s and portraits of %d into %s", spec.cases, spec.kind, spec.people, folder)
     # The test sentences are drawn with seeds of their own: a small corpus has as many of another seed as a large one.
-    corpus = VoiceCorpus(voices) if voices else build_corpus(folder / "voices", minutes=4.0, seed=1000 + spec.seed)
-    renderer = HeadRenderer(spec.size)
-    cases = tuple(_draw(renderer, corpus, spec, index) for index in range(spec.cases))
-    others = [_portrait(renderer, FIRST_IDENTITY + i, FPS).frames[0] for i in range(spec.cases, spec.people)]
-    nobody = np.zeros((0, spec.size, spec.size, 3), np.uint8)
-    return TruthSet(spec, cases, np.stack(others) if others else nobody, _long_sound(corpus, spec))
+    if sources.voices:
+        corpus = VoiceCorpus(sources.voices)
+    else:
+        corpus = build_corpus(_voices(folder, sources), minutes=4.0, seed=1000 + spec.seed)
+    if spec.kind == HEADS:
+        from .head_cast import Heads
 
+        return draw_set(Heads(spec.people, spec.size), corpus, spec)
+    from .puppet_cast import Puppets, tested_pictures
 
-def _draw(renderer: HeadRenderer, corpus: VoiceCorpus, spec: TruthSpec, index: int) -> Case:
-    """Case `index`: the four kinds (sentences or voice, still or moving) take turns."""
-    from ..training.heads.identity import sample_identity
-    from ..training.heads.performance import perform
-
-    rng = np.random.default_rng((spec.seed, 91, index))
-    voices: Voices = "sentences" if index % 2 == 0 else "voice"
-    moving = index % 4 >= 2
-    record, start = _utterance(
-        rng, corpus.utterances("test_sentences" if index % 2 == 0 else "test_voice"), spec.frames
-    )
-    window = slice(start, start + spec.frames)
-    performance = perform(
-        {name: track[window] for name, track in record.mouth.items()},
-        record.loudness[window],
-        fps=FPS,
-        seed=FIRST_IDENTITY + index,
-        style="talking" if moving else "still",
-        speed=float(rng.uniform(0.1, 1.0)) if moving else None,
-    )
-    identity = sample_identity(FIRST_IDENTITY + index)
-    clip, portrait = renderer.render(identity, performance), _portrait(renderer, FIRST_IDENTITY + index, FPS)
-    per_frame = int(SAMPLE_RATE / FPS)
-    return Case(
-        name=f"{index:03d}-{voices}-{'moving' if moving else 'still'}",
-        voices=voices,
-        moving=moving,
-        frames=clip.frames,
-        face_box=clip.face_box,
-        mouth_box=clip.mouth_box,
-        eye_box=clip.eye_box,
-        mouth_open=clip.mouth_open,
-        jaw=clip.jaw,
-        speed_deg=clip.speed_deg,
-        samples=record.samples[start * per_frame : (start + spec.frames) * per_frame],
-        portrait=portrait.frames[0],
-        portrait_box=portrait.face_box[0],
-    )
-
-
-def _portrait(renderer: HeadRenderer, identity: int, fps: float) -> Clip:
-    """The person at rest: mouth shut, no movement; its first frame comes before any blink."""
-    from ..training.heads.identity import sample_identity
-    from ..training.heads.performance import perform
-
-    rest = perform({}, np.zeros(2, np.float32), fps=fps, seed=identity, style="still", speed=0.0)
-    return renderer.render(sample_identity(identity), rest)
-
-
-def _utterance(rng: np.random.Generator, pool: list[VoiceRecord], frames: int) -> tuple[VoiceRecord, int]:
-    """A random utterance of at least `frames` frames, and the frame where the clip starts."""
-    fitting = [record for record in pool if min(len(record.loudness), int(record.duration_s * FPS)) >= frames]
-    if not fitting:
-        raise EmoInputError("frames", f"{frames}", f"no more than the longest test sentence of {len(pool)}")
-    record = fitting[int(rng.integers(len(fitting)))]
-    return record, int(rng.integers(min(len(record.loudness), int(record.duration_s * FPS)) - frames + 1))
-
-
-def _long_sound(corpus: VoiceCorpus, spec: TruthSpec) -> NDArray[np.float32]:
-    """Test sentences one after the other, `long_frames` frames long."""
-    rng, wanted = np.random.default_rng((spec.seed, 92)), round(spec.long_frames / FPS * SAMPLE_RATE)
-    pool, parts, total = corpus.utterances("test_sentences"), [], 0
-    while total < wanted:
-        parts.append(pool[int(rng.integers(len(pool)))].samples)
-        total += len(parts[-1])
-    return np.concatenate(parts)[:wanted]
+    puppets = Puppets(tested_pictures(sources.photos), spec.people, spec.size)
+    tests = draw_set(puppets, corpus, spec)
+    return replace(tests, squares=puppets.squares(spec.shown)) if spec.shown else tests
 
 
 def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -278,6 +218,17 @@ def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
 
 def _as_float(samples: NDArray[np.int16]) -> NDArray[np.float32]:
     return np.asarray(samples, np.float32) / np.float32(32767)
+
+
+def _read_squares(folder: Path, spec: TruthSpec) -> Squares:
+    if not spec.shown:
+        return Squares()
+    parts = read_arrays(
+        folder / SQUARES, {"pictures": ("u", 4), "face_boxes": ("f", 2)}, what="test set", again=_AGAIN
+    )  # fmt: skip
+    if len(parts["pictures"]) != len(parts["face_boxes"]):
+        raise EmoInputError("test set", f"{SQUARES}, whose parts do not fit together", "whole portraits", _AGAIN)
+    return Squares(**parts)
 
 
 def _read(path: Path) -> Case:

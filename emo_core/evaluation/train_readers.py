@@ -75,11 +75,13 @@ def collect(heads: ClipDataset, split: str, per_clip: int, *, vae: VAE | None = 
 
 
 @torch.no_grad()
-def round_trip(vae: VAE, frames: np.ndarray, batch: int = 16) -> np.ndarray:
-    """Frames (f, H, W, 3) uint8 encoded and decoded; the first is the portrait, for a VAE that reads one."""
+def round_trip(vae: VAE, frames: np.ndarray, portrait: np.ndarray | None = None, *, batch: int = 16) -> np.ndarray:
+    """Frames (f, H, W, 3) uint8 encoded and decoded with `portrait` (H, W, 3), or the first of them, for a VAE that
+    reads one."""
     parts = []
-    portrait = torch.from_numpy(np.ascontiguousarray(frames[:1])).permute(0, 3, 1, 2)
-    detail = vae.detail(portrait.to(vae.device, torch.float32) / 127.5 - 1)
+    given = frames[0] if portrait is None else portrait
+    picture = torch.from_numpy(np.ascontiguousarray(given)[None]).permute(0, 3, 1, 2)
+    detail = vae.detail(picture.to(vae.device, torch.float32) / 127.5 - 1)
     for start in range(0, len(frames), batch):
         pictures = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch])).permute(0, 3, 1, 2)
         latents = vae.encode(pictures.to(vae.device, vae.dtype) / 127.5 - 1)

@@ -16,7 +16,7 @@ from emo_core.evaluation.command import CONTROL_NAMES
 from emo_core.evaluation.control_studio import CONTROLS, QUICK, ControlStudio, without_speed_condition
 from emo_core.evaluation.faces import FaceTrack
 from emo_core.evaluation.takes import Budget, Take
-from emo_core.evaluation.testset import TruthSet, TruthSpec
+from emo_core.evaluation.truth import TruthSet, TruthSpec
 
 
 @pytest.fixture

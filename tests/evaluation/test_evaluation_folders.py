@@ -42,7 +42,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(options: object) -> None:
         raise Opened
 
-    monkeypatch.setattr(command, "_open_studio", opened)
+    monkeypatch.setattr(command, "_open_studios", opened)
     monkeypatch.setattr(testset, "require", lambda *_, **__: None)
 
 
@@ -97,7 +97,7 @@ def test_the_model_does_not_lie_in_the_output(where: str, tmp_path: Path) -> Non
         (["--output", "out", "--testset", "theirs"], "test set: found the folder theirs"),
         (["--output", "out", "--testset", "file"], "test set: found file, a file"),
         (["--output", "out", "--seed", "-1"], "seed"),
-        (["--output", "out", "--clips", "21"], "clips"),
+        (["--output", "out", "--clips", "41"], "clips"),
         (["--output", "out", "--voices", "nowhere"], "no shards"),
     ],
 )

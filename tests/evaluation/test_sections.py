@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from emo_core.data import GenerateSettings
-from emo_core.evaluation.command import SECTION_NAMES, _sections
+from emo_core.evaluation.command import SECTION_NAMES, _chosen
+from emo_core.evaluation.photographs import Showing
 from emo_core.evaluation.report import Row
 from emo_core.evaluation.sections import SECTIONS
 from emo_core.evaluation.takes import SPEEDS, Budget, Studio, Take, region_of
-from emo_core.evaluation.testset import Case, TruthSet, TruthSpec
+from emo_core.evaluation.truth import PUPPETS, Case, Squares, TruthSet, TruthSpec
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation"
 
@@ -59,6 +60,13 @@ class Oracle(Studio):
     def __init__(self, frozen: bool) -> None:
         super().__init__(HasSpeed(), people(), GenerateSettings(), Budget())  # type: ignore[arg-type]
         self.frozen = frozen
+
+    def as_puppets(self) -> "Oracle":
+        """The same people as the other test set, with portraits without truth."""
+        squares = Squares(np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 4), np.float32))
+        spec = dataclasses.replace(self.tests.spec, kind=PUPPETS)
+        self.tests = dataclasses.replace(self.tests, spec=spec, squares=squares)
+        return self
 
     def take(self, case: Case, heard: Case | None) -> Take:
         frames = np.repeat(case.portrait[None], 6, axis=0) if self.frozen or heard is None else (heard or case).frames
@@ -141,6 +149,48 @@ def test_one_speed_for_all_settings_does_not_rise(truthful):
     assert rows["rises with the setting, share of steps"].value == 0.0
 
 
+def test_both_sets_have_the_same_rows_and_their_own_bars(truthful):
+    puppets = Oracle(frozen=False).as_puppets()
+    for section in ("psnr", "still"):
+        heads, others = rows_of(truthful, section), rows_of(puppets, section)
+        assert list(heads) == list(others) and [row.value for row in heads.values()] == [
+            row.value for row in others.values()
+        ]
+    assert str(rows_of(truthful, "psnr")["VAE, mouth"].bar) == ">= 29"
+    assert str(rows_of(puppets, "psnr")["VAE, mouth"].bar) == ">= 30"
+    assert str(rows_of(puppets, "still")["over the truth's, both through the VAE"].bar) == "<= 1.5"
+
+
+def test_frames_without_a_face_are_counted():
+    oracle = Oracle(frozen=False)
+    assert rows_of(oracle, "region")["frames in which the mesh finds no face"].passed
+    black = [dataclasses.replace(oracle.right[0], frames=np.zeros_like(oracle.right[0].frames)), *oracle.right[1:]]
+    oracle.right = tuple(black)  # type: ignore[misc]
+    row = rows_of(oracle, "region")["frames in which the mesh finds no face"]
+    assert row.value == 6 and row.passed is False and "of 18" in row.note
+
+
+def test_portraits_without_truth_are_judged_at_the_two_largest_sizes():
+    assert SECTIONS["photographs"](Oracle(frozen=False)) == []  # heads have none
+    strip = np.zeros((4, 8, 8, 3), np.uint8)
+
+    def showing(size: int, detail: float, lost: int = 0, still: float | None = None) -> Showing:
+        return Showing(size, detail, lost, 14, still, strip)
+
+    puppets = Oracle(frozen=False).as_puppets()
+    puppets.showings = (  # type: ignore[misc]
+        showing(128, 0.2), showing(256, 0.9, 0, 0.1), showing(512, 0.6, 3, 0.3),
+        showing(128, 0.4), showing(256, 0.7), showing(512, float("nan"), 14),
+    )  # fmt: skip
+    rows = rows_of(puppets, "photographs")
+    assert rows["detail kept at 128 pixels"].value == pytest.approx(0.3) and not rows["detail kept at 128 pixels"].bar
+    assert rows["detail kept at 256 pixels"].passed and "0.70 to 0.90 of 2" in rows["detail kept at 256 pixels"].note
+    largest = rows["detail kept at 512 pixels"]
+    assert largest.passed is False and "of 1 portraits" in largest.note
+    assert rows["frames in which the mesh finds no face"].value == 17
+    assert rows["still regions, 1/255"].value == pytest.approx(0.2)
+
+
 def test_every_section_has_a_name_on_the_command_line():
-    assert tuple(SECTIONS) == SECTION_NAMES == _sections(None)
-    assert _sections("lipsync, seams") == ("lipsync", "seams")
+    assert tuple(SECTIONS) == SECTION_NAMES == _chosen("only", None, SECTION_NAMES)
+    assert _chosen("only", "lipsync, seams", SECTION_NAMES) == ("lipsync", "seams")

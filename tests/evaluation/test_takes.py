@@ -9,7 +9,7 @@ import torch
 from emo_core.config import TINY
 from emo_core.data import GenerateSettings
 from emo_core.evaluation.takes import Budget, Studio, region_of
-from emo_core.evaluation.testset import Case, TruthSet, TruthSpec
+from emo_core.evaluation.truth import Case, TruthSet, TruthSpec
 
 FRAMES, SIZE = 10, 64
 
