@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import EmoInputError
 from .files import NAME_BYTES, exists, fitting_name, is_file_or_folder, is_folder, shown
+from .whole import write_text_whole
 
 MARK = "made-by-emo.json"
 _OTHER = "Choose another name, or move what lies there."
@@ -128,7 +129,7 @@ def mark_of(folder: Path, kind: str) -> dict[str, Any] | None:
 def write_mark(folder: Path, kind: str, **about: object) -> None:
     """Mark a folder as ours, with what a person or a later run should know of it."""
     text = json.dumps({"made_by": _MAKER, "kind": kind, **about}, indent=1)
-    (folder / MARK).write_text(f"{text}\n", encoding="utf-8")
+    write_text_whole(folder / MARK, f"{text}\n")  # a mark that is cut short would be nobody's
 
 
 def free_path(path: Path, taken: Collection[Path] = ()) -> Path:

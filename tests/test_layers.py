@@ -18,7 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"config", "files", "libraries"},
-    {"owned", "installed", "whole"},
+    {"installed", "whole"},
+    {"owned"},
     {"data", "channels"},
     {"audio", "face", "control", "models", "diffusion", "weights", "video"},
     {"pipeline"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from emo_core.owned import (
     refuse_existing,
     refuse_impossible,
     refuse_inputs,
+    write_mark,
 )
 
 
@@ -138,3 +140,19 @@ def test_the_home_of_nobody_is_no_place_but_a_folder_of_that_name_is(tmp_path, m
     refuse_impossible(Path("~a.mp4"))
     (tmp_path / "~mine").mkdir()
     refuse_impossible(Path("~mine/a.mp4"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a file's size there")
+def test_a_mark_stays_whole_where_the_disk_is_full(tmp_path):
+    """Cut short, our own folder would be somebody else's from then on."""
+    import resource
+
+    claim_folder(tmp_path, "results")
+    before, limits = (tmp_path / MARK).read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(EmoInputError, match=f"{MARK}, which cannot be written"):
+            write_mark(tmp_path, "results", frames=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / MARK).read_bytes() == before and len(list(tmp_path.iterdir())) == 1

@@ -3,13 +3,15 @@
 A checkpoint is a folder written beside the old one and swapped in by a rename, so a killed run always finds a whole
 one. Batches are drawn from (seed, step), so nothing else is needed to continue with the very next loss. Only files of
 the names that a checkpoint has are ever removed, only from a folder that says that it is one, never through a link;
-what else a person put into it moves on with it.
+what else a person put into it moves on with it. While two lie there, one has a name that no person gives: a copy, or a
+checkpoint that somebody moved aside, is nobody's but his.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +23,13 @@ from torch import Tensor
 from ..errors import EmoInputError
 from ..files import shown
 from ..owned import MARK, free_path, mark_of, write_mark
+from ..whole import explain_unwritable
 from .records import read_json, read_weights
 
 SHARD_BYTES = 15_000_000  # so that one file travels anywhere
 KIND = "checkpoint"
 COUNTERS = "counters.json"
+_PART, _OLD = ".part", ".old"  # a checkpoint that is being written, and the one that it replaces
 _WRITTEN = re.compile(rf"(weights|average|moments)-\d{{3,}}\.safetensors|{COUNTERS}|{MARK}")
 _AGAIN = "Remove the checkpoint, or put back one that is whole."
 
@@ -79,31 +83,38 @@ def save_checkpoint(
 ) -> None:
     """Replace the checkpoint in `folder` by this one. EmoInputError for a place that `refuse_place` refuses."""
     refuse_place(folder)
-    fresh = _cleared(folder.with_name(folder.name + ".part"))
-    fresh.mkdir(parents=True)
-    write_mark(fresh, KIND)
-    save_shards(weights, fresh, "weights")
-    save_shards(average, fresh, "average")
-    moments = {
-        f"{index}.{key}": value
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-        if isinstance(value, Tensor)
-    }
-    save_shards(moments, fresh, "moments")
-    (fresh / COUNTERS).write_text(json.dumps(asdict(counters)))
-    old = _cleared(folder.with_name(folder.name + ".old"))
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    _discard(old, move_to=folder)
+    with explain_unwritable(folder):
+        for left in _aside(folder, _PART):
+            _discard(left)
+        fresh = _name_aside(folder, _PART)
+        fresh.mkdir(parents=True)
+        write_mark(fresh, KIND)
+        save_shards(weights, fresh, "weights")
+        save_shards(average, fresh, "average")
+        moments = {
+            f"{index}.{key}": value
+            for index, state in optimizer.state_dict()["state"].items()
+            for key, value in state.items()
+            if isinstance(value, Tensor)
+        }
+        save_shards(moments, fresh, "moments")
+        (fresh / COUNTERS).write_text(json.dumps(asdict(counters)))
+        if folder.exists():
+            folder.rename(_name_aside(folder, _OLD))
+        fresh.rename(folder)
+        for left in _aside(folder, _OLD):
+            _discard(left, move_to=folder)
 
 
-def _cleared(folder: Path) -> Path:
-    """`folder` after what a killed run left there is gone; another name if anything else lies there."""
-    if _is_ours(folder):
-        _discard(folder)
-    return free_path(folder)
+def _name_aside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{suffix}")
+
+
+def _aside(folder: Path, suffix: str) -> list[Path]:
+    """What runs that were killed left beside a checkpoint, the newest last."""
+    named = re.compile(rf"{re.escape(folder.name)}\.[0-9a-f]{{8}}{re.escape(suffix)}")
+    found = [path for path in _entries(folder.parent) if named.fullmatch(path.name) and _is_ours(path)]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
 def _discard(folder: Path, move_to: Path | None = None) -> None:
@@ -120,15 +131,18 @@ def _discard(folder: Path, move_to: Path | None = None) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder; of a file, itself."""
-    return sorted(folder.iterdir()) if folder.is_dir() else [folder]
+    """What lies in a folder, our mark last; of a file, itself."""
+    if not folder.is_dir():
+        return [folder]
+    return sorted(folder.iterdir(), key=lambda path: (path.name == MARK, path))
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a checkpoint of ours lies there, also a half written one. Those of earlier versions have no mark."""
+    """Whether a checkpoint of ours lies there, also a half written one, or an empty folder. Those of earlier versions
+    have no mark."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    if mark_of(folder, KIND) is not None:
+    if mark_of(folder, KIND) is not None or not _entries(folder):
         return True
     try:
         load_counters(folder)
@@ -143,7 +157,7 @@ def _is_whole(folder: Path) -> bool:
 
 def find_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint at `folder`, also when a run died between the two renames."""
-    set_aside = sorted(folder.parent.glob(f"{folder.name}.old*"))
+    set_aside = reversed(_aside(folder, _OLD))
     return next((path for path in (folder, *set_aside) if _is_whole(path)), None)
 
 

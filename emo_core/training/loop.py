@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..pipeline.graphs import Recorder
+from ..whole import explain_unwritable
 from .checkpoint import (
     Counters,
     find_checkpoint,
@@ -180,7 +181,8 @@ class Run:
             for name, value in average.items():
                 self.average[name].copy_(value)  # keeps the memory layout, without which the update is slow
             log.info("continuing %s at step %d", settings.folder, self.counters.step)
-        settings.folder.mkdir(parents=True, exist_ok=True)
+        with explain_unwritable(settings.folder):
+            settings.folder.mkdir(parents=True, exist_ok=True)
         on_gpu = self.accelerator.device.type == "cuda"
         self._ahead = torch.cuda.Event() if on_gpu else None  # the step before is done
         alone = on_gpu and self.accelerator.num_processes == 1
@@ -294,5 +296,5 @@ def _update_average(average: Batch, trained: dict[str, nn.Parameter], decay: flo
 def _log_line(path: Path, line: dict[str, Any]) -> None:
     text = json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()})
     log.info("%s", text)
-    with path.open("a", encoding="utf-8") as file:
+    with explain_unwritable(path), path.open("a", encoding="utf-8") as file:
         file.write(text + "\n")

@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import EmoInputError
-
-# EFBIG: a file system or a quota that takes no larger file (FAT32 stops at 4 GB); for the user the same as a full disk.
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST}
-_CLOSED |= {errno.ENAMETOOLONG, errno.ELOOP, errno.EIO}
+from ..whole import CLOSED_DISK, FULL_DISK
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -44,12 +40,12 @@ def explain_disk_errors(path: Path, finished_clips: int) -> Iterator[None]:
         raise
     except Exception as error:
         number = getattr(error, "errno", None)
-        if number in _FULL:
+        if number in FULL_DISK:
             kept = f"the {finished_clips} finished clips are kept" if finished_clips else "nothing is lost"
             remedy = f"Free some space and start the same job again; {kept}."
             raise EmoInputError("output", f"a full disk at {str(path)!r} ({_free(path)})", "room", remedy) from error
         # EINVAL: characters that a disk does not take; of PyAV's errors, which are none of the system's, anything.
-        if number in _CLOSED or (number == errno.EINVAL and isinstance(error, OSError)):
+        if number in CLOSED_DISK or (number == errno.EINVAL and isinstance(error, OSError)):
             reason = os.strerror(number).lower()
             remedy = "Choose another place for the output."
             raise EmoInputError(

@@ -131,7 +131,7 @@ def test_a_run_killed_between_the_renames_still_finds_its_checkpoint(tmp_path: P
     optimizer = torch.optim.AdamW(layer.parameters())
     weights = dict(layer.named_parameters())
     save_checkpoint(tmp_path / "checkpoint", weights, average=weights, optimizer=optimizer, counters=Counters(7, 1.0))
-    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.0123abcd.old")
     found = find_checkpoint(tmp_path / "checkpoint")
     assert found is not None and "weight" in load_shards(found, "weights")
 

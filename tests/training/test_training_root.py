@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,38 @@ def test_what_a_person_put_beside_a_checkpoint_stays(kept: str, where: str, tmp_
         assert path.is_symlink() if kept == "link" else path.read_bytes() == b"mine"
     assert (theirs / "weights-000.safetensors").read_bytes() == b"theirs"
     assert len(list((tmp_path / "run").iterdir())) == (1 if where == "checkpoint" else 2)  # nothing is left over
+
+
+@pytest.mark.parametrize("name", ["checkpoint.old", "checkpoint.part", "checkpoint.old-2"])
+def test_a_copy_of_a_checkpoint_stays_and_is_not_gone_on_from(name: str, tmp_path: Path) -> None:
+    """As people make before they try something; or they move it aside, to begin anew."""
+    _save(tmp_path / "checkpoint", 7)
+    (tmp_path / "checkpoint").rename(tmp_path / name)
+    before = files_of(tmp_path)
+    assert find_checkpoint(tmp_path / "checkpoint") is None
+    for step in (1, 2):
+        _save(tmp_path / "checkpoint", step)
+    assert {path: data for path, data in files_of(tmp_path).items() if path.startswith(name)} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a file's size there")
+def test_a_full_disk_is_told_and_the_checkpoint_before_is_whole(tmp_path: Path) -> None:
+    """A limit of a file's size: the same calls fail at the same places."""
+    import resource
+
+    _save(tmp_path / "checkpoint", 1)
+    before, limits = files_of(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (0, 150):  # for nothing; for the mark, and not for the weights
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(EmoInputError, match=r"checkpoint.*cannot be written.*Free some space"):
+                _save(tmp_path / "checkpoint", 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        found = files_of(tmp_path)
+        assert {name: found[name] for name in before} == before
+    _save(tmp_path / "checkpoint", 3)
+    assert load_counters(tmp_path / "checkpoint").step == 3 and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("suffix", ["", ".part", ".old"])
