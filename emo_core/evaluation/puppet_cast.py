@@ -55,7 +55,7 @@ class Puppets:
         return Squares(pictures, np.array([portrait.face_box for portrait in found], np.float32))
 
 
-def tested_pictures(folders: Sequence[Path] | None) -> list[Path]:
+def unseen_pictures(folders: Sequence[Path] | None) -> list[Path]:
     """The pictures of people of the test split, in an order that has nothing to do with their names. Raises
     EmoInputError for folders without any, and where this is no checkout and none are given."""
     if folders is None:

@@ -107,9 +107,9 @@ def _refuse_undrawable(folder: Path, spec: TruthSpec, sources: Sources) -> None:
     instead = ", or give --testset the folder of an earlier evaluation."
     require("evaluate", programs=("flite",) if speaks else (), packages=sorted(packages), instead=instead)
     if spec.kind == PUPPETS:
-        from .puppet_cast import tested_pictures
+        from .puppet_cast import unseen_pictures
 
-        tested_pictures(sources.photos)
+        unseen_pictures(sources.photos)
 
 
 def _voices(folder: Path, sources: Sources) -> Path:
@@ -205,9 +205,9 @@ def _make(folder: Path, spec: TruthSpec, sources: Sources) -> TruthSet:
         from .head_cast import Heads
 
         return draw_set(Heads(spec.people, spec.size), corpus, spec)
-    from .puppet_cast import Puppets, tested_pictures
+    from .puppet_cast import Puppets, unseen_pictures
 
-    puppets = Puppets(tested_pictures(sources.photos), spec.people, spec.size)
+    puppets = Puppets(unseen_pictures(sources.photos), spec.people, spec.size)
     tests = draw_set(puppets, corpus, spec)
     return replace(tests, squares=puppets.squares(spec.shown)) if spec.shown else tests
 

@@ -17,7 +17,7 @@ from test_cases import corpus
 from emo_core.errors import EmoInputError
 from emo_core.evaluation import puppet_cast
 from emo_core.evaluation.cases import draw_set
-from emo_core.evaluation.puppet_cast import KEPT, PORTRAITS, Puppets, tested_pictures
+from emo_core.evaluation.puppet_cast import KEPT, PORTRAITS, Puppets, unseen_pictures
 from emo_core.evaluation.truth import PUPPETS, TruthSpec
 from emo_core.face.image import read_image
 from emo_core.training.puppets.people import is_tested
@@ -29,7 +29,7 @@ TESTED = "female-52.jpg"  # the reduced picture itself is of the test split
 def test_those_that_are_kept_are_as_the_portraits_say_of_themselves() -> None:
     rows = [line.split("|") for line in (PORTRAITS / "README.md").read_text().splitlines() if line.startswith("| `")]
     assert {row[1].strip(" `").removesuffix(".jpg") for row in rows if row[4].strip() == "yes"} == set(KEPT)
-    assert all(path.is_file() for path in tested_pictures(None))
+    assert all(path.is_file() for path in unseen_pictures(None))
 
 
 def test_of_folders_only_the_people_of_the_test_split_are_taken(
@@ -39,20 +39,20 @@ def test_of_folders_only_the_people_of_the_test_split_are_taken(
     (tmp_path / "in" / "broken.jpg").write_bytes(b"no picture")
     shutil.copy(PORTRAITS / "male-29.jpg", tmp_path / "in")
     with pytest.raises(EmoInputError, match=r"--photos: found 2 pictures, none of them of the test split"):
-        tested_pictures([tmp_path])
+        unseen_pictures([tmp_path])
     shutil.copy(PORTRAITS / TESTED, tmp_path / "in")
     with caplog.at_level(logging.INFO):
-        found = tested_pictures([tmp_path])
+        found = unseen_pictures([tmp_path])
     assert [path.name for path in found] == [TESTED] and "1 of 3 pictures" in caplog.text
     assert all(is_tested(person_of(read_image(path))) for path in found)
     with pytest.raises(EmoInputError, match=r"--photos: found no folder"):
-        tested_pictures([tmp_path / "nowhere"])
+        unseen_pictures([tmp_path / "nowhere"])
 
 
 def test_without_a_checkout_photographs_must_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(puppet_cast, "PORTRAITS", tmp_path / "nowhere")
     with pytest.raises(EmoInputError, match=r"--photos: found none.*--sets heads"):
-        tested_pictures(None)
+        unseen_pictures(None)
 
 
 def test_a_set_of_puppets_is_their_photographs_and_their_truth(tmp_path: Path) -> None:
