@@ -12,19 +12,20 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import EmoInputError
 from ..files import shown
 from ..owned import MARK, free_path, mark_of, write_mark
+from ..weights.pickled import first_five
 from ..whole import explain_unwritable
-from .records import read_json, read_weights
+from .records import read_json, read_weights, refuse_others
 
 SHARD_BYTES = 15_000_000  # so that one file travels anywhere
 KIND = "checkpoint"
@@ -57,6 +58,17 @@ def save_shards(tensors: Mapping[str, Tensor], folder: Path, name: str) -> None:
         save_file(shard, folder / f"{name}-{index:03d}.safetensors")
 
 
+def load_whole(folder: Path, name: str, module: nn.Module, wanted: Iterable[str]) -> dict[str, Tensor]:
+    """Tensors of a module's shapes, all of the `wanted` among them; else EmoInputError."""
+    tensors = load_shards(folder, name)
+    refuse_others(tensors, module.state_dict(), what=f"checkpoint {shown(folder)}", all_of_them=False)
+    missing = [each for each in wanted if each not in tensors]
+    if missing:
+        found = f"{name} of {shown(folder)} without {first_five(missing)}"
+        raise EmoInputError("checkpoint", found, "a whole one", _AGAIN)
+    return tensors
+
+
 def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob(f"{name}-*.safetensors")):
@@ -71,6 +83,9 @@ def refuse_place(folder: Path) -> None:
         found = f"{shown(folder)}, which is {'no checkpoint' if foreign else 'a link'}"
         remedy = "Move what lies there, or choose another --root."
         raise EmoInputError("checkpoint", found, "a checkpoint of ours, or nothing", remedy)
+    if _is_ours(folder) and _entries(folder) and not _is_whole(folder):
+        found = f"{shown(folder)} without its {COUNTERS}"
+        raise EmoInputError("checkpoint", found, "a whole one", _AGAIN)
 
 
 def save_checkpoint(
@@ -163,7 +178,10 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 def load_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put the saved optimizer moments back; parameters are matched by their order."""
-    put_moments(optimizer, load_shards(folder, "moments"))
+    moments = load_shards(folder, "moments")
+    if not moments and load_counters(folder).step:
+        raise EmoInputError("checkpoint", f"no moments-000.safetensors in {shown(folder)}", "a whole one", _AGAIN)
+    put_moments(optimizer, moments)
 
 
 def put_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
@@ -186,4 +204,7 @@ def put_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor])
 
 def load_counters(folder: Path) -> Counters:
     said = read_json(folder / COUNTERS, {"step": int, "trained_s": float}, what="checkpoint", again=_AGAIN)
+    if min(said["step"], said["trained_s"]) < 0:
+        found = f"{shown(folder / COUNTERS)} with numbers below 0"
+        raise EmoInputError("checkpoint", found, "what a run has done", _AGAIN)
     return Counters(said["step"], float(said["trained_s"]))

@@ -337,15 +337,17 @@ def restore(options: Options) -> None:
 def _alike(
     parameters: Mapping[str, torch.nn.Parameter], model: EmoModel, *, same_latents: bool
 ) -> dict[str, torch.nn.Parameter]:
-    """Those that `model` has in the same shape, and that mean there what they mean here."""
+    """Those that `model` has in the same shape, and that mean there what they mean here. Over other latents
+    ReferenceNet begins as the backbone's twin (paper 3.2: both begin with the weights of one U-Net)."""
     from .growth import meets_latents
 
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    return {
-        name: parameter
-        for name, parameter in parameters.items()
-        if shapes.get(name) == parameter.shape and (same_latents or not meets_latents(name))
-    }
+    kept: dict[str, torch.nn.Parameter] = {}
+    for name, wanted in model.named_parameters():
+        source = name if same_latents else name.replace("reference_net.", "backbone.")
+        found = parameters.get(source, parameters.get(name))
+        if found is not None and found.shape == wanted.shape and (same_latents or not meets_latents(name)):
+            kept[name] = torch.nn.Parameter(found.detach().clone())
+    return kept
 
 
 def _stage_folder(options: Options, stage: int) -> str:

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..errors import EmoInputError
+from ..files import shown
 from ..pipeline.graphs import Recorder
 from ..whole import explain_unwritable
 from .checkpoint import (
@@ -28,11 +30,10 @@ from .checkpoint import (
     find_checkpoint,
     load_counters,
     load_moments,
-    load_shards,
+    load_whole,
     refuse_place,
     save_checkpoint,
 )
-from .records import load_weights, refuse_others
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +160,10 @@ class Run:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.find_unused)],
         )
         checkpoint = find_checkpoint(settings.folder / "checkpoint")
+        left_out = settings.leave_out or ("-",)
+        wanted = [name for name, _ in module.named_parameters() if not name.startswith(left_out)]
         if checkpoint:
-            load_weights(module, load_shards(checkpoint, "weights"), what=f"checkpoint {checkpoint}", strict=False)
+            module.load_state_dict(load_whole(checkpoint, "weights", module, wanted), strict=False)
         if settings.channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = [{"lr_scale": 1.0} | group for group in groups]
@@ -170,16 +173,15 @@ class Run:
         if checkpoint:
             load_moments(checkpoint, optimizer)
         self.wrapped, self.optimizer = self.accelerator.prepare(module, optimizer)
-        left_out = settings.leave_out or ("-",)
-        self.kept = {name: p for name, p in module.named_parameters() if not name.startswith(left_out)}
+        self.kept = {name: p for name, p in module.named_parameters() if name in wanted}
         self.trained = {name: p for name, p in self.kept.items() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.kept.items()}
         if checkpoint:
             self.counters = load_counters(checkpoint)
-            average = load_shards(checkpoint, "average")
-            refuse_others(average, self.average, what=f"checkpoint {checkpoint}", all_of_them=False)
+            average = load_whole(checkpoint, "average", module, wanted)
             for name, value in average.items():
-                self.average[name].copy_(value)  # keeps the memory layout, without which the update is slow
+                if name in self.average:  # earlier versions kept what other files hold, too
+                    self.average[name].copy_(value)  # keeps the memory layout, without which the update is slow
             log.info("continuing %s at step %d", settings.folder, self.counters.step)
         with explain_unwritable(settings.folder):
             settings.folder.mkdir(parents=True, exist_ok=True)
@@ -239,6 +241,10 @@ class Run:
     def save(self) -> None:
         if self.is_main:
             folder, counters = self.settings.folder / "checkpoint", self.counters
+            if not all(bool(value.isfinite().all()) for value in self.trained.values()):
+                kept = f"{shown(folder)} is kept as it was before. " if folder.exists() else ""
+                found = f"weights that are no numbers any more, at step {counters.step}"
+                raise EmoInputError("training", found, "finite weights", f"{kept}Try a smaller --lr.")
             save_checkpoint(folder, self.kept, average=self.average, optimizer=self.optimizer, counters=counters)
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import EmoInputError
 from ..files import exists, readable_file, shown
-from ..weights.read import read_tensors
+from ..weights.read import read_tensors, refuse_nan
 from ..whole import written_whole
 
 _LARGEST = 2**53  # integers of JSON beyond it are no counts of ours
@@ -116,7 +116,12 @@ def _refuse_other(array: NDArray[Any], path: Path, kind: tuple[str, int], *, wha
 def read_weights(path: Path, *, what: str, again: str) -> dict[str, Tensor]:
     """Tensors of a safetensors file that a step left."""
     _refuse_unreadable(path, f"the weights {path.name}", what=what, again=again)
-    return read_tensors(path)[0]
+    try:
+        tensors, _ = read_tensors(path)
+        refuse_nan(tensors, path)
+    except EmoInputError as error:  # which knows of models alone
+        raise EmoInputError(what, f"{error.found} in {shown(path.parent)}", error.allowed, again) from error
+    return tensors
 
 
 def write_weights(module: nn.Module, path: Path) -> None:

@@ -34,6 +34,7 @@ class StageSettings:
     frames_per_portrait: int = 4  # without temporal modules: frames of a clip in a row, in any order
     everything: bool = True  # stage 2 of a network trained from nothing also goes on training what stage 1 trained
     min_snr_gamma: float = 5.0  # Hallo's
+    in_range: float = 0.01  # weight of how far ReferenceNet's maps leave RANGE, or they grow without end
     drop_audio: float = 0.1
     drop_reference: float = 0.05
     drop_face_region: float = 0.1  # replaced by all white: no guidance
@@ -52,6 +53,8 @@ STAGES = {
     2: StageSettings(stage=2, temporal=True, audio=True, speed=False),
     3: StageSettings(stage=3, temporal=True, audio=True, speed=True, everything=False),
 }
+
+RANGE = 500.0  # of ReferenceNet's maps: what reads them divides by their size, and float16 ends at 65,504
 
 AUDIO_PARTS = (".attn2.", ".transformer_blocks.0.norm2.", "audio_time", "audio_projection.")
 TEMPORAL_PARTS = ("motion_modules.",)
@@ -121,18 +124,22 @@ class StageStep(nn.Module):
         self.register_buffer("alphas", alphas_cumprod(model.config.schedule), persistent=False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
-        error, weight = self.weighted_error(batch)
-        return (error.square().mean(2, keepdim=True) * weight).mean() / batch["weight"].mean(), {}
+        features = self.reference_features(batch)
+        error, weight = self.weighted_error(batch, features)
+        loss = (error.square().mean(2, keepdim=True) * weight).mean() / batch["weight"].mean()
+        beyond = beyond_range(features)
+        return loss + self.settings.in_range * beyond, {"beyond_range": beyond.detach()}
 
-    def weighted_error(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Prediction minus its target (b, f, c, h, w), and the weight (b, f, 1, h, w) with the SNR weight folded in."""
+    def weighted_error(self, batch: Batch, features: ReferenceFeatures | None = None) -> tuple[Tensor, Tensor]:
+        """Prediction minus its target (b, f, c, h, w), and the weight (b, f, 1, h, w) with the SNR weight folded in.
+        `features`: ReferenceNet's of the batch, where they are known already."""
         schedule, noise = self.model.config.schedule, batch["noise"]
         portrait = batch["portrait"] * batch["keep_reference"].view(-1, 1, 1, 1)
         posed = self._posed(batch)
         target = to_diffused(batch["target"], portrait if posed is None else posed, schedule)
         alpha = self.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
         noisy = alpha.sqrt() * target + (1 - alpha).sqrt() * noise
-        prediction = self.predict(noisy, batch, posed).float()
+        prediction = self.predict(noisy, batch, posed, features).float()
         wanted = {
             "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * target,
             "epsilon": noise,
@@ -160,10 +167,12 @@ class StageStep(nn.Module):
         posed: Tensor = network(batch["portrait"], batch["pose"])
         return posed * batch["keep_reference"].view(-1, 1, 1, 1, 1)
 
-    def predict(self, noisy: Tensor, batch: Batch, posed: Tensor | None = None) -> Tensor:
+    def predict(
+        self, noisy: Tensor, batch: Batch, posed: Tensor | None = None, features: ReferenceFeatures | None = None
+    ) -> Tensor:
         """The backbone's prediction under the batch's conditions: (b, f, c, h, w)."""
         model, settings = self.model, self.settings
-        reference = model.backbone.project_reference(self.reference_features(batch))
+        reference = model.backbone.project_reference(features or self.reference_features(batch))
         face = model.face_locator(batch["face_region"])
         audio = speed = None
         if settings.audio:
@@ -188,6 +197,13 @@ class StageStep(nn.Module):
             motion={site: value * keep_motion for site, value in features.motion.items()},
             latents=batch["portrait"] * keep[..., None],
         )
+
+
+def beyond_range(features: ReferenceFeatures) -> Tensor:
+    """By how much ReferenceNet's maps leave RANGE at their largest, in octaves, summed over the maps; 0: none does.
+    Nothing else holds them: a map twice as large says the same to the norm that reads it."""
+    maps = (*features.attention.values(), *features.motion.values())
+    return torch.stack([each.float().abs().amax() for each in maps]).div(RANGE).log2().clamp(min=0).sum()
 
 
 def training_noise(shape: tuple[int, ...], config: ScheduleConfig, generator: torch.Generator) -> Tensor:

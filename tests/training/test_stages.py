@@ -14,10 +14,12 @@ from emo_core.training.batches import AT_REST_DEG, Pools, Sampling, StageBatches
 from emo_core.training.clips import HEADS, PUPPETS
 from emo_core.training.latents import LatentClip, latent_weight
 from emo_core.training.stages import (
+    RANGE,
     STAGES,
     StageStep,
     audio_gap,
     audio_gaps,
+    beyond_range,
     is_part,
     optimizer_groups,
     select_trainable,
@@ -193,6 +195,30 @@ def test_audio_gap_is_zero_for_a_network_that_ignores_the_audio(model: EmoModel)
                 parameter.zero_()
     batch = batches(2)(0, 0)
     assert audio_gap(step, batch)["gap"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_maps_beyond_the_range_are_drawn_back_and_others_left_alone(model: EmoModel) -> None:
+    step, batch = StageStep(model, STAGES[2]), batches(2)(0, 0)
+    batch["keep_motion"] = torch.ones_like(batch["keep_motion"])
+    assert float(step(batch)[1]["beyond_range"]) == 0
+    with torch.no_grad():  # two octaves, wherever the map before was
+        features = step.reference_features(batch)
+        last = list(features.motion)[-1]
+        loud = replace(
+            features,
+            motion=features.motion | {last: features.motion[last] * 4 * RANGE / features.motion[last].abs().amax()},
+        )
+    assert float(beyond_range(loud)) == pytest.approx(2, abs=1e-4)
+    for parameter in model.reference_net.parameters():
+        parameter.data *= 40
+    select_trainable(model, STAGES[2])
+    optimizer = torch.optim.Adam([p for p in model.reference_net.parameters() if p.requires_grad], lr=1e-2)
+    before = float(beyond_range(step.reference_features(batch)).detach())
+    for _ in range(20):
+        optimizer.zero_grad()
+        beyond_range(step.reference_features(batch)).backward()
+        optimizer.step()
+    assert before > 0 and float(beyond_range(step.reference_features(batch))) < before
 
 
 def test_each_kind_of_people_is_listened_to_by_itself(model: EmoModel) -> None:

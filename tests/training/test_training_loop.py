@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from emo_core.errors import EmoInputError
 from emo_core.training.checkpoint import (
     SHARD_BYTES,
     Counters,
@@ -107,6 +110,46 @@ def test_log_has_a_line_per_interval(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run(tmp_path, 1.0, monkeypatch)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines and {"step", "loss", "lr", "grad_norm", "trained_s"} <= set(lines[0])
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "no weights": ("weights-000.safetensors", Path.unlink, "no .*weights|weights of .* without"),
+    "no average": ("average-000.safetensors", Path.unlink, "average of .* without"),
+    "no moments": ("moments-000.safetensors", Path.unlink, "no moments"),
+    "no counters": ("counters.json", Path.unlink, "without its counters.json"),
+    "numbers below zero": ("counters.json", lambda path: path.write_text('{"step": -5, "trained_s": 1}'), "below 0"),
+    "cut weights": ("weights-000.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-9]), "truncated"),
+    "NaN": ("weights-000.safetensors", lambda path: _spoil(path), "NaN"),
+}
+
+
+def _spoil(path: Path) -> None:
+    save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_checkpoint_that_is_not_whole_is_told_and_left(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And never trained on from, as if what is missing were there."""
+    file, damage, said = DAMAGE[name]
+    run(tmp_path, 5 / 60, monkeypatch)
+    damage(tmp_path / "checkpoint" / file)
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()}
+    with pytest.raises(EmoInputError, match=f"(?s)^checkpoint: .*({said}).*Remove the checkpoint") as told:
+        run(tmp_path, 10 / 60, monkeypatch)
+    assert str(tmp_path / "checkpoint") in str(told.value)
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()} == before
+
+
+def test_training_that_diverges_keeps_the_checkpoint_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, 5 / 60, monkeypatch)
+    before = load_shards(tmp_path / "checkpoint", "weights")
+    monkeypatch.setattr(Line, "forward", lambda self, batch: ((self.layer(batch["x"]) * float("nan")).sum(), {}))
+    with pytest.raises(EmoInputError, match=r"training: .*no numbers.*is kept as it was"):
+        run(tmp_path, 10 / 60, monkeypatch)
+    after = load_shards(tmp_path / "checkpoint", "weights")
+    assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_learning_rate_warms_up_and_decays(tmp_path: Path) -> None:
