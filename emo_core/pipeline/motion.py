@@ -92,7 +92,8 @@ def _with_identity(net: ReferenceNet, reference: ReferenceCache, frames: Tensor,
 def next_state(model: EmoModel, state: ClipState, *, latents: Tensor, frames: Tensor) -> ClipState:
     """After a clip with `latents` (f, c, h, w) and decoded `frames` (f, H, W, 3): where the next one starts.
 
-    The motion latents are kept on the CPU in float32, so that a state from a file is the same as one from memory.
+    The motion latents are kept on the CPU, in float32 and contiguous, so that a state from a file is as one from
+    memory: latents whose channels come last are read by other kernels, which round otherwise.
     """
     clip = model.config.clip
     if clip.motion_frames == 0:
@@ -106,7 +107,7 @@ def next_state(model: EmoModel, state: ClipState, *, latents: Tensor, frames: Te
     if len(new) < clip.motion_frames:  # a clip shorter than its motion frames: older ones, or the first repeated
         older = new[:1].expand(clip.motion_frames, -1, -1, -1) if state.motion_latents is None else state.motion_latents
         new = torch.cat([older, new])
-    return ClipState(state.next_index + 1, new[-clip.motion_frames :].clone())
+    return ClipState(state.next_index + 1, new[-clip.motion_frames :].clone(memory_format=torch.contiguous_format))
 
 
 def ease_seam(
