@@ -163,7 +163,8 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--compile",
         action="store_true",
         help="build the network's blocks with torch.compile first, which takes minutes: for long videos. The same "
-        "pictures but for rounding; goes on without where there is no C++ compiler or Triton",
+        "pictures but for rounding; goes on without where there is no C++ compiler or Triton. A decoder that is given "
+        "the portrait is left as it is",
     )
     add(
         "--cuda-graphs",
