@@ -41,7 +41,7 @@ from .truth import FPS, SAMPLE_RATE, Case, TruthSet
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
 
-TOLERANCE = 2.0  # pixels that a box may reach out of its region: the mesh's own jitter
+TOLERANCE = 2 / 128  # of the side, that a box may reach out of its region: the mesh's own jitter
 LIVELY = 1.0  # degrees per frame, so that a region has something to hold back
 CHANGING = (0.2, 1.4)  # degrees per frame, first half and second
 VOICE_SPEED = VoiceSpeed(0.1, 1.5)
@@ -213,9 +213,7 @@ def region(studio: ControlStudio, side: str) -> Found:
         seen = [(take, take.face) for take in takes]
         size = float(studio.tests.spec.size)
         travel[expansion] = [_travel(face, axis) / size for _, face in seen if face is not None]
-        inside[expansion] = [
-            share_inside(_as_drawn(face, take.case), take.region, TOLERANCE) for take, face in seen if face is not None
-        ]
+        inside[expansion] = [_share_inside(take, face) for take, face in seen if face is not None]
     return region_found("swing" if side == "width" else "nod", travel, inside, side=side)
 
 
@@ -227,7 +225,7 @@ def strength(studio: ControlStudio) -> Found:
         box = _grown(case, 0.0, 0.0, studio.tests.spec.size)
         take = studio.take(case, Controls(face_region=box, face_strength=value, speed=wanted))
         face = take.face
-        at[value, case.name] = 0.0 if face is None else share_inside(_as_drawn(face, take.case), take.region, TOLERANCE)
+        at[value, case.name] = 0.0 if face is None else _share_inside(take, face)
     return strength_found("strength of a narrow region", "share of frames with the face inside", _by_setting(at))
 
 
@@ -348,6 +346,11 @@ def _by_setting(at: Mapping[tuple[float, str], float]) -> dict[float, list[float
     for (setting, _), value in at.items():
         found.setdefault(setting, []).append(value)
     return found
+
+
+def _share_inside(take: Take, face: FaceTrack) -> float:
+    """Share of frames with the face inside the take's region."""
+    return share_inside(_as_drawn(face, take.case), take.region, TOLERANCE * take.frames.shape[1])
 
 
 def _grown(case: Case, x: float, y: float, size: int) -> tuple[float, float, float, float]:

@@ -107,9 +107,14 @@ def _refuse_undrawable(folder: Path, spec: TruthSpec, sources: Sources) -> None:
     instead = ", or give --testset the folder of an earlier evaluation."
     require("evaluate", programs=("flite",) if speaks else (), packages=sorted(packages), instead=instead)
     if spec.kind == PUPPETS:
-        from .puppet_cast import unseen_pictures
+        _refuse_photographs(sources)
 
-        unseen_pictures(sources.photos)
+
+def _refuse_photographs(sources: Sources) -> None:
+    """Raises EmoInputError for photographs of nobody who is kept for testing."""
+    from .puppet_cast import unseen_pictures
+
+    unseen_pictures(sources.photos)
 
 
 def _voices(folder: Path, sources: Sources) -> Path:
