@@ -106,6 +106,8 @@ def _read_parts(path: Path, recording: Recording, findings: Findings, *, name: s
             raise_if_ours(error)
             if recording.overfull:
                 raise
+            if kind == "other" and read_other(path, recording, part):
+                continue
             failure = failure or error
             if len(parts) > 1:
                 findings.notes.append(f"part {number} of {len(parts)} cannot be read")

@@ -14,6 +14,14 @@ _SHORT = 14  # bytes of the oldest chunk, which does not tell the bits
 _BITS_AT, _USED_AT, _KIND_AT = 14, 18, 24
 
 
+_PLAIN = (1, 3, 6, 7, _EXTENSIBLE)  # samples one behind the other: whole numbers, floats, A-law, mu-law
+
+
+def is_plain(form: bytes) -> bool:
+    """Whether the chunk tells of samples, and not of frames of mp3 and the like."""
+    return len(form) >= 10 and struct.unpack_from("<H", form, 8)[0] in _PLAIN
+
+
 def readable_form(form: bytes) -> bytes:
     """The chunk with the bits of a sample that its other numbers tell; as it is where they tell nothing."""
     body = form[8:]

@@ -11,9 +11,10 @@ import re
 import struct
 from typing import IO
 
-from .beginnings import beginnings, begins
+from .bare import stream_before
+from .beginnings import beginnings, begins, behind
 from .chunks import KNOWN, NAME, chunk, following, is_followed, tail
-from .form import readable_form
+from .form import is_plain, readable_form
 from .part import Part
 
 _UNKNOWN = b"\xff\xff\xff\xff"
@@ -58,11 +59,14 @@ def au_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
             break
         offset, length = struct.unpack(">II", header[4:])
         end = start + offset + length
-        if end == size or (length and end < size and begins(file, end)):
+        is_end = end == size or (length and end < size and begins(file, end))
+        stop = end if is_end else _search(file, _AU_FIRST, start + 24, size)
+        begin = stream_before(file, start + offset, stop)  # frames, which would be noise
+        if is_end and begin == stop:
             parts.append(Part(start, end))
             start = end
             continue
-        stop = _search(file, _AU_FIRST, start + 24, size)
+        stop = begin
         short = f"it ends after {max(0, stop - start - offset)} of {length} bytes of sound"
         note = short if start + offset < stop < end and length < _ANY else ""
         parts.append(Part(start, stop, ((start + 8, _UNKNOWN),), note))
@@ -97,18 +101,22 @@ def _chunked(
             break
         if name in (b"RIFF", b"FORM") or not NAME.fullmatch(name):
             return [Part(start, size)], size  # no sound in it that could be found
-        behind = following(file, place, length, order)
-        plain &= name != sound and behind == place + 8 + length + length % 2
-        place = behind
+        after = following(file, place, length, order)
+        plain &= name != sound and after == place + 8 + length + length % 2
+        place = after
     else:
         return [Part(start, size)], size
     stop, note = _believed(file, size, place + 8, length=length, order=order), ""
+    limit = _search(file, first, place + 8, size) if stop is None else stop
+    begin = stream_before(file, place + 8, limit) if is_plain(form) or order == ">" else limit
+    if begin < limit:  # frames, which would be noise
+        stop, limit = None, begin
     # FFmpeg refuses numbers of frames that cannot be, and does not need them.
     changes += [] if frames_at is None else [(frames_at, bytes(4))]
     if stop is not None:
         next_file, end = _next_file(file, size, stop, order), stop
     else:
-        next_file = _search(file, first, place + 8, size)
+        next_file = limit
         end = tail(file, place + 8, next_file, order)
         told = _UNKNOWN if order == "<" else struct.pack(">I", min(end - place - 8, 2**31 - 1))
         whole = struct.pack(f"{order}I", min(end - start - 8, 2**32 - 1))
@@ -180,22 +188,24 @@ def _believed(file: IO[bytes], size: int, place: int, *, length: int, order: str
     if size - end < max(64, _AT_LEAST * length):
         return end
     file.seek(end)
-    behind = file.read(1 << 16)
-    return None if any(behind) else end
+    rest = file.read(1 << 16)
+    return None if any(rest) and not rest.startswith((b"TAG", b"APETAGEX", b"LYRICSBEGIN")) else end
 
 
 def _next_file(file: IO[bytes], size: int, end: int, order: str) -> int:
     """Behind the sound and the chunks that follow it: where the next file begins, or the end of all."""
-    kind = b"RIFF" if order == "<" else b"FORM"
+    kind, reached = b"RIFF" if order == "<" else b"FORM", end
     for place in (end + end % 2, end):
         while place + 8 <= size:
             name, length = chunk(file, place, order)
             if name == kind or begins(file, place):
                 return place
-            if not NAME.fullmatch(name):
+            cut = place + 8 + length > size + 1 and not KNOWN.fullmatch(name)  # a tag that looks like a chunk
+            if cut or not NAME.fullmatch(name):
                 break
             place = following(file, place, length, order)
-    return size
+        reached = max(reached, place)
+    return behind(file, reached, size)
 
 
 def _search(file: IO[bytes], pattern: re.Pattern[bytes], place: int, size: int) -> int:

@@ -13,13 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from .beginnings import beginnings
-from .containers import cut, matches, matroska_parts, mp4_parts, ogg_parts
+from .bare import untagged
+from .beginnings import begins, next_sound
+from .containers import avi_parts, cut, matches, matroska_parts, mp4_parts, ogg_parts
 from .headers import aiff_parts, au_parts, wav_parts
 from .part import Part, PartFile
-from .rf64 import rf64_part
+from .rf64 import rf64_parts
+from .streams import stream_end
+from .wide import caf_parts, w64_parts
 
 _MOST = 2000  # parts
+_HEAD = 192  # bytes that tell a kind
+_MANY = 22  # frames up to the end: more than lie one behind the other inside a file of a kind that is not known here
 _MP3_FIRST = re.compile(rb"ID3[\x02-\x04]..[\x00-\x7f]{4}|Xing|Info|VBRI", re.DOTALL)
 # From a frame's header to its Xing mark, by (MPEG-1, mono); VBRI is always behind 36 bytes.
 _XING_AT = {(True, False): 36, (True, True): 21, (False, False): 21, (False, True): 13}
@@ -33,6 +38,11 @@ def sound_parts(path: Path) -> list[tuple[str, Part]]:
     while start < size and len(parts) < _MOST:
         with io.BufferedReader(PartFile(path, Part(start, size))) as file:
             kind, found, end = _alike(file, size - start)
+            unknown = kind == "other" and bool(parts) and not begins(file, 0)
+        if unknown:
+            found, (_, before) = [], parts[-1]
+            told = f"{end} bytes behind its sound are of no kind that is known, and are not heard"
+            parts[-1] = parts[-1][0], replace(before, note="; ".join(filter(None, (before.note, told))))
         for part in found:
             changes = tuple((place + start, new) for place, new in part.changes)
             moved = replace(part, start=part.start + start, stop=part.stop + start, changes=changes)
@@ -46,18 +56,16 @@ def sound_parts(path: Path) -> list[tuple[str, Part]]:
 
 def _alike(file: IO[bytes], size: int) -> tuple[str, list[Part], int]:
     """The kind of file that comes first, its parts, and where a file of another kind begins, or the end."""
-    head = file.read(16)
-    for kind, magic, find in _CHUNKED:
+    head = file.read(_HEAD)
+    for kind, magic, find in _KINDS:
         if re.match(magic, head, re.DOTALL):
             return kind, *find(file, size)
     for kind, magic in _PLAIN:
         if re.match(magic, head, re.DOTALL):
-            end = next(beginnings(file, _metadata_end(file), size), size)
-            return kind, [rf64_part(file, end) if kind == "rf64" else Part(0, end)], end
-    for kind, magic, search in _KINDS:
-        if re.match(magic, head, re.DOTALL):
-            return kind, *search(file, size)
-    return "other", [Part(0, size)], size
+            end = next_sound(file, _metadata_end(file), size)
+            return kind, [Part(0, end)], end
+    end = next_sound(file, len(head), size, frames=_MANY)
+    return "other", [Part(0, end)], end
 
 
 def _metadata_end(file: IO[bytes]) -> int:
@@ -74,21 +82,21 @@ def _metadata_end(file: IO[bytes]) -> int:
     return max(8, place)
 
 
-def _is_tag(file: IO[bytes], place: int) -> bool:
-    file.seek(place)
-    return file.read(3) == b"ID3"
+def _frames_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
+    end = stream_end(file, 0, size)
+    return [Part(0, untagged(file, 1, end, zeros=False))], end
 
 
 def _mp3_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
     """Parts begin with an ID3v2 tag, or the frame that holds a Xing, Info or VBRI header. A tag alone is none."""
     first = _metadata_end(file)
-    end = next((place for place in beginnings(file, first, size) if not _is_tag(file, place)), size)
+    end = stream_end(file, first, size)
     starts: list[int] = []
     sound_at = 0  # where the frames of the last part begin
-    for place, found in matches(file, _MP3_FIRST):
+    for place, found in matches(file, _MP3_FIRST, stop=end):
         if found.startswith(b"ID3"):
             length = 10 + sum(value << 7 * (3 - index) for index, value in enumerate(found[6:10]))
-            if place + length > size:
+            if place + length > end:
                 continue
             if place > sound_at or not place:
                 starts.append(place)
@@ -100,7 +108,10 @@ def _mp3_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
         if frame > sound_at:
             starts.append(frame)
         sound_at = place
-    return [] if sound_at == end < size else cut([start for start in starts if start and start < end], end), end
+    if sound_at == end < size and starts == [0]:
+        return [], end
+    stop = untagged(file, sound_at + 1, end, zeros=False)
+    return cut([start for start in starts if start and start < end], stop), end
 
 
 def _xing_frame(file: IO[bytes], place: int, mark: bytes) -> int | None:
@@ -120,24 +131,23 @@ def _xing_frame(file: IO[bytes], place: int, mark: bytes) -> int | None:
     return None
 
 
-_CHUNKED = (
+_KINDS = (
     ("wav", rb"RIFF....WAVE", wav_parts),
     ("aiff", rb"FORM....AIF[FC]", aiff_parts),
     ("au", rb"\.snd", au_parts),
+    ("w64", rb"riff\x2e\x91\xcf\x11", w64_parts),
+    ("caf", rb"caff\x00\x01", caf_parts),
+    ("rf64", rb"(?:RF64|BW64)....WAVE", rf64_parts),
+    ("avi", rb"RIFF....AVI ", avi_parts),
+    ("ogg", rb"OggS", ogg_parts),
+    ("matroska", rb"\x1aE\xdf\xa3", matroska_parts),
+    ("mp4", rb"....(?:ftyp|moov|mdat|wide|free|skip)", mp4_parts),
+    ("mp3", rb"ID3|\xff[\xe0-\xff]", _mp3_parts),
+    ("frames", rb"\x0b\x77|G.{187}G", _frames_parts),
 )
 # Of these, what ends one is found by how the next file begins.
 _PLAIN = (
     ("rifx", rb"RIFX....WAVE"),
     ("flac", rb"fLaC"),
-    ("rf64", rb"(?:RF64|BW64)....WAVE"),
-    ("w64", rb"riff\x2e\x91\xcf\x11"),
-    ("caf", rb"caff\x00\x01"),
     ("flv", rb"FLV\x01"),
-    ("ac3", rb"\x0b\x77"),
-)
-_KINDS = (
-    ("ogg", rb"OggS", ogg_parts),
-    ("matroska", rb"\x1aE\xdf\xa3", matroska_parts),
-    ("mp4", rb"....(?:ftyp|moov|mdat|wide|free|skip)", mp4_parts),
-    ("mp3", rb"ID3|\xff[\xe0-\xff]", _mp3_parts),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import IO
 
+from .beginnings import begins, behind, next_sound
 from .chunks import NAME, chunk, following, tail
 from .form import readable_form
 from .part import Part
@@ -17,11 +18,11 @@ _ANY = 1 << 62  # lengths from here on mean "until the end"
 _SOUND_AT = 16  # of `ds64`, behind its name and length: that of the file, then that of the sound
 
 
-def rf64_part(file: IO[bytes], end: int) -> Part:
-    """The file that ends at `end`; as it is where its chunks cannot be found."""
+def rf64_parts(file: IO[bytes], size: int) -> tuple[list[Part], int]:
+    """The file that begins at 0, and where something else begins; as it is where its chunks cannot be found."""
     place, told_at, told = 12, None, 0
     changes: list[tuple[int, bytes]] = []
-    while place + 8 <= end:
+    while place + 8 <= size:
         name, length = chunk(file, place, "<")
         file.seek(place)
         if name == b"ds64" and length >= 24:
@@ -35,10 +36,23 @@ def rf64_part(file: IO[bytes], end: int) -> Part:
             break
         place = following(file, place, length, "<")
     sound_at = place + 8
-    if sound_at >= end or chunk(file, place, "<")[0] != b"data" or told_at is None:
-        return Part(0, end, tuple(changes))
-    if 0 < told <= end - sound_at:
-        return Part(0, end, tuple(changes))
+    if sound_at >= size or chunk(file, place, "<")[0] != b"data" or told_at is None:
+        end = next_sound(file, 8, size)
+        return [Part(0, end, tuple(changes))], end
+    if 0 < told <= size - sound_at:
+        end = _chunks_end(file, following(file, place, told, "<"), size)
+        return [Part(0, end, tuple(changes))], behind(file, end, size)
+    end = next_sound(file, sound_at, size)
     there = tail(file, sound_at, end, "<") - sound_at
     note = f"it ends after {there} of {told} bytes of sound" if 0 < told < _ANY else ""
-    return Part(0, end, (*changes, (told_at, struct.pack("<Q", there))), note)
+    return [Part(0, end, (*changes, (told_at, struct.pack("<Q", there))), note)], end
+
+
+def _chunks_end(file: IO[bytes], place: int, size: int) -> int:
+    """Behind the chunks that follow on the sound."""
+    while place + 8 <= size and not begins(file, place):
+        name, length = chunk(file, place, "<")
+        if not NAME.fullmatch(name):
+            break
+        place = following(file, place, length, "<")
+    return min(place, size)
