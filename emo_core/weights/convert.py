@@ -19,7 +19,7 @@ from ..config import EMO_SD15, EmoConfig
 from ..errors import EmoInputError
 from ..files import expanded
 from .file import load_model
-from .kinds import WHOLE_SD, Kind, recognise
+from .kinds import WHOLE_SD, Kind, recognise, refuse_bare
 from .locate import resolve, weight_files
 from .part import read_hub_folder
 from .read import CONFIG_FILE, SAFETENSORS, read_tensors, refuse_nan
@@ -64,6 +64,7 @@ def convert(
     if kind.part == "unknown":
         allowed = "a model, or a part of one: image VAE, U-Net, motion modules, audio encoder"
         raise EmoInputError("model", f"{path.name}, which looks like {kind.description}", allowed)
+    refuse_bare(kind, path)
     tensors, config = read_sizes(lambda: _respelled(tensors, kind, config, part), path.name)
     if not tensors:
         raise EmoInputError("model", f"{path.name} without a {part}", "a file that holds it")

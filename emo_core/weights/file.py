@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config import EmoConfig
 from ..errors import EmoInputError
 from .build import assign, build_without_memory, suitable_dtype, without_memory, working_device
-from .kinds import recognise
+from .kinds import recognise, refuse_bare
 from .locate import bundled_models, resolve
 from .read import refuse_nan
 from .released import gather, read_released
@@ -71,7 +71,7 @@ def load_model(
     if dtype is None:
         stored_or_safe = torch.float32 if device.type == "cpu" else _stored_dtype(tensors)
         dtype = suitable_dtype(config, default_dtype or stored_or_safe)
-    refuse_nan(tensors, path)
+    refuse_nan(tensors, path, dtype)
     model = build_without_memory(config)
     assign(model, tensors, device=device if home is None else home, dtype=dtype, where=path.name)
     return model
@@ -95,6 +95,7 @@ def _stored_dtype(tensors: dict[str, Tensor]) -> torch.dtype:
 
 def _unknown_checkpoint(path: Path, tensors: dict[str, Tensor]) -> EmoInputError:
     kind = recognise(tensors)
+    refuse_bare(kind, path)
     found = f"{path.name}, which is no whole model of EMO's own form and looks like {kind.description}"
     allowed = "a model saved by EMO, or the released files of Hallo, EchoMimic or V-Express"
     return EmoInputError(

@@ -13,6 +13,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..config import EmoConfig
+from ..errors import EmoInputError
+from ..files import shown
 from .kinds import Kind, recognise
 from .locate import resolve, weight_files
 from .read import CONFIG_KEY, read_header
@@ -95,6 +97,9 @@ def inspect(path: str | Path) -> CheckpointReport:
         files = model_files(found)
     else:
         files = sorted(set(gathered.files.values())) if gathered is not None else weight_files(found)
+    if not files:
+        allowed = "a file of weights, or a folder that holds some"
+        raise EmoInputError("model", f"the folder {shown(found)}, which holds no weights", allowed)
     read = {file: read_header(file) for file in files}
     named = [item for tensors, _ in read.values() for item in tensors.items()]
     parts: Counter[str] = Counter()

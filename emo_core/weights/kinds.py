@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
+
+from ..errors import EmoInputError
 
 WHISPER_TINY_WIDTH = 384
 SD_TEXT_WIDTHS = (768, 1024, 2048)  # of Stable Diffusion 1.5, 2 and XL
@@ -59,6 +62,14 @@ def recognise(tensors: Mapping[str, Tensor]) -> Kind:
         if all(_has(tensors, mark) for mark in marks):
             return kind
     return _unet_kind(tensors)
+
+
+def refuse_bare(kind: Kind, path: Path) -> None:
+    """Raises EmoInputError for EMO's own tensors without what every save of ours puts beside them."""
+    if kind.family == "emo":
+        found = f"{path.name}, the tensors of {kind.description} without the configuration that makes a network of them"
+        remedy = "Save it from Python with emo_core.weights.file.save_model."
+        raise EmoInputError("model", found, "a model as EMO saves it", remedy)
 
 
 def _has(tensors: Mapping[str, Tensor], mark: str) -> bool:

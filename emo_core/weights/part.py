@@ -20,7 +20,7 @@ from ..config.fields import brief, from_plain, hints, refuse_impossible
 from ..errors import EmoInputError
 from ..files import readable_file, shown
 from .build import assign, suitable_dtype, without_memory
-from .kinds import WHOLE_SD, recognise
+from .kinds import WHOLE_SD, recognise, refuse_bare
 from .locate import resolve
 from .read import AGAIN, CONFIG_FILE, read_tensors, refuse_nan
 from .saved import read_checkpoint, saved_here
@@ -68,6 +68,7 @@ def load_part(
         raise EmoInputError("model", found, f"a file with its {part.replace('_', ' ')}")
     if dtype is None:
         dtype = suitable_dtype(config, default_dtype)
+    refuse_nan(tensors, path, dtype)
     built = ModelPart(part, config, {module: _build(module, config) for module in modules})
     assign(built, tensors, device=torch.device(device), dtype=dtype, where=path.name)
     return built
@@ -120,6 +121,7 @@ def _released(
         net: Any = _build("reference_net", config)
         read = {key: value for key, value in tensors.items() if not net.is_unread(key)}
         return {f"reference_net.{key}": value for key, value in read.items()}, config
+    refuse_bare(kind, path)
     remedy = "Choose a model that EMO saved, or the file of this part."
     found = f"{path.name}, which looks like {kind.description}"
     raise EmoInputError("model", found, f"a file with the {part.replace('_', ' ')} of a model", remedy)

@@ -43,6 +43,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch's reader alone, which does whatever damaged bytes say, and fails in any way
         raise _damaged(path, error) from error
     tensors = _tensors_in(content)
+    if not tensors:
+        _refuse_deeper(content, path)
     _refuse_borrowed(tensors, path)
     refuse_odd(tensors, path)
     return tensors
@@ -129,6 +131,16 @@ def _tensors_in(content: Any) -> dict[str, Tensor]:
     if tensors and all(name.startswith("module.") for name in tensors):  # DistributedDataParallel's prefix
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
+
+
+def _refuse_deeper(content: Any, path: Path) -> None:
+    """Raises EmoInputError where the tensors lie under names that training code chose, of which one may be meant."""
+    inside = content.items() if isinstance(content, dict) else ()
+    names = [str(name) for name, value in inside if isinstance(value, dict) and _tensors_in(value)]
+    if names:
+        found = f"{path.name}, whose tensors lie deeper, under {first_five(names)}"
+        remedy = "Save the one that is meant by itself: torch.save(torch.load(path)[name], other)."
+        raise EmoInputError("model", found, "a state dict", remedy)
 
 
 def _damaged(path: Path, error: Exception) -> EmoInputError:

@@ -37,17 +37,32 @@ def read_header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return _read_safetensors(path, header_only=True) if _is_safetensors(path) else read_tensors(path)
 
 
-def refuse_nan(tensors: dict[str, Tensor], path: Path) -> None:
-    """Raises EmoInputError naming the first five tensors that hold NaN or infinity."""
+def refuse_nan(tensors: dict[str, Tensor], path: Path, dtype: torch.dtype | None = None) -> None:
+    """Raises EmoInputError naming the first five tensors that hold NaN or infinity, or numbers that are none any more
+    as `dtype`."""
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not _is_finite(t)]
     if bad:
         found = f"{path.name} with NaN or infinite values in {first_five(bad)}"
         raise EmoInputError("model", found, "finite weights", "The file is damaged or its training diverged.")
+    too_large = [] if dtype is None else [name for name, t in tensors.items() if not _fits(t, dtype)]
+    if too_large:
+        kind = str(dtype).removeprefix("torch.")
+        found = f"{path.name} with values that {kind} cannot hold in {first_five(too_large)}"
+        remedy = "Choose another precision, or the file is damaged."
+        raise EmoInputError("model", found, f"at most {torch.finfo(dtype).max:.3g}", remedy)
 
 
 def _is_finite(tensor: Tensor) -> bool:
     wider = tensor.half() if tensor.element_size() == 1 else tensor  # torch does not look into 8 bits
     return bool(torch.isfinite(wider).all())
+
+
+def _fits(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether no number of a tensor is too large for `dtype`; only where its own type holds larger ones is it read."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    largest = torch.finfo(dtype).max
+    return torch.finfo(tensor.dtype).max <= largest or bool(max(-tensor.min(), tensor.max()) <= largest)
 
 
 def _refuse_impostors(path: Path) -> None:

@@ -11,16 +11,20 @@ from pathlib import Path
 import pytest
 import released_files as made
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emo_core import cli
+from emo_core.config import TINY
 from emo_core.errors import EmoInputError
+from emo_core.models.emo import EmoModel
 from emo_core.weights.convert import convert
 from emo_core.weights.file import load_model
 from emo_core.weights.inspect import inspect
 from emo_core.weights.part import load_part
 from emo_core.weights.released import gather
+from emo_core.weights.save import save_model
 
 MANIFESTS = Path(__file__).parent.parent / "fixtures" / "manifests"
 F16 = torch.float16
@@ -180,3 +184,50 @@ def test_other_files_are_refused_in_one_sentence(parts: Path, tmp_path: Path, ca
     assert not (tmp_path / "out.safetensors").exists()
     with pytest.raises(EmoInputError, match="an image VAE"):
         load_model(parts / "vae.bin", device="cpu")
+
+
+def test_bare_tensors_of_ours_are_called_what_they_are(tmp_path: Path) -> None:
+    """A state dict without its configuration: nothing says which network they make."""
+    model = EmoModel(TINY)
+    save_file(dict(model.named_parameters()), tmp_path / "bare.safetensors")
+    torch.save(model.state_dict(), tmp_path / "bare.pt")
+    for name in ("bare.safetensors", "bare.pt"):
+        for door in (
+            lambda path: convert(path, tmp_path / "out.safetensors"),
+            lambda path: load_model(path, device="cpu"),
+            lambda path: load_part(path, "vae"),
+        ):
+            with pytest.raises(EmoInputError, match=r"the tensors of a whole EMO model without the configuration"):
+                door(tmp_path / name)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1e300, torch.float32), (1e30, torch.float16)])
+def test_weights_that_the_precision_cannot_hold_are_told(value: float, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Not made infinite, to become grey pictures."""
+    (path,) = save_model(EmoModel(TINY), tmp_path / "model.safetensors", dtype=torch.float64)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors["vae.autoencoder.encoder.layers.0.weight"][0] = -value
+    save_file(tensors, path, metadata)
+    for door in (lambda: load_model(path, device="cpu", dtype=dtype), lambda: load_part(path, "vae", dtype=dtype)):
+        with pytest.raises(EmoInputError, match=r"float\d\d cannot hold in vae.autoencoder.encoder.layers.0.weight"):
+            door()
+    assert load_model(path, device="cpu", dtype=torch.float64) is not None
+
+
+@pytest.mark.parametrize("wrapped", [{"model": 1}, {"ema": 1, "step": 3}, {"net": 1, "ema": 1}])
+def test_tensors_that_lie_deeper_are_not_called_absent(wrapped: dict[str, int], tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({name: {"x": torch.zeros(2)} if value == 1 else value for name, value in wrapped.items()}, path)
+    names = ", ".join(name for name, value in wrapped.items() if value == 1)
+    with pytest.raises(EmoInputError, match=rf"model.pt, whose tensors lie deeper, under {names}; expected a state"):
+        inspect(path)
+
+
+def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").mkdir()
+    for folder in (tmp_path, tmp_path / "model.safetensors"):
+        with pytest.raises(EmoInputError, match="which holds no weights"):
+            inspect(folder)
