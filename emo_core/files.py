@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 from .errors import EmoInputError
 
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9¹²³]) *(\.|$)", re.IGNORECASE)
 NAME_BYTES = 255  # the longest name of a file on every common file system, in bytes of UTF-8
 
 
@@ -81,6 +83,14 @@ def readable_file(
         found = f"{shown(path)}, which cannot be opened ({(error.strerror or str(error)).lower()})"
         raise EmoInputError(name, found, allowed, "Check the path, and who may read it.") from error
     raise EmoInputError(name, f"an empty file, {shown(path.name)}", allowed, again)
+
+
+def is_name_on_windows(part: str) -> bool:
+    """Whether a part of a path can be the name of a file there: none of a device (what is written to nul.mp4 is gone),
+    none with a colon (behind which it would be hidden in another file), none whose end the system leaves away."""
+    return not (
+        _DEVICE.match(part) or set(part) & set('<>:"|?*') or part[-1:] in (" ", ".") or min(part, default=" ") < " "
+    )
 
 
 def fitting_name(stem: str, rest: str, *, limit: int = NAME_BYTES) -> str:

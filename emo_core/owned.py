@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import EmoInputError
-from .files import NAME_BYTES, exists, fitting_name, is_file_or_folder, is_folder, shown
+from .files import NAME_BYTES, exists, fitting_name, is_file_or_folder, is_folder, is_name_on_windows, shown
 from .whole import write_text_whole
 
 MARK = "made-by-emo.json"
@@ -46,6 +47,10 @@ def _refuse_unreachable(path: Path, name: str) -> None:
     if len(path.parts) > 1 and path.parts[0].startswith("~") and not os.path.lexists(path.parts[0]):
         found = f"{said}, in the home of a user who is not known"
         raise EmoInputError(name, found, _PLACE, "Write the whole path, or ./ before it.")
+    parts = path.parts[1:] if path.anchor else path.parts
+    if sys.platform == "win32" and not all(part == ".." or is_name_on_windows(part) for part in parts):
+        allowed = "names without <>:\"|?*, that end in no dot or space and are no device's (con, nul, com1 ...)"
+        raise EmoInputError(name, said, allowed, "Choose another name.")
     try:
         os.stat(path)
     except OSError as error:

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from emo_core.errors import EmoInputError
-from emo_core.files import exists, expanded, fitting_name, is_folder, media_name, readable_file, shown
+from emo_core.files import (
+    exists,
+    expanded,
+    fitting_name,
+    is_folder,
+    is_name_on_windows,
+    media_name,
+    readable_file,
+    shown,
+)
 
 
 def loop(folder: Path) -> Path:
@@ -103,3 +112,16 @@ def test_a_file_in_a_folder_that_may_not_be_entered_is_told(tmp_path, monkeypatc
             readable_file(path, name="audio", allowed="sound")
         assert not is_folder(path) and not exists(path)
     assert is_folder(tmp_path) and not is_folder("a\0b") and not is_folder("x" * 300)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nul.mp4", "CON", "aux.tar.gz", "Com1.wav", "lpt¹", "nul .mp4", "a:b.mp4", "a?.mp4", 'a"b', "a.", "a ", "a\nb"],
+)
+def test_names_that_windows_does_not_keep(name):
+    assert not is_name_on_windows(name)
+
+
+@pytest.mark.parametrize("name", ["null.mp4", "console", "com10.mp4", "a.b c.mp4", ".hidden", "肖像.mp4", "auxiliary"])
+def test_names_that_windows_keeps(name):
+    assert is_name_on_windows(name)

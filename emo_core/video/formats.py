@@ -125,8 +125,12 @@ FORMATS: dict[str, VideoFormat] = {
 
 def video_format(path: str | Path) -> VideoFormat:
     """The format that the extension of `path` names; a name without one is a folder of PNG pictures."""
-    if not Path(path).name:
-        raise EmoInputError("output", f"{str(path)!r}", "the name of a file")
+    name = Path(path).name
+    if not name or name.lower() in FORMATS:  # as "$NAME.mp4" becomes where there is no NAME
+        found = f"{str(path)!r}{', an extension without a name' if name else ''}"
+        raise EmoInputError("output", found, "the name of a file")
+    if name.endswith(".") and name.strip("."):  # which Windows leaves away
+        raise EmoInputError("output", f"{str(path)!r}", "a name that does not end in a dot")
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         known = ", ".join(s for s in FORMATS if s)

@@ -204,6 +204,13 @@ def test_wrong_inputs_are_told_in_a_sentence(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [".mp4", ".MKV", "take.mp4.", "take."])
+def test_a_name_that_is_none_is_no_folder_of_pictures(tmp_path, name):
+    with pytest.raises(EmoInputError, match=r"output: found .*; expected .*name"):
+        write_video(tmp_path / name, [], 25)
+    assert not list(tmp_path.iterdir())
+
+
 def test_each_frame_may_be_put_into_a_picture_on_its_way_into_the_file(tmp_path):
     """One at a time: the picture of a frame is made when the one before is already encoded."""
     made = []
