@@ -44,7 +44,9 @@ def refuse_nan(tensors: dict[str, Tensor], path: Path, dtype: torch.dtype | None
     if bad:
         found = f"{path.name} with NaN or infinite values in {first_five(bad)}"
         raise EmoInputError("model", found, "finite weights", "The file is damaged or its training diverged.")
-    too_large = [] if dtype is None else [name for name, t in tensors.items() if not _fits(t, dtype)]
+    if dtype is None:
+        return
+    too_large = [name for name, t in tensors.items() if not _fits(t, dtype)]
     if too_large:
         kind = str(dtype).removeprefix("torch.")
         found = f"{path.name} with values that {kind} cannot hold in {first_five(too_large)}"
