@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 
 PORTRAITS = Path(__file__).parents[2] / "tests" / "data" / "portraits"
 # Of these, whoever is in the test split by the picture at its source (README.md there): the reduced one has other bits.
-KEPT = ("female-29", "female-52", "female-61", "female-75", "male-5", "male-7", "male-42", "male-78")
+KEPT = (  # in an order in which the first few are various
+    "female-61", "male-78", "female-52", "male-5", "female-75", "male-7", "female-29", "male-42",
+)  # fmt: skip
 
 
 class Puppets:
