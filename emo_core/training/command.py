@@ -173,7 +173,7 @@ def make_latents(options: Options) -> None:
     vae = VAE(options.config.vae)
     _fill(vae, options.root / "vae" / VAE_WEIGHTS)
     with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
-        encode_clips(vae.to(options.device), clips, folder)
+        encode_clips(vae.to(options.device, memory_format=torch.channels_last), clips, folder)
     encoder = AudioEncoder(options.config.audio_encoder).eval()
     _fill(encoder, options.root / "audio" / ENCODER)
     encoder.to(options.device)

@@ -80,8 +80,8 @@ def _encode(vae: VAE, groups: Iterable[np.ndarray], path: Path, *, count: int, b
     with written_whole(path) as part:  # half of them would look like black pictures
         for group in groups:
             for offset in range(0, len(group), batch):
-                pictures = torch.from_numpy(group[offset : offset + batch].copy()).permute(0, 3, 1, 2)
-                latents = vae.encode(pictures.to(vae.device, vae.dtype) / 127.5 - 1).float().cpu().numpy()
+                pictures = torch.from_numpy(group[offset : offset + batch].copy()).to(vae.device, vae.dtype)
+                latents = vae.encode(pictures.permute(0, 3, 1, 2) / 127.5 - 1).float().cpu().numpy()
                 if store is None:
                     shape = (count, *latents.shape[1:])
                     store = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
