@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def _encode(vae: VAE, groups: Iterable[np.ndarray], path: Path, *, count: int, b
                 if store is None:
                     shape = (count, *latents.shape[1:])
                     store = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+                    _reserve(part)
                 store[start : start + len(latents)] = latents
                 start += len(latents)
         if store is None:
@@ -93,6 +95,13 @@ def _encode(vae: VAE, groups: Iterable[np.ndarray], path: Path, *, count: int, b
         else:
             store.flush()
             del store  # an open map cannot be renamed everywhere
+
+
+def _reserve(path: Path) -> None:
+    """Take the room of a file that is as long already, but empty: a map on a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 class LatentDataset:
