@@ -134,7 +134,7 @@ EMO_MINI_PHOTO = dataclasses.replace(
     name="emo-mini-photo",
     face_locator=FaceLocatorConfig(channels=(8, 16, 24, 32, 32)),
     vae=VAEConfig(kind="referenced", latent_channels=16, scaling_factor=1.0, size=256),
-    # What changes is 1.3 in mouths and .48 over all (RMS, puppets; rendered heads .86, .32; over EMO_MINI's VAE .77, .30).
+    # What changes is 1.3 in mouths and .48 over all (RMS, puppets; heads .86 and .32, over EMO_MINI's VAE .77 and .30).
     schedule=dataclasses.replace(EMO_MINI.schedule, residual_scale=1.5),
     clip=dataclasses.replace(EMO_MINI.clip, size=256),
 )
