@@ -101,8 +101,9 @@ def begin(sampling: Sampling, prefix: str, extension: str, *, height: int, width
     whatever its name."""
     folder, name, below = host.output_folder(prefix, width=width, height=height)
     numbered = f"_{host.next_number(folder, name):05}_.{extension}"
-    path = free_output(folder / fitting_name(name, numbered))
-    return open_job(path, sampling.inputs, work=host.output_root(), about={"prefix": prefix}), below
+    work = host.output_root()
+    path = free_output(folder / fitting_name(name, numbered), work)
+    return open_job(path, sampling.inputs, work=work, about={"prefix": prefix}), below
 
 
 def write(sampling: Sampling, job: Job, metadata: dict[str, str], paster: Paster | None = None) -> WrittenVideo:

@@ -42,15 +42,15 @@ def explain_disk_errors(path: Path, finished_clips: int) -> Iterator[None]:
         number = getattr(error, "errno", None)
         if number in FULL_DISK:
             kept = f"the {finished_clips} finished clips are kept" if finished_clips else "nothing is lost"
+            kept = "the finished clip is kept" if finished_clips == 1 else kept
             remedy = f"Free some space and start the same job again; {kept}."
             raise EmoInputError("output", f"a full disk at {str(path)!r} ({_free(path)})", "room", remedy) from error
         # EINVAL: characters that a disk does not take; of PyAV's errors, which are none of the system's, anything.
         if number in CLOSED_DISK or (number == errno.EINVAL and isinstance(error, OSError)):
             reason = os.strerror(number).lower()
-            remedy = "Choose another place for the output."
-            raise EmoInputError(
-                "output", f"{str(path)!r}: {reason}", "a folder that can be written to", remedy
-            ) from error
+            remedy = "See that it is there and may be written to, or choose another, and start the same job again."
+            found = f"{str(path)!r}: {reason}"
+            raise EmoInputError("output", found, "a folder that can be written to", remedy) from error
         raise
 
 

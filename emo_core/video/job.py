@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -192,10 +193,29 @@ def open_job(
     fmt = video_format(path)
     segment = [fmt.segment_container, fmt.video_codec, fmt.pixel_format, fmt.options]
     hashes = {name: fingerprint(value) for name, value in {**inputs, "format": segment}.items()}
+    for _ in range(LOCK_TRIES):
+        job = _try_to_open(path, hashes, resume=resume, overwrite=overwrite, work=work, about=about)
+        if job is not None:
+            return job
+        time.sleep(LOCK_WAIT_S * (0.5 + random.random()))  # not as long as the other that waits
+    raise _taken(path)
+
+
+def _try_to_open(
+    path: Path,
+    hashes: Mapping[str, str],
+    *,
+    resume: Resume,
+    overwrite: bool,
+    work: Path,
+    about: Mapping[str, str] | None,
+) -> Job | None:
+    """The job, or None while another one is at this output. Both may begin in the same moment: each names its output in
+    its journal and then looks for the other, so that at least the one that looks last sees it."""
     others = find_unfinished(work)
     mine, of_output = _of_inputs(others, hashes, path), [o for o in others if _same(o.output, path)]
     if any(other.running for other in of_output):
-        raise _taken(path)
+        return None
     if resume == "must" and mine is None and of_output:
         raise _other_inputs(path, of_output[-1], hashes)
     if resume == "never":
@@ -207,11 +227,19 @@ def open_job(
     job = Job(path, folder, hashes, overwrite=overwrite, about=about)
     job.begin()
     job.claim()
-    journal = read_journal(job.folder) or Journal(damaged=True)
-    if mine is None and not journal.damaged and not journal.segments:
-        job.start_over()
-    else:
-        job.take_over(journal)
+    try:
+        journal = read_journal(job.folder) or Journal(damaged=True)
+        if mine is None and not journal.damaged and not journal.segments:
+            job.start_over()
+        else:
+            job.take_over(journal)
+        rivals = [o for o in find_unfinished(work) if o.running and o.folder != folder and _same(o.output, path)]
+    except BaseException:
+        job.release()  # whoever keeps the error keeps the job, and would keep everybody out
+        raise
+    if rivals:
+        job.release() if job.finished_clips else job.remove()
+        return None
     _tell([other for other in others if other.folder != folder], path, hashes)
     return job
 

@@ -75,9 +75,11 @@ def find_unfinished(folder: str | Path) -> list[Unfinished]:
     return sorted(found, key=lambda item: _changed_at(item.folder))
 
 
-def free_output(path: Path) -> Path:
-    """`path`, or the first numbered name beside it, that no file has and no running job is to become."""
-    return free_path(path, [item.output for item in find_unfinished(path.parent) if item.running])
+def free_output(path: Path, work: Path | None = None) -> Path:
+    """`path`, or the first numbered name beside it, that no file has and no running job is to become; work folders lie
+    in `work` (where `path` lies)."""
+    taken = find_unfinished(path.parent if work is None else work)
+    return free_path(path, [item.output for item in taken if item.running])
 
 
 def clear_unfinished(items: Sequence[Unfinished]) -> list[Unfinished]:

@@ -15,6 +15,7 @@ from emo_core.data import Clip, ClipState, Waveform
 from emo_core.errors import EmoInputError
 from emo_core.owned import MARK
 from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, lock, open_job, output, write_video
+from emo_core.video.unfinished import free_output
 
 SOUND = Waveform(torch.zeros(1, 3200), 16000)
 
@@ -379,3 +380,12 @@ def test_somebodys_files_where_clips_are_joined_are_told_and_kept(tmp_path, name
     job = open_job(path, {"seed": 1})
     assert write_video(path, [], 25, job=job, frames=4).frames == 4
     assert os.listdir(tmp_path) == [name]
+
+
+def test_a_name_that_a_running_job_will_have_is_not_free_wherever_its_work_lies(tmp_path):
+    """Two ComfyUIs with one output folder: the second takes the next number."""
+    work, path = tmp_path / "work", tmp_path / "video" / "a_00001_.mp4"
+    job = open_job(path, {"seed": 1}, work=work)
+    assert free_output(path, work) == path.with_name("a_00001_-2.mp4")
+    job.remove()
+    assert free_output(path, work) == path

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,7 +264,7 @@ def test_an_output_folder_that_is_removed_on_the_way_is_told(tmp_path):
                 shutil.rmtree(path.parent)
             yield clip
 
-    with pytest.raises(EmoInputError, match=r"output: found .*a\.mp4.*no such file.*Choose another place"):
+    with pytest.raises(EmoInputError, match=r"output: found .*a\.mp4.*no such file.*start the same job again"):
         write_video(path, removing(), 25, SOUND, job=job)
 
 
@@ -287,3 +288,47 @@ def test_fingerprint_follows_content_only(tmp_path):
     values += [GenerateSettings(), GenerateSettings(seed=1), {"a": 1}, {"a": 2}, True, ["ab", "c"], ["a", "bc"]]
     assert len({fingerprint(value) for value in values}) == len(values)
     assert fingerprint({"a": 1, "b": tensor}) == fingerprint({"b": tensor.clone(), "a": 1})
+
+
+def test_a_job_that_could_not_be_opened_keeps_nobody_out(tmp_path):
+    """A full disk, then room again: ComfyUI lives on, and holds the error with all that it knew."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "a.mp4"
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_video(path, generate(None, 2), 25, SOUND, job=open_job(path, {"seed": 1}))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(EmoInputError, match=r"full disk.*the 2 finished clips are kept") as held:
+            open_job(path, {"seed": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert open_job(path, {"seed": 1}).finished_clips == 2
+    assert held.value.__traceback__ is not None
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_that_begin_in_the_same_moment_one_writes(tmp_path, overwrite):
+    """Other inputs, and so other work folders, but one output."""
+    for turn in range(20):
+        path, ready, opened = tmp_path / f"{turn}.mp4", threading.Barrier(2), []
+        if overwrite:
+            path.write_bytes(b"before")
+
+        def begin(seed: int, path=path, ready=ready, opened=opened) -> None:
+            ready.wait()
+            try:
+                opened.append(open_job(path, {"seed": seed}, overwrite=overwrite))
+            except EmoInputError as error:
+                opened.append(error)
+
+        both = [threading.Thread(target=begin, args=[seed]) for seed in (1, 2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        (job,) = [one for one in opened if not isinstance(one, EmoInputError)]
+        (told,) = [one for one in opened if isinstance(one, EmoInputError)]
+        assert "which another job is writing" in str(told)
+        assert [item.folder for item in find_unfinished(tmp_path)] == [job.folder]
+        job.remove()
