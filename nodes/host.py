@@ -27,6 +27,7 @@ from ..emo_core.errors import EmoInputError
 from ..emo_core.files import exists, expanded
 from ..emo_core.models.parts import ModelPart
 from ..emo_core.weights.folder import find_below
+from ..emo_core.whole import FULL_DISK
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -249,20 +250,38 @@ def _register(paths: Any) -> None:
 def output_folder(prefix: str, *, width: int, height: int) -> tuple[Path, str, str]:
     """The folder a file with this prefix goes to, the beginning of its name, and the folder below `output`.
 
-    The host fills in %date% and the like. Raises the host's error for a prefix that leads out of its output folder,
-    EmoInputError for one that no disk takes.
+    The host fills in %hour% and the like. Raises EmoInputError for a prefix that leads out of its output folder or that
+    no disk takes, and for an output folder that cannot be written to.
     """
     paths = sys.modules["folder_paths"]
+    root: str = paths.get_output_directory()
+    _refuse_outside(prefix, root)
+    if os.path.isdir(root) and not os.access(root, os.W_OK | os.X_OK):
+        remedy = "See that ComfyUI may write there, or start it with --output-directory and another one."
+        raise EmoInputError("output folder", f"{root}, which may not be written to", "one that may be", remedy)
     try:
-        folder, name, _, below, _ = paths.get_save_image_path(prefix, paths.get_output_directory(), width, height)
+        folder, name, _, below, _ = paths.get_save_image_path(prefix, root, width, height)
         os.fsencode(name)
         if "\0" in name:
             raise ValueError("a zero byte")
     except (OSError, ValueError) as error:
-        where = f"see that {paths.get_output_directory()} can be written to"
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            remedy = "Free some space and queue the same again."
+            raise EmoInputError("output folder", f"a full disk at {root}", "room", remedy) from error
+        where = f"see that {root} can be written to"
         remedy = f"Choose a shorter one, without characters that a disk does not take, and {where}."
         raise EmoInputError("filename_prefix", f"{prefix[:200]!r} ({error})", "the name of a file", remedy) from error
     return Path(folder), name if name.strip(".") else "EMO", below
+
+
+def _refuse_outside(prefix: str, root: str) -> None:
+    """Raises EmoInputError for a prefix that the host would refuse as well, over four lines and without a remedy."""
+    folder = os.path.abspath(os.path.join(root, os.path.dirname(os.path.normpath(prefix))))
+    if not Path(folder).is_relative_to(root):
+        found = f"{prefix[:200]!r}, which leads out of the output folder {root}"
+        remedy = "Write it without .. and without a disk or a / at its beginning. "
+        remedy += "ComfyUI's own option --output-directory moves the whole folder."
+        raise EmoInputError("filename_prefix", found, "a name in that folder, or in folders below it", remedy)
 
 
 def output_root() -> Path:

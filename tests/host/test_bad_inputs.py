@@ -131,6 +131,14 @@ def test_a_name_that_no_disk_takes_is_told(name: str, client: Client, server: Se
     assert str(server.output) in run.message
 
 
+@pytest.mark.parametrize("prefix", ["../up", "a/../../up", "/somewhere/else/x"])
+def test_a_name_outside_the_output_folder_is_told_in_a_sentence(prefix: str, client: Client, server: Server) -> None:
+    run = client.run(changed(to_file(), {"6.filename_prefix": prefix}))
+    assert run.error["node_id"] == "6" and run.error["exception_type"].endswith("EmoInputError"), run.error
+    assert run.message.startswith(f"filename_prefix: found {prefix!r}, which leads out of the output folder")
+    assert str(server.output) in run.message and "\n" not in run.message
+
+
 @pytest.mark.parametrize(
     "prefix", ["video/肖像 Ünï 😀", "[EMO] take*?", "%width%x%height%", "..", " ", "new\nline", "x" * 300]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import sys
@@ -152,6 +153,22 @@ def fake_folder_paths(models: Path) -> Any:
     paths.add_model_folder_path = add
     paths.get_folder_paths = lambda name: list(paths.folder_names_and_paths[name][0])
     return paths
+
+
+def test_an_output_folder_that_takes_nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    host, paths = part("nodes.host"), types.ModuleType("folder_paths")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "video"))
+
+    monkeypatch.setattr(paths, "get_output_directory", lambda: str(tmp_path), raising=False)
+    monkeypatch.setattr(paths, "get_save_image_path", full, raising=False)
+    monkeypatch.setitem(sys.modules, "folder_paths", paths)
+    with pytest.raises(ValueError, match=r"output folder: found a full disk at .*; expected room\. Free some space"):
+        host.output_folder("video/x", width=8, height=8)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    with pytest.raises(ValueError, match=r"output folder: found .*, which may not be written to.*--output-directory"):
+        host.output_folder("video/x", width=8, height=8)
 
 
 def test_outputs_are_numbered_after_all_that_are_there(tmp_path: Path) -> None:
