@@ -20,6 +20,8 @@ from .whole import write_text_whole
 
 MARK = "made-by-emo.json"
 _OTHER = "Choose another name, or move what lies there."
+_OTHER_FOLDER = "Choose another folder, or move what lies in this one."
+_CLOSED = "Choose another place, or see who may write there."
 _PLACE = "a place that can be written to"
 _MAKER = "ComfyUI-EMO"
 
@@ -35,8 +37,8 @@ def refuse_impossible(path: Path, *, name: str = "output") -> None:
     if not is_file_or_folder(above):
         raise EmoInputError(name, f"{shown(above)}, a pipe or a device", allowed, _OTHER)
     if above != path and not (is_folder(above) and os.access(above, os.W_OK | os.X_OK)):
-        what = "which may not be written to" if is_folder(above) else "a file"
-        raise EmoInputError(name, f"{said} in {shown(above)}, {what}", allowed, _OTHER)
+        what, remedy = ("which may not be written to", _CLOSED) if is_folder(above) else ("a file", _OTHER)
+        raise EmoInputError(name, f"{said} in {shown(above)}, {what}", allowed, remedy)
 
 
 def _refuse_unreachable(path: Path, name: str) -> None:
@@ -99,7 +101,7 @@ def claim_folder(folder: Path, kind: str, *, name: str = "output") -> None:
         write_mark(folder, kind)
     except OSError as error:
         found = f"{shown(folder)}, which cannot be written to ({(error.strerror or str(error)).lower()})"
-        raise EmoInputError(name, found, "a place that can be written to", _OTHER) from error
+        raise EmoInputError(name, found, _PLACE, _CLOSED) from error
 
 
 def claimable(folder: Path, kind: str, *, name: str = "output") -> bool:
@@ -117,7 +119,7 @@ def claimable(folder: Path, kind: str, *, name: str = "output") -> bool:
         raise EmoInputError(name, found, _PLACE, "Choose another place.") from error
     if filled:
         found = f"the folder {shown(folder)}, which holds files that are not ours"
-        raise EmoInputError(name, found, "a new folder, or an empty one", "Choose another name for the output.")
+        raise EmoInputError(name, found, "a new folder, or an empty one", _OTHER_FOLDER)
     return False
 
 

@@ -117,6 +117,12 @@ def test_a_folder_that_may_not_be_looked_into_is_a_sentence(tmp_path, monkeypatc
         claimable(tmp_path, "frames")
 
 
+def test_what_is_to_be_done_suits_the_option_that_named_the_folder(tmp_path):
+    (tmp_path / "theirs").touch()
+    with pytest.raises(EmoInputError, match=r"root: found the folder .*not ours; .* Choose another folder, or move"):
+        claimable(tmp_path, "training", name="root")
+
+
 @pytest.mark.parametrize("name", ["loop", "loop/x.mp4"])
 def test_links_in_a_circle_are_a_sentence_whoever_asks(tmp_path, name):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

@@ -100,7 +100,7 @@ def project_reference(
     `config` was trained with, in pixels as its networks see them."""
     reference = backbone.project_reference(_features_to_network(features, backbone))
     if not all(bool(torch.isfinite(value).all()) for value in reference.values.values()):
-        remedy = "Load the model with dtype float32."
+        remedy = "Load the model in float32 (precision of the loader; --dtype on the command line)."
         raise EmoInputError("reference", "values that are not numbers (NaN)", "finite features", remedy)
     size, expand = seen_size(config.vae, portrait.crop.shape[0]), config.face_locator.expand
     region = face_region_mask(None, size, portrait, expand_x=expand, expand_y=expand)

@@ -114,6 +114,11 @@ def _check_names_and_shapes(model: nn.Module, tensors: dict[str, Tensor], where:
         if name in tensors and name not in optional and tensors[name].is_floating_point() != value.is_floating_point()
     ]
     problems = [("missing", missing), ("unknown", extra), ("of another shape", shapes), ("of another type", types)]
-    said = "; ".join(f"{len(names)} tensors {what}: {first_five(names)}" for what, names in problems if names)
+    said = "; ".join(f"{_count(names)} {what}: {first_five(names)}" for what, names in problems if names)
     if said:
-        raise EmoInputError("model", f"{where} with {said}", "exactly the tensors its configuration describes")
+        remedy = "Download it again, or choose the model, or the family, that it belongs to."
+        raise EmoInputError("model", f"{where} with {said}", "exactly the tensors its configuration describes", remedy)
+
+
+def _count(names: list[str]) -> str:
+    return "1 tensor" if len(names) == 1 else f"{len(names)} tensors"

@@ -6,7 +6,7 @@ Which sort it is tell `kinds`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .kinds import Kind, recognise
 from .locate import resolve, weight_files
 from .read import CONFIG_KEY, read_header
 from .released import Gathered, configured, drop_unread, gather, named, sources
-from .saved import model_files, saved_here
+from .saved import model_files, saved_here, stored_config
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def inspect(path: str | Path) -> CheckpointReport:
         parts[name.split(".")[0]] += tensor.numel()
         dtypes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
     kinds = {file: recognise(tensors) for file, (tensors, _) in read.items()}
-    config = _stored_config(metadata for _, metadata in read.values())
+    config = _config_of({file: metadata for file, (_, metadata) in read.items()})
     return CheckpointReport(
         path=found,
         kind=_own_kind(dict(named), config) if ours else _kind(found, list(kinds.values()), gathered),
@@ -125,9 +125,9 @@ def inspect(path: str | Path) -> CheckpointReport:
     )
 
 
-def _stored_config(metadata: Iterable[Mapping[str, str]]) -> EmoConfig | None:
-    texts = [said[CONFIG_KEY] for said in metadata if CONFIG_KEY in said]
-    return EmoConfig.from_json(texts[-1]) if texts else None
+def _config_of(metadata: Mapping[Path, Mapping[str, str]]) -> EmoConfig | None:
+    found = [stored_config(said[CONFIG_KEY], file) for file, said in metadata.items() if CONFIG_KEY in said]
+    return found[-1] if found else None
 
 
 def _own_kind(tensors: Mapping[str, Tensor], config: EmoConfig | None) -> Kind:

@@ -43,7 +43,8 @@ def refuse_nan(tensors: dict[str, Tensor], path: Path, dtype: torch.dtype | None
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not _is_finite(t)]
     if bad:
         found = f"{path.name} with NaN or infinite values in {first_five(bad)}"
-        raise EmoInputError("model", found, "finite weights", "The file is damaged or its training diverged.")
+        remedy = "The file is damaged, or its training diverged: download it again, or take an earlier checkpoint."
+        raise EmoInputError("model", found, "finite weights", remedy)
     if dtype is None:
         return
     too_large = [name for name, t in tensors.items() if not _fits(t, dtype)]

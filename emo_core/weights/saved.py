@@ -16,7 +16,7 @@ from ..config import EmoConfig
 from ..errors import EmoInputError
 from ..files import shown
 from .locate import safetensors_in
-from .pickled import first_five
+from .pickled import AGAIN, first_five
 from .read import CONFIG_KEY, SAFETENSORS, read_header, read_tensors
 
 PARTS = {  # file name -> the model's parts in it
@@ -124,7 +124,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], EmoConfig | None]:
         found = f"the folder {shown(path)} without a {SAFETENSORS} file"
         raise EmoInputError("model", found, "a folder that holds a model")
     tensors: dict[str, Tensor] = {}
-    configs: dict[str, str] = {}
+    configs: dict[str, Path] = {}
     for file in files:
         part, metadata = read_tensors(file)
         twice = sorted(set(part) & set(tensors))
@@ -133,8 +133,17 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], EmoConfig | None]:
             raise EmoInputError("model", found, "each tensor in one file", "Keep one model per folder.")
         tensors |= part
         if CONFIG_KEY in metadata:
-            configs[metadata[CONFIG_KEY]] = file.name
+            configs[metadata[CONFIG_KEY]] = file
     if len(configs) > 1:
-        found = f"different configurations in {first_five(list(configs.values()))}"
+        found = f"different configurations in {first_five([file.name for file in configs.values()])}"
         raise EmoInputError("model", found, "one model per folder")
-    return tensors, EmoConfig.from_json(next(iter(configs))) if configs else None
+    return tensors, next((stored_config(text, file) for text, file in configs.items()), None)
+
+
+def stored_config(text: str, file: Path) -> EmoConfig:
+    """The configuration in a file's metadata. Raises EmoInputError that names field and file."""
+    try:
+        return EmoConfig.from_json(text)
+    except EmoInputError as error:
+        found = f"{error.found}, in {shown(file.name)}"
+        raise EmoInputError(error.name, found, error.allowed, error.remedy or AGAIN) from error

@@ -16,6 +16,7 @@ from emo_core.models.emo import EmoModel
 from emo_core.pipeline.placement import dtype_of
 from emo_core.weights import save as weights_save
 from emo_core.weights.file import build_without_memory, load_model, save_model
+from emo_core.weights.inspect import inspect
 from emo_core.weights.part import load_part
 from emo_core.weights.read import CONFIG_KEY
 
@@ -122,12 +123,18 @@ def test_every_preset_builds_without_memory(preset: str) -> None:
     ("change", "said"),
     [
         (lambda t: {k: v for i, (k, v) in enumerate(t.items()) if i >= 7}, r"7 tensors missing: .* and 2 more"),
-        (lambda t: t | {"backbone.surplus": torch.zeros(1)}, r"1 tensors unknown: backbone\.surplus"),
+        (
+            lambda t: t | {"backbone.surplus": torch.zeros(1)},
+            r"1 tensor unknown: backbone\.surplus; .*Download it again",
+        ),
         (
             lambda t: t | {"backbone.conv_in.weight": torch.zeros(1, 2)},
             r"of another shape: backbone\.conv_in\.weight \(1, 2\) instead of \(16, 4, 3, 3\)",
         ),
-        (lambda t: t | {"backbone.conv_in.bias": torch.full((16,), torch.nan)}, r"NaN .* in backbone\.conv_in\.bias"),
+        (
+            lambda t: t | {"backbone.conv_in.bias": torch.full((16,), torch.nan)},
+            r"NaN .* in backbone\.conv_in\.bias;.*download it",
+        ),
     ],
     ids=["missing", "extra", "shape", "nan"],
 )
@@ -135,6 +142,14 @@ def test_tensors_that_do_not_fit_are_named(saved: Path, change, said: str) -> No
     path = rewrite(saved, change(load_file(saved)))
     with pytest.raises(EmoInputError, match=said):
         load_model(path, device=CPU)
+
+
+@pytest.mark.parametrize("text", ["{not json", '{"nonsense": 1}', '{"clip": {"size": "x"}}'])
+def test_a_configuration_that_is_none_is_named_with_its_file(saved: Path, text: str) -> None:
+    save_file(load_file(saved), saved, metadata={CONFIG_KEY: text})
+    for look in (lambda: load_model(saved, device=CPU), lambda: inspect(saved)):
+        with pytest.raises(EmoInputError, match=rf"emo_config.*, in {saved.name}; expected .*\. \w+.*\.$"):
+            look()
 
 
 def test_a_truncated_file_is_called_truncated(saved: Path) -> None:

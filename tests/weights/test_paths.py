@@ -300,5 +300,5 @@ def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
     tensors = {name: value.detach().contiguous() for name, value in EmoModel(TINY).named_parameters()}
     tensors["backbone.conv_in.bias"] = torch.zeros(16, dtype=torch.int32)
     save_file(tensors, tmp_path / "m.safetensors", metadata={CONFIG_KEY: TINY.to_json()})
-    with pytest.raises(EmoInputError, match=r"1 tensors of another type: backbone\.conv_in\.bias \(int32\)"):
+    with pytest.raises(EmoInputError, match=r"1 tensor of another type: backbone\.conv_in\.bias \(int32\)"):
         load_model(tmp_path / "m.safetensors", device="cpu")
