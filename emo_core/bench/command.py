@@ -24,6 +24,7 @@ from ..errors import EmoInputError
 from ..files import expanded
 from ..pipeline.graphs import Graphs
 from ..weights.build import usable_device
+from ..weights.locate import resolve
 from .approximate import savings, savings_table
 from .cases import Case, compiled_case, full_case, middle_case, mini_case
 from .figures import refuse_output, write_figures
@@ -35,7 +36,7 @@ from .needs import all_needs, needs_table
 from .peer import SIZES, measure_peer
 from .plain import plain_backbone, plain_generate
 from .released import measure_released, write_hallo
-from .server import overhead
+from .server import check_server, overhead
 from .soak import soak
 
 log = logging.getLogger(__name__)
@@ -164,6 +165,10 @@ def _refuse_impossible(options: argparse.Namespace) -> None:
             raise EmoInputError(name.replace("_", "-"), f"{value}", "a number above 0")
     if options.server is not None and not options.server.startswith(("http://", "https://")):
         raise EmoInputError("server", repr(options.server), "an address such as http://127.0.0.1:8188")
+    if options.released is not None:
+        resolve(options.released)
+    elif options.server is not None:
+        check_server(options.server)
 
 
 class Sections:

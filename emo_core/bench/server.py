@@ -67,6 +67,11 @@ def overhead(address: str, *, turns: int) -> Overhead:
         return Overhead(versus(in_server, lambda: next(here), turns))
 
 
+def check_server(address: str) -> None:
+    """Raises EmoInputError unless a ComfyUI with this pack answers at the address."""
+    build_graph(_ask(address.rstrip("/"), "/object_info"))
+
+
 def build_graph(object_info: dict[str, Any]) -> dict[str, Any]:
     """GRAPH in the API's form, every other required widget at the server's default."""
     built: dict[str, dict[str, Any]] = {}
@@ -127,14 +132,18 @@ def _library_job(folder: Path) -> Iterator[None]:
 
 def _ask(address: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """The JSON that the server answers to a GET, or to a POST where there is a body."""
-    parts = urllib.parse.urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    try:
+        parts = urllib.parse.urlsplit(address)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=60)
+    except (ValueError, http.client.HTTPException) as error:  # a port beyond 65535, half an address
+        raise EmoInputError("server", f"{address} ({error})", "an address such as http://127.0.0.1:8188") from error
     try:
         sent = None if body is None else json.dumps(body)
         connection.request("GET" if body is None else "POST", path, sent, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise EmoInputError(
             "server", f"{address} ({error})", "a running ComfyUI", "See tests/host/serve.py."
         ) from error
@@ -142,5 +151,11 @@ def _ask(address: str, path: str, body: dict[str, Any] | None = None) -> dict[st
         connection.close()
     if answer.status != 200:
         raise EmoInputError("server", f"{answer.status}: {text[:500].decode(errors='replace')}", "200, OK")
-    found: dict[str, Any] = json.loads(text)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        said = f"{address}, which answers with {text[:60].decode(errors='replace')!r}"
+        raise EmoInputError("server", said, "a running ComfyUI", "See tests/host/serve.py.")
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -125,12 +127,32 @@ def test_a_soaks_own_folder_is_taken_again_and_what_was_put_there_stays(
     [
         *("turns 0", "turns -1", "steps -1", "short-s nan", "long-s 0", "long-s inf", "soak 0", "soak nan"),
         *("device x", "device meta", "server x", "server file:///etc"),
+        *("server http://127.0.0.1:9", "server http://127.0.0.1:99999", "server http://["),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_measured(asked: str) -> None:
     name, value = asked.split()
     with pytest.raises(EmoInputError, match=f"{name}: found"):
         main([f"--{name}={value}"])
+
+
+def test_a_released_model_that_is_not_there_is_told_before_anything_is_imported() -> None:
+    with pytest.raises(EmoInputError, match=r"model: found 'nowhere', which does not exist") as told:
+        main(["--released=nowhere"])
+    assert not any(frame.name == "measure_released" for frame in told.traceback)
+
+
+def test_an_address_where_something_else_answers_is_told() -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+    with HTTPServer(("127.0.0.1", 0), Page) as other:
+        threading.Thread(target=other.handle_request, daemon=True).start()
+        with pytest.raises(EmoInputError, match=r"server: found .*which answers with '<html>'; expected .*ComfyUI"):
+            main([f"--server=http://127.0.0.1:{other.server_port}", "--cases="])
 
 
 def test_a_place_that_is_gone_at_the_end_is_a_sentence(tmp_path: Path) -> None:
