@@ -96,7 +96,10 @@ class Loader(io.ComfyNode):
         if model is None:  # linked: its value is not known yet
             return True
         folders = host.model_folders()
-        return True if find_model(model, folders) else str(missing_model(model, folders))
+        if find_model(model, folders):
+            return True
+        missing = missing_model(model, folders)
+        return str(missing).removeprefix(f"{missing.name}: ")  # the host says the input's name itself
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None = None, **others: Any) -> str:

@@ -24,8 +24,8 @@ ABOVE_MESH, BELOW_MESH = 0.045, 0.019
 BEYOND = 0.5  # of the picture's sides: so far beyond its border a user's box may reach
 MIN_MARKED = 0.2  # share of a face that a mask must cover to mean it
 NO_FACE_REMEDY = (
-    "Drawings, profiles and very small faces are often not recognised: say where the face is (face_box, on the command "
-    "line --face-box; in ComfyUI face_mask), or give a picture where one face is seen from the front."
+    "Drawings, profiles and very small faces are often not recognised: mark the face (face_mask in ComfyUI, --face-box "
+    "on the command line, face_box in Python), or give a picture in which one is seen from the front."
 )
 
 

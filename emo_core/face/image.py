@@ -81,7 +81,11 @@ def without_transparent(picture: Tensor, transparency: Tensor | None, *, name: s
     if not bool(torch.isfinite(transparency).all()):
         raise EmoInputError(name, "a mask with NaN or infinite values", "0 to 1")
     opaque = 1 - transparency.detach().to("cpu", torch.float32).clamp(0, 1)
-    return over_grey(torch.cat([picture, over_picture(opaque, picture, name=name)[..., None]], dim=-1))
+    alpha = over_picture(opaque, picture, name=name)
+    if not bool(alpha.any()):
+        remedy = "Connect the mask that Load Image gives with this picture, or invert it."
+        raise EmoInputError(name, "a mask that is white all over: nothing is left", "black where it is seen", remedy)
+    return over_grey(torch.cat([picture, alpha[..., None]], dim=-1))
 
 
 def over_grey(values: Tensor) -> Tensor:

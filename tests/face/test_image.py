@@ -155,6 +155,8 @@ def test_masks_of_other_sizes_are_scaled_ignored_where_empty_or_refused() -> Non
         without_transparent(picture, torch.ones(64, 64))
     with pytest.raises(EmoInputError, match="one mask"):
         without_transparent(picture, torch.ones(2, 30, 40))
+    with pytest.raises(EmoInputError, match=r"transparency: found a mask that is white all over.* or invert it"):
+        without_transparent(picture, torch.ones(30, 40))
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(EmoInputError, match="transparency: found a mask with NaN or infinite values"):
             without_transparent(picture, torch.full((30, 40), wrong))

@@ -24,6 +24,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 GREY = ("EmptyImage", {"width": 256, "height": 256, "batch_size": 1, "color": 8421504})
+CLEAR = ("SolidMask", {"value": 1.0, "width": 512, "height": 512})
 TINY = ("ImageScale", {"image": ["2", 0], "upscale_method": "area", "width": 1, "height": 1, "crop": "disabled"})
 SMALL = ("ImageScale", {"image": ["2", 0], "upscale_method": "area", "width": 24, "height": 24, "crop": "disabled"})
 BATCH = ("RepeatImageBatch", {"image": ["2", 0], "amount": 2})
@@ -38,7 +39,12 @@ NO_MASK = {
     "6.control": ["21", 0],
 }
 FAILED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "no face": ({"20": GREY, "3.image": ["20", 0]}, "3", "face"),
+    "no face": ({"20": GREY, "3.image": ["20", 0]}, "3", "mark the face (face_mask in ComfyUI"),
+    "all transparent": (
+        {"20": CLEAR, "3.transparency": ["20", 0]},
+        "3",
+        "transparency: found a mask that is white all over",
+    ),
     "one pixel": ({"20": TINY, "3.image": ["20", 0]}, "3", "1x1"),
     "a face of a few pixels": ({"20": SMALL, "3.image": ["20", 0], "3.size": 1024}, "3", "pixels in height"),
     "a batch of pictures": ({"20": BATCH, "3.image": ["20", 0]}, "3", "batch of 2"),

@@ -86,6 +86,7 @@ def test_a_released_model_that_is_not_there_is_named(name: str, client: Client) 
         client.queue(stored(name))
     said = str(refused.value.node_errors["1"])
     assert stored(name)["1"]["inputs"]["model"] in said
+    assert "model - found no file" in said  # the host puts the input's name before it
 
 
 def _queued(prompt: Graph) -> Graph:
