@@ -30,7 +30,16 @@ from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
 from .records import load_weights, read_weights, refuse_others, write_weights
 from .root import claim_root, refuse_replacing
-from .stages import STAGES, TRAINED_BEFORE, StageStep, audio_gaps, optimizer_groups, select_trainable
+from .stages import (
+    STAGES,
+    TEMPORAL_PARTS,
+    TRAINED_BEFORE,
+    StageStep,
+    audio_gaps,
+    is_part,
+    optimizer_groups,
+    select_trainable,
+)
 
 if TYPE_CHECKING:
     from .clips import ClipDataset
@@ -172,8 +181,9 @@ def make_latents(options: Options) -> None:
     folder, clips = options.root / "latents", _clips(options)
     vae = VAE(options.config.vae)
     _fill(vae, options.root / "vae" / VAE_WEIGHTS)
+    vae.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
-        encode_clips(vae.to(options.device, memory_format=torch.channels_last), clips, folder)
+        encode_clips(vae, clips, folder)
     encoder = AudioEncoder(options.config.audio_encoder).eval()
     _fill(encoder, options.root / "audio" / ENCODER)
     encoder.to(options.device)
@@ -338,11 +348,14 @@ def _alike(
     parameters: Mapping[str, torch.nn.Parameter], model: EmoModel, *, same_latents: bool
 ) -> dict[str, torch.nn.Parameter]:
     """Those that `model` has in the same shape, and that mean there what they mean here. Over other latents
-    ReferenceNet begins as the backbone's twin (paper 3.2: both begin with the weights of one U-Net)."""
+    ReferenceNet begins as the backbone's twin (paper 3.2: both begin with the weights of one U-Net), and the temporal
+    modules, which read its maps, add nothing at first: with what they had learnt of others they drowned the voice."""
     from .growth import meets_latents
 
     kept: dict[str, torch.nn.Parameter] = {}
     for name, wanted in model.named_parameters():
+        if not same_latents and is_part(name, TEMPORAL_PARTS) and ".proj_out." in name:
+            continue  # which load_grown then begins at zero
         source = name if same_latents else name.replace("reference_net.", "backbone.")
         found = parameters.get(source, parameters.get(name))
         if found is not None and found.shape == wanted.shape and (same_latents or not meets_latents(name)):
