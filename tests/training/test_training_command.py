@@ -137,6 +137,7 @@ def test_from_puppets_and_heads_to_a_network_that_is_given_the_portrait(tmp_path
 def test_another_presets_weights_give_what_both_networks_have_alike(tmp_path: Path) -> None:
     from emo_core.models.emo import EmoModel
     from emo_core.training.checkpoint import load_shards
+    from emo_core.training.growth import load_grown
     from emo_core.weights.save import save_model
 
     model = EmoModel(TINY)
@@ -148,6 +149,10 @@ def test_another_presets_weights_give_what_both_networks_have_alike(tmp_path: Pa
     other = dict(EmoModel(TINY_REFERENCED).named_parameters())
     latent_layers = ("backbone.conv_in.", "backbone.conv_out.", "reference_net.conv_in.")
     assert not any(layer in name for layer in latent_layers for name in restored)
+    grown = EmoModel(TINY_REFERENCED)
+    load_grown(grown, {name.removeprefix("model."): value for name, value in restored.items()})
+    silent = [p for name, p in grown.named_parameters() if "motion_modules" in name and ".proj_out." in name]
+    assert silent and not any(bool(parameter.any()) for parameter in silent)
     twin = [name for name in restored if name.startswith("model.reference_net.")]
     assert twin and len(restored) > 3 * len(twin)
     for name, value in restored.items():
