@@ -17,6 +17,8 @@ from comfy_host import Host
 from comfy_server import Server
 from graphs import changed, quick, stored
 
+from emo_core.weights.locate import bundled_models
+
 RUN_S = 1800
 LOADERS = ("EMO_LoadModel", "EMO_LoadBackbone", "EMO_LoadReferenceNet", "EMO_LoadAudioEncoder")
 ODD = os.fsdecode(b"b\xff.safetensors")  # no UTF-8
@@ -72,7 +74,7 @@ def test_linked_folders_are_listed_and_odd_ones_take_nothing_away(
         (emo / ODD).write_bytes(b"")
     names = listed(odd_client, loader)
     assert names[0] == "emo-mini" and set(names) - {ODD} == {
-        "emo-mini", "linked/one.safetensors", "two.safetensors", "three.ckpt"
+        *bundled_models(), "linked/one.safetensors", "two.safetensors", "three.ckpt"
     }  # fmt: skip
     log = odd_server.log.read_text(encoding="utf-8", errors="replace")
     assert "IMPORT FAILED" not in log

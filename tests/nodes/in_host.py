@@ -44,13 +44,14 @@ def check_the_lists_start_with_emo_mini_and_survive_any_folder() -> None:
         options: list[str] = nodes()["EMO_LoadModel"].INPUT_TYPES()["required"]["model"][1]["options"]
         return options
 
-    assert listed() == ["emo-mini"]  # there is no models/emo yet
+    bundled = part("emo_core.weights.locate").bundled_models()
+    assert listed() == bundled and bundled[0] == "emo-mini"  # there is no models/emo yet
     folder = Path(folder_paths.models_dir) / "emo"
     folder.mkdir(parents=True)
-    assert listed() == ["emo-mini"]
+    assert listed() == bundled
     (folder / "mine.safetensors").write_bytes(b"")
     folder_paths.add_model_folder_path("emo", str(folder.parent / "elsewhere"))  # as extra_model_paths.yaml does
-    assert listed() == ["emo-mini", "mine.safetensors"]
+    assert listed() == [*bundled, "mine.safetensors"]
     assert folder_paths.get_filename_list("emo") == ["mine.safetensors"]
     (folder / "mine.safetensors").unlink()
     folder.chmod(0)

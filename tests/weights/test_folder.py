@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from emo_core.weights.folder import file_identity, find_below, find_model, missing_model, model_names
+from emo_core.weights.locate import bundled_models
 
 
 def filled(folder: Path) -> Path:
@@ -29,13 +30,13 @@ def filled(folder: Path) -> Path:
 
 def test_bundled_models_come_first_then_files_and_folders_that_are_a_model(tmp_path: Path) -> None:
     names = model_names([filled(tmp_path), tmp_path])
-    assert names == ["emo-mini", "a.pth", "b.safetensors", "many", "sub/c.safetensors", "wav2vec2"]
+    assert names == [*bundled_models(), "a.pth", "b.safetensors", "many", "sub/c.safetensors", "wav2vec2"]
 
 
 def test_folders_that_are_not_there_are_empty(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert model_names([]) == model_names([tmp_path / "none", file, tmp_path]) == ["emo-mini"]
+    assert model_names([]) == model_names([tmp_path / "none", file, tmp_path]) == bundled_models()
 
 
 def test_a_name_stands_for_one_thing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from emo_core.weights.convert import convert
 from emo_core.weights.file import load_model, resolve
 from emo_core.weights.folder import file_identity, find_below, find_model, missing_model, model_names
 from emo_core.weights.inspect import inspect
-from emo_core.weights.locate import safetensors_in, walk, weight_files
+from emo_core.weights.locate import bundled_models, safetensors_in, walk, weight_files
 from emo_core.weights.part import load_part
 
 DOORS: dict[str, Callable[[Any], object]] = {
@@ -82,7 +82,7 @@ def test_links_to_nothing_and_to_themselves(tmp_path: Path) -> None:
     refused(tmp_path / "loop.safetensors", "cannot be looked up")
     refused(tmp_path / "broken.safetensors" / "x.safetensors", "does not exist")
     refused(tmp_path, r"cannot be opened|no file at|without a \.safetensors|passed over|make no model", doors=READERS)
-    assert model_names([tmp_path]) == ["emo-mini"]
+    assert model_names([tmp_path]) == bundled_models()
 
 
 @needs_pipes
@@ -95,7 +95,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
     refused(tmp_path, "a pipe or a device|make no model|holds no", doors=READERS)
     (tmp_path / "config.json").unlink()
     refused(tmp_path, "a pipe or a device|make no model", doors=READERS)
-    assert model_names([tmp_path]) == ["emo-mini"] and find_below("net.pth", [tmp_path]) is None
+    assert model_names([tmp_path]) == bundled_models() and find_below("net.pth", [tmp_path]) is None
     save_file({"x": torch.zeros(1)}, tmp_path / "deep" / "good.safetensors")
     assert inspect(tmp_path / "deep" / "good.safetensors").tensors == 1  # its neighbours are looked at, not opened
 
@@ -114,7 +114,7 @@ def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "scandir", denied)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
     refused(tmp_path / "locked", "may not be read")
-    assert model_names([tmp_path / "locked", tmp_path]) == ["emo-mini", "m.safetensors"]
+    assert model_names([tmp_path / "locked", tmp_path]) == [*bundled_models(), "m.safetensors"]
     assert find_below("m.safetensors", [tmp_path / "locked", tmp_path]) == tmp_path / "m.safetensors"
 
 
@@ -169,7 +169,7 @@ def test_a_folder_that_was_linked_twice_is_listed_under_both_names(tmp_path: Pat
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "m.safetensors").touch()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert model_names([tmp_path]) == ["emo-mini", "link/m.safetensors", "real/m.safetensors"]
+    assert model_names([tmp_path]) == [*bundled_models(), "link/m.safetensors", "real/m.safetensors"]
 
 
 def test_a_change_behind_a_link_is_noticed(linked: Path) -> None:
