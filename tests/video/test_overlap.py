@@ -153,7 +153,7 @@ def refuse(number: int) -> Callable[[Path, pytest.MonkeyPatch], None]:
     [
         (remove_folder, "no such file"),
         (refuse(28), "a full disk.*the 2 finished clips are kept"),
-        (refuse(13), "permission denied.*Choose another place"),
+        (refuse(13), "permission denied.*may be written to, or choose another"),
     ],
     ids=["removed", "full", "forbidden"],
 )
