@@ -160,7 +160,7 @@ def test_a_circle_is_seen_wherever_its_imports_stand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_nothing_forbidden_is_imported(path: Path) -> None:
     forbidden = FORBIDDEN - ({"tqdm"} if path.stem == "cli_progress" else set())
-    forbidden |= (set() if area(path) in ("training", "evaluation") else TRAINING_ONLY)
+    forbidden |= set() if area(path) in ("training", "evaluation") else TRAINING_ONLY
     bad = [f"{path.name}:{line}: {name}" for name, line in imports(path) if name.split(".")[0] in forbidden]
     assert not bad
 

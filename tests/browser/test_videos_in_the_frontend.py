@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 RUN_S = 1800
 KINDS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm", "mkv": "video/x-matroska"}
 # Braces that do not match, ends of texts in several alphabets: what a note of a workflow may hold.
-NOTE = "so } it { goes }} \"{\" \\ 肖像 \u2028 \U0001f600"
+NOTE = 'so } it { goes }} "{" \\ 肖像 \u2028 \U0001f600'
 
 DROP = """(async ({name, type, content}) => {
   const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0))
