@@ -163,7 +163,7 @@ def test_values_beyond_0_and_1_are_clamped_and_others_not_copied() -> None:
 
 def test_a_drawing_without_a_face_says_what_to_do_and_takes_a_box_or_a_mask() -> None:
     drawing = smiley()
-    with pytest.raises(EmoInputError, match=r"no face.*Drawings.*face_box.*face_mask"):
+    with pytest.raises(EmoInputError, match=r"no face.*Drawings.*face_mask.*face_box"):
         prepare_portrait(drawing, 128)
     boxed = prepare_portrait(drawing, 128, SMILEY_BOX)
     mask = torch.zeros(256, 256)

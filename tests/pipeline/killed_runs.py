@@ -47,6 +47,7 @@ class Scene:
     begun: Offload = field(default_factory=Offload)
     resumed: Offload = field(default_factory=Offload)
     pasted: bool = False
+    overlap: bool = False
     cancelled: bool = False  # every other run, instead of being killed
 
 
@@ -63,10 +64,16 @@ def photo() -> Scene:
     portrait = replace(square, source=picture, crop_box=(40.0, 16.0, 168.0, 144.0))
     cpu = torch.device("cpu")
     model = referenced_model(motion_from="pixels")
-    return Scene(model, portrait, Offload("parts", cpu), Offload("groups", cpu), pasted=True, cancelled=True)
+    return Scene(
+        model, portrait, Offload("parts", cpu), Offload("groups", cpu), pasted=True, overlap=True, cancelled=True
+    )
 
 
-SCENES: dict[str, Callable[[], Scene]] = {"plain": plain, "photo": photo}
+def overlapped() -> Scene:
+    return replace(plain(), overlap=True)
+
+
+SCENES: dict[str, Callable[[], Scene]] = {"plain": plain, "photo": photo, "overlapped": overlapped}
 
 
 def run(scene: Scene, path: Path, log: Path, *, offload: Offload, stop_after_s: float | None = None) -> None:
@@ -110,7 +117,7 @@ def run(scene: Scene, path: Path, log: Path, *, offload: Offload, stop_after_s: 
 
     finish = Paster(scene.portrait) if scene.pasted else None
     write_video(
-        path, told(), 25, SOUND, job=job, frames=FRAMES, finish=finish, overlap=scene.pasted, should_stop=stopped
+        path, told(), 25, SOUND, job=job, frames=FRAMES, finish=finish, overlap=scene.overlap, should_stop=stopped
     )
 
 
