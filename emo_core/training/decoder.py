@@ -50,7 +50,7 @@ class DecoderLoss:
 class Drawing:
     """How rows are drawn."""
 
-    heads_share: float = 0.15  # of the rows, where there are both kinds
+    heads_share: float = 0.25  # of the rows, where there are both kinds
     reference_share: float = 0.9  # of the rows whose portrait is the reference, where the clip has one
     noise: float = 0.08  # standard deviation, of latents near 1; the decoder sees 0 to this much
     rough_share: float = 0.15  # of the rows, which have more: up to `rough_noise`

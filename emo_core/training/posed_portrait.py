@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.posed_portrait import PosedPortrait
-from .batches import Likeness
+from .batches import Likeness, Pools
 from .clips import HEADS
 from .latents import LatentClip, LatentDataset, latent_weight
 from .loop import Batch, Parts
@@ -29,10 +29,9 @@ class PosedBatches:
     ) -> None:
         self.turning = [clip for clip in clips.clips if clip.style == "turning"]
         moving = [clip for clip in clips.clips if clip.style in ("talking", "singing")]
-        self.others = [clip for clip in moving if clip.kind != HEADS]
-        self.heads = [clip for clip in moving if clip.kind == HEADS] or self.turning
-        self.batch, self.seed = batch, seed
-        self.heads_share, self.turning_share = heads_share, turning_share
+        self.swinging = [clip for clip in moving if clip.kind == HEADS] or self.turning
+        self.people = Pools([*moving, *self.turning], heads_share)
+        self.batch, self.seed, self.turning_share = batch, seed, turning_share
 
     def __call__(self, step: int, rank: int) -> Batch:
         rng = np.random.default_rng((self.seed, step, rank, 7))
@@ -40,9 +39,10 @@ class PosedBatches:
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _clip(self, rng: np.random.Generator) -> LatentClip:
-        pool = self.turning if self.turning and rng.random() < self.turning_share else self.heads
-        if self.others and not (pool and rng.random() < self.heads_share):
-            pool = self.others
+        clip = self.people.draw(rng)
+        if clip.kind != HEADS:
+            return clip
+        pool = self.turning if self.turning and rng.random() < self.turning_share else self.swinging
         return pool[int(rng.integers(len(pool)))]
 
     def _row(self, clip: LatentClip, rng: np.random.Generator) -> Batch:
