@@ -29,7 +29,7 @@ from .loop import LoopSettings, Parts, train
 from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
 from .records import load_weights, read_weights, refuse_others, write_weights
-from .root import claim_root, refuse_replacing
+from .root import begin_step, claim_root, refuse_replacing
 from .stages import (
     STAGES,
     TEMPORAL_PARTS,
@@ -412,8 +412,20 @@ def prepare(step: str, options: Options) -> None:
         if folder is not None and not exists(folder) and step != "restore":  # which takes a model's name
             found = f"no folder at {shown(folder)}"
             raise EmoInputError(name, found, "the folder of an earlier step", "Check the path.")
-    if os.environ.get("RANK", "0") == "0":  # the others find what the first one claimed
+    if _is_first():  # the others find what the first one claimed
         claim_root(options.root)
+
+
+def _is_first() -> bool:
+    """Whether this is the only process, or the first of those that `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _written(step: str, options: Options) -> tuple[str, ...]:
+    """The parts of a root that a step writes."""
+    if step == "restore":
+        return ("vae", "audio", "pose", "restored")
+    return (_stage_folder(options, int(step[-1])),) if step.startswith("stage") else (step,)
 
 
 def _packages(step: str) -> tuple[str, ...]:
@@ -454,10 +466,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     step = arguments.pop("step")
     options = Options(config=PRESETS[arguments.pop("preset")], **arguments)
     prepare(step, options)
-    if step in LAUNCHED:
-        launch(STEPS[step], (options,), processes=options.processes)
-    else:
-        STEPS[step](options)
+    locks = begin_step(options.root, _written(step, options)) if _is_first() else []
+    try:
+        if step in LAUNCHED:
+            launch(STEPS[step], (options,), processes=options.processes)
+        else:
+            STEPS[step](options)
+    finally:
+        for lock in locks:
+            lock.release()
     return 0
 
 

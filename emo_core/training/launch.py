@@ -9,7 +9,10 @@ import os
 import pickle
 import socket
 import tempfile
+import threading
 from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +55,19 @@ def _worker(
         ACCELERATE_USE_CPU="false" if torch.cuda.is_available() else "true",
     )
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         task(*arguments)
     except EmoInputError as error:  # torch hands only a traceback's text to the process that started this one
         with written_whole(said) as part:
             part.write_bytes(pickle.dumps(error))
         raise
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, killed maybe: nobody would know of it any more, and it
+    would save over what a new run saves. A checkpoint is whole at any moment."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -5,12 +5,14 @@ A root is new, empty, or carries our mark. Roots of versions that set no mark ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import EmoInputError
 from ..files import exists, shown
+from ..lock import FolderLock, take_lock
 from ..owned import claim_folder, mark_of, refuse_impossible, refuse_inputs, write_mark
+from ..whole import explain_unwritable
 from .records import read_json
 
 KIND = "training"
@@ -32,6 +34,22 @@ def claim_step(folder: Path, inputs: Mapping[str, Path | None]) -> None:
     refuse_inputs(folder, inputs)
     if mark_of(folder.parent, KIND) is None:
         _claim(folder, name="output")
+
+
+def begin_step(root: Path, steps: Iterable[str]) -> list[FolderLock]:
+    """The right to write the results of these steps, while the locks are held. Raises EmoInputError where another run
+    is at one of them: two would each undo what the other saved."""
+    locks = []
+    for step in steps:
+        with explain_unwritable(root):
+            lock = take_lock(root, f"{step}.lock")
+        if lock is None:
+            found = f"{shown(root)}, where another run is at {step}"
+            raise EmoInputError(
+                "root", found, "one run at a time", "Wait for that run or stop it, or choose another --root."
+            )
+        locks.append(lock)
+    return locks
 
 
 def refuse_replacing(path: Path, *, goes_on: bool, overwrite: bool) -> None:

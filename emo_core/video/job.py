@@ -20,6 +20,7 @@ from typing import Literal
 from ..data import ClipState
 from ..errors import EmoInputError
 from ..files import fitting_name, shown
+from ..lock import LOCK_FILE, FolderLock, take_lock
 from .disk import explain_disk_errors, write_atomically
 from .fingerprint import fingerprint
 from .formats import video_format
@@ -34,7 +35,6 @@ from .journal import (
     remove_own,
     write_journal,
 )
-from .lock import LOCK_FILE, FolderLock, take_lock
 from .output import check_output
 from .unfinished import SUFFIX, Unfinished, clear, find_unfinished, size_text
 

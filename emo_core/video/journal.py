@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..lock import LOCK_FILE
 from .disk import write_atomically
-from .lock import LOCK_FILE
 
 JOURNAL = "journal.json"
 VERSION = 2

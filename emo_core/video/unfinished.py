@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import shown
+from ..lock import is_locked
 from ..owned import free_path
 from .journal import JOINED, Journal, own_files, read_journal, remove_own
-from .lock import is_locked
 
 log = logging.getLogger(__name__)
 

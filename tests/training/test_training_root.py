@@ -25,7 +25,7 @@ from emo_core.training.checkpoint import (
 )
 from emo_core.training.command import main
 from emo_core.training.options import STEP_NAMES
-from emo_core.training.root import KIND, claim_root, claim_step
+from emo_core.training.root import KIND, begin_step, claim_root, claim_step
 
 pytest.importorskip("accelerate")
 pytest.importorskip("numba")
@@ -80,7 +80,22 @@ def test_a_persons_files_in_a_root_of_ours_keep_their_bytes(step: str, tmp_path:
     before = files_of(root)
     with pytest.raises(EmoInputError):  # nothing there is what the step needs
         main([step, "--root", str(root), "--preset", "tiny", "--processes", "1"])
-    assert files_of(root) == before
+    assert {
+        name: held for name, held in files_of(root).items() if not (name.endswith(".lock") and held == b"")
+    } == before
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_another_run_is_at_is_left_to_it(step: str, tmp_path: Path) -> None:
+    arguments = [step, "--root", str(tmp_path / "root"), "--preset", "tiny", "--processes", "1"]
+    claim_root(tmp_path / "root")
+    held = begin_step(tmp_path / "root", ["pose" if step == "restore" else step])
+    with pytest.raises(EmoInputError, match=f"another run is at {'pose' if step == 'restore' else step};"):
+        main(arguments)
+    assert [name for name in files_of(tmp_path) if not name.endswith(".lock")] == [f"root/{MARK}"]
+    for lock in held:
+        lock.release()
+    begin_step(tmp_path / "root", [step])
 
 
 @pytest.mark.parametrize("given", ["--start-from", "--average-with"])

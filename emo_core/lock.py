@@ -1,4 +1,5 @@
-"""One job to a work folder: a lock that the system drops when the process dies, however it dies.
+"""One job to a work folder, one run to a step of training: a lock that the system drops when the process dies, however
+it dies.
 
 In: the folder. Out: a `FolderLock` while nobody else has one. File systems that know no locks (some network shares)
 give one to everybody.
@@ -26,9 +27,9 @@ class FolderLock:
         self._file.close()
 
 
-def take_lock(folder: Path) -> FolderLock | None:
-    """The lock of `folder`, which must exist; None while somebody else has it."""
-    file = (folder / LOCK_FILE).open("ab")
+def take_lock(folder: Path, name: str = LOCK_FILE) -> FolderLock | None:
+    """The lock of `folder`, which must exist, or one of its several by `name`; None while somebody else has it."""
+    file = (folder / name).open("ab")
     try:
         _lock(file)
     except OSError as error:
