@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from emo_core import lock
 from emo_core.data import Clip, ClipState, Waveform
 from emo_core.errors import EmoInputError
 from emo_core.owned import MARK
-from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, lock, open_job, output, write_video
+from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, open_job, output, write_video
 from emo_core.video.unfinished import free_output
 
 SOUND = Waveform(torch.zeros(1, 3200), 16000)
