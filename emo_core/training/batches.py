@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,10 @@ class StageBatches:
 
     def __call__(self, step: int, rank: int) -> Batch:
         rng = np.random.default_rng((self.sampling.seed, step, rank))
-        rows = [self._row(rng) for _ in range(self.sampling.batch)]
+        return self.batch_of([self.row_of(self._draw(rng), rng)[0] for _ in range(self.sampling.batch)], rng)
+
+    def batch_of(self, rows: Sequence[Batch], rng: np.random.Generator) -> Batch:
+        """These rows under noise."""
         batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         batch["noise"] = training_noise(tuple(batch["target"].shape), self.config.schedule, generator)
@@ -87,19 +90,24 @@ class StageBatches:
         ) * torch.randn(batch["motion"].shape, generator=generator)
         rate, region = self.settings.motion_patch_drop, batch["face_region"][:, 0, 0]
         batch["motion"] = drop_patches(batch["motion"], batch["portrait"], region, rate, generator)
-        batch["timesteps"] = self._timesteps(rng)
+        batch["timesteps"] = self._timesteps(rng, len(rows))
         return batch
 
-    def _timesteps(self, rng: np.random.Generator) -> Tensor:
-        rows = self.sampling.batch
+    def _timesteps(self, rng: np.random.Generator, rows: int) -> Tensor:
         noisy = rng.random(rows) < self.settings.noisy_share
-        low = np.where(noisy, 667, 0)
-        high = np.where(noisy, 1000, 667)
+        first, last = self.settings.timesteps
+        third = first + round((last - first) * 2 / 3)
+        low = np.where(noisy, third, first)
+        high = np.where(noisy, last, third)
         return torch.from_numpy(rng.integers(low, high)).long()
 
-    def _row(self, rng: np.random.Generator) -> Batch:
+    def _draw(self, rng: np.random.Generator) -> LatentClip:
         pool = self.still if rng.random() < self.sampling.still_share and self.still else self.moving or self.still
-        clip = pool.draw(rng)
+        return pool.draw(rng)
+
+    def row_of(self, clip: LatentClip, rng: np.random.Generator) -> tuple[Batch, np.ndarray, int | None]:
+        """A row of this clip, the numbers of its frames, and that of the frame which is its portrait: none, where that
+        is the photograph."""
         n = self.config.clip.motion_frames
         keep_motion = _flag(rng, self.settings.drop_motion)
         length, last = self.config.clip.frames, len(clip.latents) - self.config.clip.frames
@@ -118,7 +126,7 @@ class StageBatches:
         speed = clip.speed[frames]
         if rng.random() < settings.constant_speed:
             speed = np.full_like(speed, speed.mean())
-        return {
+        row = {
             "portrait": torch.from_numpy(portrait.latents.astype(np.float32)),
             "target": _latents(clip, frames),
             "motion": _latents(clip, np.arange(frames[0] - n, frames[0]).clip(0)),
@@ -132,6 +140,7 @@ class StageBatches:
             "keep_speed": _flag(rng, settings.drop_speed),
             "keep_motion": keep_motion,
         }
+        return row, frames, portrait.frame
 
     def _face_region(self, clip: LatentClip, frames: np.ndarray, rng: np.random.Generator) -> Tensor:
         """The union of the clip's face boxes (paper: M), or all white: (1, 1, H, W).

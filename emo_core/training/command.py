@@ -1,6 +1,7 @@
 """`python -m emo_core train ...`: emo-mini from nothing, one step at a time; every step continues where it was stopped.
 
 voices -> heads, puppets -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
+sampled -> vae --decoder-only: a decoder that knows what the stages say
 
 What a step needs, and that the root is ours, is looked at before any work.
 """
@@ -131,13 +132,17 @@ def _train_alone(vae: VAE, options: Options, loop: LoopSettings) -> Callable[[in
 def _train_referenced(vae: VAE, options: Options, loop: LoopSettings) -> Callable[[int], Parts]:
     """Train a VAE that is given the portrait, on puppets and heads, whichever there are; gives what measures it."""
     from .decoder import DecoderBatches, DecoderLoss, DecoderStep, Drawing, decoder_psnr
+    from .sampled import load_sampled
 
     clips = _clips(options)
     loss = DecoderLoss(patches=options.patch_loss)
-    if options.decoder_only:  # whose flow has found its way
+    if options.patch_loss:  # of a decoder whose flow has found its way
         loss = replace(loss, flow=0.0)
     size, drawing = options.config.vae.size, Drawing(heads_share=options.heads_share)
-    batches = DecoderBatches(clips, options.batch, size=size, loss=loss, drawing=drawing, seed=options.seed)
+    sampled = load_sampled(options.root / "latents", clips) if options.decoder_only else {}
+    batches = DecoderBatches(
+        clips, options.batch, size=size, loss=loss, drawing=drawing, sampled=sampled, seed=options.seed
+    )
 
     def measured(frames: int) -> Parts:
         with torch.autocast(vae.device.type, torch.bfloat16, enabled=options.bf16):
@@ -244,6 +249,25 @@ def train_stage(options: Options, stage: int) -> None:
         leave_out=tuple(f"model.{part}" for part in TRAINED_BEFORE),
     )
     train(step, batches, loop, groups=optimizer_groups(step, fast_lr_scale=3.0), probe=probe)
+
+
+@torch.no_grad()
+def sample_latents(options: Options) -> None:
+    """What a trained stage (`--start-from`, or stage3) makes of the training clips, for `vae --decoder-only`."""
+    from .latents import load_audio
+    from .sampled import sample_clips
+
+    model = EmoModel(options.config)
+    load_weights(
+        model, _stage_weights(options.start_from or options.root / "stage3"), what="--start-from", strict=False
+    )
+    _load_posed(model, options.root)
+    model.to(options.device).eval()
+    clips = _clips(options)
+    cached = _cached(options, clips, load_audio(options.root / "latents"), "train")
+    with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
+        rows = sample_clips(model, cached, clips, options.root / "latents", batch=options.batch, seed=options.seed)
+    log.info("%d clips", rows)
 
 
 def train_pose(options: Options) -> None:
@@ -454,6 +478,7 @@ STEPS: dict[str, Callable[[Options], None]] = {
     "stage1": partial(train_stage, stage=1),
     "stage2": partial(train_stage, stage=2),
     "stage3": partial(train_stage, stage=3),
+    "sampled": sample_latents,
     "export": export,
     "restore": restore,
 }

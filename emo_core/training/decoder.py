@@ -5,12 +5,13 @@ Losses: L1 and L1 of the gradient, of the frame and, less, of what is painted al
 where the portrait serves; mouth and eyes weigh more. The flow is held to the truth, which puppets know exactly, less
 and less: with the true flow in place of its own a half-trained decoder gains 8 dB (4 near the end), so nearly all rows
 start from a photograph, of which the flow is known. Each channel of the latents is drawn towards mean 0 and standard
-deviation 1, and the decoder sees them with noise of several sizes: those of a denoiser are never clean.
+deviation 1, and the decoder sees them with noise of several sizes: those of a denoiser are never clean. Later, when a
+stage has been trained and the latents stay what they are, some rows are what that stage says (training/sampled.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..models.vae import VAE
 from .clips import CELL, HEADS, Clip, ClipDataset
 from .loop import Batch, Parts
 from .patches import PatchLoss
+from .sampled import Sampled
 from .vae import psnr, weight_map
 
 MOVES = 0.02  # of half the side: what moves so far counts twice in the loss of the flow; most of a picture holds still
@@ -56,6 +58,7 @@ class Drawing:
     rough_share: float = 0.15  # of the rows, which have more: up to `rough_noise`
     rough_noise: float = 0.25
     grey_share: float = 0.05  # of the rows that are black and white
+    sampled_share: float = 0.35  # of the rows whose latents are a stage's, of the clips that have such
 
 
 class DecoderStep(nn.Module):
@@ -70,7 +73,8 @@ class DecoderStep(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Parts]:
         layout = torch.channels_last
         target, portrait = (batch[name].contiguous(memory_format=layout) for name in ("target", "portrait"))
-        latents = self.vae.encode(target).float()
+        encoded = self.vae.encode(target).float()
+        latents = torch.where(batch["is_sampled"] > 0, batch["sampled"], encoded) if "sampled" in batch else encoded
         scale = self.vae.scale(latents)
         detail = self.vae.detail(portrait)
         assert detail is not None
@@ -78,7 +82,7 @@ class DecoderStep(nn.Module):
         parts = {"error": self._error(draft.over(portrait) - target, batch["weight"])}
         parts["painted"] = self.loss.painted * self._error(draft.painted.float() - target, batch["weight"])
         parts |= self._truth(draft, batch)
-        mean, std = (latents / scale).mean((0, 2, 3)), (latents / scale).std((0, 2, 3))
+        mean, std = (encoded / scale).mean((0, 2, 3)), (encoded / scale).std((0, 2, 3))
         parts["unit"] = self.loss.unit_latents * (mean.square() + (std - 1).square()).mean()
         if self.patches is not None:
             # What is carried stays where it is: a critic would move lips to where they look best.
@@ -110,9 +114,19 @@ class DecoderBatches:
     """Rows of a portrait and another frame of its clip, drawn from (seed, step, rank); flows in halves of the side."""
 
     def __init__(
-        self, clips: ClipDataset, batch: int, *, size: int, loss: DecoderLoss, drawing: Drawing, seed: int = 0
+        self,
+        clips: ClipDataset,
+        batch: int,
+        *,
+        size: int,
+        loss: DecoderLoss,
+        drawing: Drawing,
+        sampled: Mapping[int, Sampled] | None = None,
+        seed: int = 0,
     ) -> None:
-        """`size` is the VAE's. Raises EmoInputError for clips of another, and where there are none."""
+        """`size` is the VAE's; `sampled` what a stage says of clips. Raises EmoInputError for clips of another size,
+        and where there are none."""
+        self.sampled = sampled or {}
         self.clips, self.batch, self.loss, self.drawing, self.seed = clips, batch, loss, drawing, seed
         self.size = _size_of(clips, size)
         train = [i for i, clip in enumerate(clips.clips) if clip["split"] == "train"]
@@ -121,7 +135,7 @@ class DecoderBatches:
 
     def __call__(self, step: int, rank: int) -> Batch:
         rng = np.random.default_rng((self.seed, step, rank, 11))
-        rows = [self._row(self.clips[self._choose(rng)], rng) for _ in range(self.batch)]
+        rows = [self._row(self._choose(rng), rng) for _ in range(self.batch)]
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _choose(self, rng: np.random.Generator) -> int:
@@ -129,10 +143,15 @@ class DecoderBatches:
         pool = (self.heads or self.others) if of_heads else (self.others or self.heads)
         return pool[int(rng.integers(len(pool)))]
 
-    def _row(self, clip: Clip, rng: np.random.Generator) -> Batch:
+    def _row(self, number: int, rng: np.random.Generator) -> Batch:
+        clip, said = self.clips[number], self.sampled.get(number)
         frames = len(clip.frames)
-        frame, other = int(rng.integers(frames)), int(rng.integers(frames))
-        is_reference = clip.reference is not None and rng.random() < self.drawing.reference_share
+        if said is None or rng.random() >= self.drawing.sampled_share:
+            said, frame, other = None, int(rng.integers(frames)), int(rng.integers(frames))
+            is_reference = clip.reference is not None and rng.random() < self.drawing.reference_share
+        else:
+            frame, other = said.first + int(rng.integers(len(said.latents))), said.portrait
+            is_reference = other < 0
         portrait = clip.reference if is_reference and clip.reference is not None else clip.frames[other]
         boxes = np.stack([clip.mouth_box[frame], clip.eye_box[frame]])
         row = {
@@ -141,16 +160,30 @@ class DecoderBatches:
             "weight": weight_map(boxes, self.size, np.array([self.loss.mouth, self.loss.eyes]) - 1),
             **_truth_of(clip, frame, is_reference=is_reference),
         }
-        if rng.random() < 0.5:  # a mirrored face is another face
-            row = {name: value.flip(-1) for name, value in row.items()}
-            row["flow"] = row["flow"] * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
-            boxes[:, [0, 2]] = self.size - boxes[:, [2, 0]]
-        self._relight(row, rng)
+        if said is None:  # what a stage says is said of these pictures as they are
+            self._vary(row, boxes, rng)
         row["corners"] = torch.from_numpy(_corners(boxes, self.size, rng))
         rough = rng.random() < self.drawing.rough_share
         most = self.drawing.rough_noise if rough else self.drawing.noise
         row["noise"] = torch.full((1, 1, 1), most * rng.random())
-        return row
+        return row | self._said(said, frame)
+
+    def _said(self, said: Sampled | None, frame: int) -> Batch:
+        """The latents that a stage says, and whether this row has them."""
+        if not self.sampled:
+            return {}
+        some = next(iter(self.sampled.values()))
+        latents = np.zeros_like(some.latents[0]) if said is None else said.latents[frame - said.first]
+        row = {"sampled": torch.from_numpy(latents.astype(np.float32))}
+        return row | {"is_sampled": torch.full((1, 1, 1), float(said is not None))}
+
+    def _vary(self, row: Batch, boxes: NDArray[np.float32], rng: np.random.Generator) -> None:
+        """Mirrored or not and under another light; row and boxes in place."""
+        if rng.random() < 0.5:  # a mirrored face is another face
+            row |= {name: value.flip(-1) for name, value in row.items()}
+            row["flow"] = row["flow"] * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
+            boxes[:, [0, 2]] = self.size - boxes[:, [2, 0]]
+        self._relight(row, rng)
 
     def _relight(self, row: Batch, rng: np.random.Generator) -> None:
         """The same light, in place, on both pictures."""

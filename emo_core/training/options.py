@@ -16,11 +16,13 @@ from .loop import LoopSettings
 DESCRIPTION = """emo-mini from nothing, one step at a time; every step continues where it was stopped.
 
 voices -> heads -> vae -> audio -> latents -> pose -> stage1 -> stage2 -> stage3 -> export
-puppets, beside or instead of heads: clips of photographs that talk, from folders of portraits"""
+puppets, beside or instead of heads: clips of photographs that talk, from folders of portraits
+sampled -> vae --decoder-only, between the stages and export: a decoder that knows what the stages say"""
 MAX_SEED = 2**63 - 1  # of torch; steps and processes count on from it
 LAUNCHED = ("vae", "pose", "stage1", "stage2", "stage3")  # in as many processes as --processes says
 STEP_NAMES = (
-    "voices", "vae", "audio", "latents", "pose", "stage1", "stage2", "stage3", "export", "restore", "heads", "puppets",
+    "voices", "vae", "audio", "latents", "pose", "stage1", "stage2", "stage3", "sampled", "export", "restore", "heads",
+    "puppets",
 )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class StageSettings:
     drop_motion: float = 0.15  # start of a video: zero maps
     motion_noise: float = 0.1  # generated motion frames are never perfect
     motion_patch_drop: float = 0.0  # share of their places outside the face that show the portrait (Hallo2: 0.25)
+    timesteps: tuple[int, int] = (0, 1000)  # drawn from, and not the last
     noisy_share: float = 0.4  # of the timesteps from the noisiest third (trial: 2/3, with an unshifted schedule)
     constant_speed: float = 0.5  # rows that are told their clip's mean speed in every frame, as a user sets it
     mouth_weight: float = 30.0
@@ -135,7 +136,7 @@ class StageStep(nn.Module):
         `features`: ReferenceNet's of the batch, where they are known already."""
         schedule, noise = self.model.config.schedule, batch["noise"]
         portrait = batch["portrait"] * batch["keep_reference"].view(-1, 1, 1, 1)
-        posed = self._posed(batch)
+        posed = self.posed(batch)
         target = to_diffused(batch["target"], portrait if posed is None else posed, schedule)
         alpha = self.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
         noisy = alpha.sqrt() * target + (1 - alpha).sqrt() * noise
@@ -159,7 +160,7 @@ class StageStep(nn.Module):
         return weight if kind == "sample" else weight / (snr + 1)
 
     @torch.no_grad()
-    def _posed(self, batch: Batch) -> Tensor | None:
+    def posed(self, batch: Batch) -> Tensor | None:
         """The portrait turned to each frame's pose (b, f, c, h, w); zero for rows without a portrait."""
         network = self.model.posed_portrait
         if network is None:

@@ -124,6 +124,8 @@ def test_from_puppets_and_heads_to_a_network_that_is_given_the_portrait(tmp_path
     save_audio(tmp_path / "latents", {f"train/{i}": sound for i in range(3)})
     run("pose", tmp_path, *preset)
     run("stage2", tmp_path, *preset)
+    run("sampled", tmp_path, *preset, "--start-from", str(tmp_path / "stage2"))
+    run("vae", tmp_path, *preset, "--decoder-only")
     run("export", tmp_path, *preset, "--start-from", str(tmp_path / "stage2"))
     model = load_model(tmp_path / "export", device="cpu")
     picture = torch.rand(2 * config.vae.size, 2 * config.vae.size, 3)

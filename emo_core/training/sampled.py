@@ -1,0 +1,111 @@
+"""What a trained stage makes of the training clips, for a decoder to learn from: latents that a denoiser says are not
+those that an encoder would, and a decoder that met only these smears where the two differ most, in wide mouths.
+
+In: the cached latents and the stage's network. Out, beside them: `sampled.npy` (n, f, c, h, w) float16, a row of each
+training clip, and `sampled.json`, which says of what. The truth is noised and denoised in one guided step, so that the
+row and its frames still belong together; a whole sampling would say other words' mouths and blink at other times.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..config import EmoConfig
+from ..diffusion.guidance import guided
+from ..diffusion.schedule import clean_estimate
+from ..diffusion.space import from_diffused, to_diffused
+from ..errors import EmoInputError
+from ..files import exists
+from ..models.emo import EmoModel
+from ..whole import write_text_whole, written_whole
+from .batches import Sampling, StageBatches
+from .clips import ClipDataset
+from .latents import LatentDataset
+from .loop import Batch
+from .records import read_array, read_json
+from .stages import STAGES, StageStep
+
+SAMPLED, SAMPLED_INDEX = "sampled.npy", "sampled.json"
+NOISED = (300, 950)  # timesteps: below, the truth comes back as it was; at the end, any mouth fits the sound
+_AGAIN = "Run `train sampled` again."
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Latents (f, c, h, w) of a clip's frames from `first` on; `portrait` is the frame that served as one, -1: the
+    photograph."""
+
+    latents: NDArray[np.float16]
+    first: int
+    portrait: int
+
+
+@torch.no_grad()
+def sample_clips(
+    model: EmoModel, latents: LatentDataset, clips: ClipDataset, folder: Path, *, batch: int, seed: int
+) -> int:
+    """Write a row of every training clip; gives how many. The caller chooses device and precision."""
+    step = StageStep(model, replace(STAGES[2], speed=model.speed_layers is not None, timesteps=NOISED))
+    settings = replace(step.settings, drop_audio=0.0, drop_reference=0.0, drop_face_region=0.0, drop_speed=0.0)
+    batches = StageBatches(latents, model.config, settings, sampling=Sampling(batch=batch, seed=seed))
+    numbers = [i for i, clip in enumerate(clips.clips) if clip["split"] == "train"]
+    rng = np.random.default_rng((seed, 17))
+    said, index = [], []
+    for start in range(0, len(numbers), batch):
+        rows = []
+        for number, clip in zip(numbers[start:][:batch], latents.clips[start:][:batch], strict=True):
+            row, frames, portrait = batches.row_of(clip, rng)
+            rows.append(row)
+            index.append([number, int(frames[0]), -1 if portrait is None else portrait])
+        drawn = {name: value.to(step.alphas.device) for name, value in batches.batch_of(rows, rng).items()}
+        said.append(estimate(step, drawn, model.config).cpu().to(torch.float16).numpy())
+    with written_whole(folder / SAMPLED) as part, part.open("wb") as file:
+        np.save(file, np.concatenate(said))
+    write_text_whole(folder / SAMPLED_INDEX, json.dumps(index))
+    return len(index)
+
+
+def estimate(step: StageStep, batch: Batch, config: EmoConfig) -> Tensor:
+    """A batch's target, noised and denoised in one step under the model's own guidance: (b, f, c, h, w), latents."""
+    table, schedule = config.guidance, config.schedule
+    posed = step.posed(batch)
+    portrait = batch["portrait"] if posed is None else posed
+    alpha = step.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
+    noisy = alpha.sqrt() * to_diffused(batch["target"], portrait, schedule) + (1 - alpha).sqrt() * batch["noise"]
+    features = step.reference_features(batch)
+    silent = batch | {"keep_audio": torch.zeros_like(batch["keep_audio"])}
+    if table.speed == "zero":
+        silent |= {"keep_speed": torch.zeros_like(batch["keep_speed"])}
+    both = [step.predict(noisy, each, posed, features) for each in (silent, batch)]
+    clean = clean_estimate(noisy, guided(both[0], both[1], table.scale), alpha, schedule.prediction_type)
+    return from_diffused(clean, portrait, schedule).float()
+
+
+def load_sampled(folder: Path, clips: ClipDataset) -> dict[int, Sampled]:
+    """What `sample_clips` wrote, by the clip's number; empty where it never ran."""
+    if not exists(folder / SAMPLED_INDEX):
+        return {}
+    rows = read_array(folder / SAMPLED, ("f", 5), what="sampled latents", again=_AGAIN)
+    index: Sequence[tuple[int, int, int]] = read_json(
+        folder / SAMPLED_INDEX, [(int, int, int)], what="sampled latents", again=_AGAIN
+    )
+    if len(index) != len(rows) or not all(_fits(clips, *place, frames=rows.shape[1]) for place in index):
+        found = f"{len(rows)} rows and {len(index)} places, not all of these clips"
+        raise EmoInputError("sampled latents", found, "a row of each training clip", _AGAIN)
+    return {number: Sampled(row, first, portrait) for row, (number, first, portrait) in zip(rows, index, strict=True)}
+
+
+def _fits(clips: ClipDataset, number: int, first: int, portrait: int, *, frames: int) -> bool:
+    if not 0 <= number < len(clips.clips) or clips.clips[number]["split"] != "train":
+        return False
+    entry = clips.clips[number]
+    photograph = "reference" in entry["known"]
+    return 0 <= first <= entry["frames"] - frames and (-1 if photograph else 0) <= portrait < entry["frames"]
