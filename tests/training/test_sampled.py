@@ -78,8 +78,6 @@ def test_the_decoder_meets_them_with_the_frames_that_they_are_of(rows: Path, cli
     places = [(number, row.first + j, row.latents[j]) for number, row in said.items() for j in range(len(row.latents))]
     for target, latents in zip(batch["target"][is_said], batch["sampled"][is_said], strict=True):
         number, frame, _ = min(places, key=lambda p: float((torch.from_numpy(np.array(p[2])) - latents).abs().mean()))
-            places, key=lambda place: float((torch.from_numpy(np.array(place[2])) - latents).abs().mean())
-        )
         assert torch.equal(target, as_picture(clips[number].frames[frame]))  # as it is: no mirror, no other light
 
 
