@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .video import WrittenVideo
 
 DEMO = Path(__file__).parent / "demo"
-DEMO_PORTRAIT = DEMO / "portrait.png"
+DEMO_PORTRAIT = DEMO / "portrait.jpg"
 DEMO_VOICE = DEMO / "voice.flac"
 
 # Commands with a parser of their own: name -> (module with main(argv), what it does, what it needs).

@@ -35,7 +35,7 @@ class ExampleInputs(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="A drawn portrait, 512 by 512 pixels."),
+                io.Image.Output(display_name="image", tooltip="A photograph of a person who does not exist, 768 by 768 pixels."),
                 io.Audio.Output(display_name="audio", tooltip="Four seconds, mono, 16 kHz."),
             ],
         )
@@ -44,5 +44,5 @@ class ExampleInputs(io.ComfyNode):
     @schema.checked
     def execute(cls, sound: str) -> Any:
         folder = Path(emo_core.__file__).parent / "demo"
-        image, waveform = read_image(folder / "portrait.png"), read_audio(folder / SOUNDS[sound])
+        image, waveform = read_image(folder / "portrait.jpg"), read_audio(folder / SOUNDS[sound])
         return io.NodeOutput(image[None], {"waveform": waveform.samples[None], "sample_rate": waveform.sample_rate})

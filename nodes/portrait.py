@@ -65,13 +65,13 @@ class PreparePortrait(io.ComfyNode):
                 schema.make_input(
                     io.Int,
                     "size",
-                    default=128,
+                    default=512,
                     min=64,
                     max=1024,
                     step=8,
-                    tooltip="Side of the square in pixels: 128 for emo-mini, 512 for models of Stable Diffusion's "
-                    "size. The frames have it too. A model whose VAE reads the portrait takes 128 to 1024: as many as "
-                    "the face has in the picture, 512 mostly.",
+                    tooltip="Side of the square in pixels, and of the frames. emo-mini, which carries the photograph's "
+                    "own pixels along, takes 128 to 1024: as many as the face has in the picture, 512 mostly. Models "
+                    "of Stable Diffusion's size: 512.",
                 ),
                 schema.make_input(
                     io.Float,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from emo_core.config import EMO_MINI, PRESETS, TINY, EmoConfig, ScheduleConfig
+from emo_core.config import EMO_MINI_HEADS, PRESETS, TINY, EmoConfig, ScheduleConfig
 from emo_core.errors import EmoInputError
 from emo_core.weights.file import build_without_memory
 
@@ -126,7 +126,7 @@ def test_parts_that_do_not_fit_together_are_no_model() -> None:
     unet = dataclasses.replace(TINY.unet, in_channels=8)
     for config, said in (
         (dataclasses.replace(TINY, unet=unet), r"unet\.in_channels: found 8; expected 4"),
-        (dataclasses.replace(TINY, face_locator=EMO_MINI.face_locator, vae=PRESETS["emo-sd15"].vae), None),
+        (dataclasses.replace(TINY, face_locator=EMO_MINI_HEADS.face_locator, vae=PRESETS["emo-sd15"].vae), None),
         (dataclasses.replace(TINY, face_locator=dataclasses.replace(TINY.face_locator, channels=(4, 4))), "found 2;"),
     ):
         if said is None:

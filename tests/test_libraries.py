@@ -153,7 +153,7 @@ WITHOUT_A_NETWORK = """
 import emo_core
 from emo_core.face.image import read_image
 import emo_core.models.parts, emo_core.pipeline.generate, emo_core.pipeline.decode, emo_core.weights.part
-portrait = emo_core.prepare_portrait(read_image("emo_core/demo/portrait.png"), 128)
+portrait = emo_core.prepare_portrait(read_image("emo_core/demo/portrait.jpg"), 128)
 print("PORTRAIT", tuple(portrait.crop.shape))
 for _ in range(2):
     try:

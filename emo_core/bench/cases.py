@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..config import EMO_MINI, HALLO, EmoConfig, IdentityConfig
+from ..config import EMO_MINI, EMO_MINI_HEADS, HALLO, EmoConfig, IdentityConfig
 from ..data import AudioFeatures, Controls, GenerateSettings, Portrait, Waveform
 from ..models.audio_projection import window_frames
 from ..models.compiled import compile_regions
@@ -57,7 +57,7 @@ def middle_config(*, widths: tuple[int, ...] = (64, 128, 256, 256), frames: int,
         audio_encoder=EMO_MINI.audio_encoder,
         audio_projection=EMO_MINI.audio_projection,
         face_locator=EMO_MINI.face_locator,
-        vae=dataclasses.replace(EMO_MINI.vae, latent_channels=HALLO.unet.in_channels, channel_scale=()),
+        vae=dataclasses.replace(EMO_MINI_HEADS.vae, latent_channels=HALLO.unet.in_channels, channel_scale=()),
         clip=dataclasses.replace(HALLO.clip, frames=frames, size=size, motion_from="latents"),
     )
 

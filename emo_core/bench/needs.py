@@ -22,7 +22,7 @@ from ..pipeline.sizes import seen_size
 from ..weights.file import build_without_memory
 
 SIZES: dict[str, tuple[EmoConfig, tuple[int, ...]]] = {
-    "emo-mini": (EMO_MINI, (128,)),
+    "emo-mini": (EMO_MINI, (512,)),
     "emo-sd15": (EMO_SD15, (384, 512, 768)),
 }
 

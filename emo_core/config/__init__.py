@@ -22,12 +22,12 @@ from .parts import (
     VAEConfig,
     WindowConfig,
 )
-from .presets import ECHOMIMIC, EMO_MINI, EMO_MINI_PHOTO, EMO_SD15, HALLO, PRESETS, TINY, TINY_REFERENCED, V_EXPRESS
+from .presets import ECHOMIMIC, EMO_MINI, EMO_MINI_HEADS, EMO_SD15, HALLO, PRESETS, TINY, TINY_REFERENCED, V_EXPRESS
 
 __all__ = [
     "ECHOMIMIC",
     "EMO_MINI",
-    "EMO_MINI_PHOTO",
+    "EMO_MINI_HEADS",
     "EMO_SD15",
     "HALLO",
     "PRESETS",

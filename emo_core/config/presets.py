@@ -73,8 +73,9 @@ ECHOMIMIC = EmoConfig(
     clip=ClipConfig(frames=12, motion_frames=0, fps=24.0, steps=30, framing="dilated", windows=WindowConfig()),
 )
 
-EMO_MINI = EmoConfig(
-    name="emo-mini",
+# The small network over a VAE that decodes by itself: rendered heads alone, 128 pixels.
+EMO_MINI_HEADS = EmoConfig(
+    name="emo-mini-heads",
     unet=UNetConfig(
         in_channels=16,
         out_channels=16,
@@ -128,22 +129,23 @@ EMO_MINI = EmoConfig(
     fits_float16=False,  # ReferenceNet's features pass 65,504, of the demo portrait too
 )
 
-# EMO_MINI over a VAE that is given the portrait: photographs, of any size, over latents as small as EMO_MINI's.
-EMO_MINI_PHOTO = dataclasses.replace(
-    EMO_MINI,
-    name="emo-mini-photo",
+# The bundled one: over a VAE that is given the portrait, so that photographs keep their pixels at any size, and whose
+# latents are as few as EMO_MINI_HEADS's at 128.
+EMO_MINI = dataclasses.replace(
+    EMO_MINI_HEADS,
+    name="emo-mini",
     face_locator=FaceLocatorConfig(channels=(8, 16, 24, 32, 32)),
     vae=VAEConfig(kind="referenced", latent_channels=16, scaling_factor=1.0, size=256),
-    # What changes is 1.3 in mouths and .48 over all (RMS, puppets; heads .86 and .32, over EMO_MINI's VAE .77 and .30).
-    schedule=dataclasses.replace(EMO_MINI.schedule, residual_scale=1.5),
-    clip=dataclasses.replace(EMO_MINI.clip, size=256),
+    # What changes is 1.3 in mouths and .48 over all (RMS, puppets; heads .86 and .32; over the heads' VAE .77 and .30).
+    schedule=dataclasses.replace(EMO_MINI_HEADS.schedule, residual_scale=1.5),
+    clip=dataclasses.replace(EMO_MINI_HEADS.clip, size=256),
 )
 
 TINY = dataclasses.replace(
-    EMO_MINI,
+    EMO_MINI_HEADS,
     name="tiny",
     unet=dataclasses.replace(
-        EMO_MINI.unet,
+        EMO_MINI_HEADS.unet,
         in_channels=4,
         out_channels=4,
         block_out_channels=(16, 32),
@@ -176,5 +178,5 @@ TINY_REFERENCED = dataclasses.replace(
 )
 
 PRESETS: dict[str, EmoConfig] = {
-    c.name: c for c in (EMO_SD15, EMO_MINI, EMO_MINI_PHOTO, V_EXPRESS, HALLO, ECHOMIMIC, TINY, TINY_REFERENCED)
+    c.name: c for c in (EMO_SD15, EMO_MINI, EMO_MINI_HEADS, V_EXPRESS, HALLO, ECHOMIMIC, TINY, TINY_REFERENCED)
 }

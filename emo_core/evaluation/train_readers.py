@@ -253,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train the readers and write their weights. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m emo_core.evaluation.train_readers", description=__doc__)
     parser.add_argument("--heads", type=Path, required=True, help="folder of rendered heads")
-    parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini's kind)")
+    parser.add_argument("--vae", type=Path, help="weights of a VAE (.safetensors of training, emo-mini-heads' kind)")
     parser.add_argument(
         "--only", choices=("pictures", "turns"), help="mouth and face alone, or turns of the head alone"
     )
@@ -294,11 +294,11 @@ def _refuse(options: argparse.Namespace) -> None:
 
 
 def _load_vae(path: Path) -> VAE:
-    from ..config import EMO_MINI
+    from ..config import EMO_MINI_HEADS
     from ..models.vae import VAE
     from ..training.records import load_weights, read_weights
 
-    vae = VAE(EMO_MINI.vae)
+    vae = VAE(EMO_MINI_HEADS.vae)
     load_weights(vae, read_weights(path, what="--vae", again="Name the vae.safetensors of a training."), what="--vae")
     return vae.eval()
 

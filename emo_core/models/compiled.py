@@ -5,7 +5,7 @@ residual block of SD's VAE decoder, is a graph of its own, and those of one shap
 for tens of blocks, not for a network. Shapes are static: every clip has the model's length, the last one is padded.
 Module.compile leaves names and weights as they are, and a copy of the model is not compiled.
 
-A decoder that is given the portrait is left out: on a CPU it hardly gains (emo-mini-photo, milliseconds of one core a
+A decoder that is given the portrait is left out: on a CPU it hardly gains (emo-mini, milliseconds of one core a
 frame: its layers 41 to 47 as they are, 42 to 44 as one graph, 45 to 54 with compiled residual blocks; a frame put
 together at 512 pixels 17 and 21 to 25, at 1024 118 to 132 and 102 to 105), and is built in minutes. Not measured on a
 card.

@@ -39,11 +39,11 @@ One face, seen from the front, and a clear voice work best. The video becomes as
 **EMO Encode Audio** uses a part of it."""
 
 _MODEL = """## Another model
-**emo-mini** comes with the pack and runs everywhere, but it is tiny: 128 x 128 pixels, and made for heads like the
-drawn example.
+**emo-mini** comes with the pack and runs everywhere. It carries the photograph's own pixels along, at any *size* of
+**EMO Prepare Portrait** from 128 to 1024: take as many as the face's square has in its picture.
 
-Put other checkpoints into ComfyUI's `models/emo`, press **R**, choose them in **EMO Load Model**, and set *size* in
-**EMO Prepare Portrait** to what the model was trained at (512 for models of Stable Diffusion's size)."""
+Put other checkpoints into ComfyUI's `models/emo`, press **R**, and choose them in **EMO Load Model** (*size* 512 for
+models of Stable Diffusion's size)."""
 
 
 def _note(title: str, text: str, box: Box) -> Note:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emo_core.config import EMO_MINI, EMO_MINI_PHOTO, TINY, TINY_REFERENCED
+from emo_core.config import EMO_MINI_HEADS, EMO_MINI, TINY, TINY_REFERENCED
 from emo_core.data import GenerateSettings
 from emo_core.evaluation import photographs
 from emo_core.evaluation.faces import follow
@@ -57,8 +57,8 @@ def test_skin_is_the_face_without_eyes_and_mouth(squares: Squares) -> None:
 
 
 def test_what_a_model_paints_is_enlarged_and_what_it_carries_is_not() -> None:
-    assert shown_sizes(EMO_MINI) == (128, 256, 512)
-    assert shown_sizes(EMO_MINI_PHOTO) == (256, 512)
+    assert shown_sizes(EMO_MINI_HEADS) == (128, 256, 512)
+    assert shown_sizes(EMO_MINI) == (256, 512)
     assert shown_sizes(TINY_REFERENCED) == (64, 128)
 
 

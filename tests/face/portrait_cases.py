@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 TESTS = Path(__file__).resolve().parents[1]
 FIXTURES = TESTS / "fixtures"
-RENDERED = TESTS.parent / "emo_core" / "demo" / "portrait.png"
+RENDERED = TESTS / "data" / "rendered-head.png"
 FACE_HEIGHT = 104  # pixels of the astronaut's face, hairline to chin
 BACKGROUND = (120, 125, 118)
 INK = (15, 15, 20)

@@ -111,7 +111,7 @@ def test_a_changed_picture_is_seen(client: Client, server: Server) -> None:
     graph["2"] = {"class_type": "LoadImage", "inputs": {"image": "me.png"}}
     graph["9"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
     picture = server.folder / "input" / "me.png"
-    shutil.copy(REPOSITORY / "emo_core" / "demo" / "portrait.png", picture)
+    shutil.copy(REPOSITORY / "emo_core" / "demo" / "portrait.jpg", picture)
     assert client.run(graph).end == "execution_success"
     assert client.run(graph).executed == []
     _mirror(picture)

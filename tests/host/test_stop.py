@@ -28,7 +28,7 @@ PHOTO = "photo_12_megapixels.jpg"
 @pytest.fixture(scope="module")
 def photo(server: Server) -> str:
     """The bundled portrait, large, in a photograph of a phone's size; its name in the server's input folder."""
-    with Image.open(REPOSITORY / "emo_core" / "demo" / "portrait.png") as portrait:
+    with Image.open(REPOSITORY / "emo_core" / "demo" / "portrait.jpg") as portrait:
         large = portrait.convert("RGB").resize((1600, 1600), Image.Resampling.BICUBIC)
     picture = Image.new("RGB", (WIDE, HIGH), (90, 110, 120))
     picture.paste(large, (1200, 700))

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from emo_core.config import EMO_MINI_PHOTO, TINY_REFERENCED, VAEConfig
+from emo_core.config import EMO_MINI, TINY_REFERENCED, VAEConfig
 from emo_core.config.fields import refuse_impossible
 from emo_core.errors import EmoInputError
 from emo_core.models.referenced_autoencoder import Draft
 from emo_core.models.vae import VAE
 
-CONFIGS = [TINY_REFERENCED.vae, EMO_MINI_PHOTO.vae]
+CONFIGS = [TINY_REFERENCED.vae, EMO_MINI.vae]
 
 
 def drawn(config: VAEConfig, *, seed: int = 0) -> VAE:
@@ -51,7 +51,7 @@ def test_no_turn_and_no_word_give_the_portrait_back_to_the_bit(config: VAEConfig
 
 
 def test_what_does_not_change_stays_the_photograph_while_something_else_moves() -> None:
-    vae, picture = drawn(EMO_MINI_PHOTO.vae), portrait(256)
+    vae, picture = drawn(EMO_MINI.vae), portrait(256)
     detail = vae.detail(picture)
     assert detail is not None
     latents = detail.latent.clone()
@@ -121,7 +121,7 @@ def test_a_portrait_that_is_missing_is_asked_for_and_others_ask_for_none() -> No
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_holds_it(dtype: torch.dtype) -> None:
     """Also where everything is much larger than it should be; the photograph itself is not rounded."""
-    vae, picture = drawn(EMO_MINI_PHOTO.vae), portrait(256)
+    vae, picture = drawn(EMO_MINI.vae), portrait(256)
     whole = vae.detail(picture)
     latents = vae.encode(picture).expand(2, -1, -1, -1) + torch.randn(2, 16, 16, 16)
     expected = vae.draft(latents, whole) if whole is not None else None

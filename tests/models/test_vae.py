@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emo_core.config import EMO_MINI, EMO_MINI_PHOTO, EMO_SD15, TINY, VAEConfig
+from emo_core.config import EMO_MINI_HEADS, EMO_MINI, EMO_SD15, TINY, VAEConfig
 from emo_core.errors import EmoInputError
 from emo_core.models.vae import VAE
 
 KL = VAEConfig(kind="kl", block_out_channels=(8, 16), layers_per_block=1, scaling_factor=0.5)
 
 
-@pytest.mark.parametrize("config", [TINY.vae, EMO_MINI.vae, KL], ids=["tiny", "mini", "kl"])
+@pytest.mark.parametrize("config", [TINY.vae, EMO_MINI_HEADS.vae, KL], ids=["tiny", "mini", "kl"])
 def test_pictures_to_latents_and_back_keep_their_shapes(config: VAEConfig) -> None:
     vae = VAE(config)
     pictures = torch.rand(2, 3, 64, 64) * 2 - 1
@@ -58,7 +58,7 @@ def test_channels_may_be_scaled_one_by_one(config: VAEConfig) -> None:
 def test_only_a_referenced_one_is_given_the_portrait() -> None:
     vae = VAE(TINY.vae)
     assert not vae.reads_portrait and vae.detail(torch.zeros(1, 3, 64, 64)) is None
-    assert [config.latent_size(512) for config in (TINY.vae, KL, EMO_MINI.vae, EMO_MINI_PHOTO.vae)] == [64, 256, 64, 16]
+    assert [config.latent_size(512) for config in (TINY.vae, KL, EMO_MINI_HEADS.vae, EMO_MINI.vae)] == [64, 256, 64, 16]
 
 
 def test_full_size_is_the_autoencoder_of_sd() -> None:

@@ -121,7 +121,7 @@ def check_previews_are_the_hosts_tiny_decoder_where_the_user_asked_for_it() -> N
         with torch.no_grad():
             wanted = decoder(latents)[0].movedim(0, -1).clamp(0, 1)
         assert fine.shape == (64, 64, 3) and float((fine - wanted).abs().max()) < 1 / 255 + 1e-6
-        assert host.tiny_previewer(config.EMO_MINI.vae) is None  # latents of its own
+        assert host.tiny_previewer(config.EMO_MINI_HEADS.vae) is None  # latents of its own
     finally:
         args.preview_method = before
 

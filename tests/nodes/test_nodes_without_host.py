@@ -224,7 +224,7 @@ def test_cores_vae_stands_in_where_it_fits() -> None:
 
 def test_what_decoding_takes_grows_with_the_size_where_the_vae_reads_the_portrait() -> None:
     """Against what is counted without memory: enough, and not twice as much."""
-    vae, config = part("nodes.vae"), part("emo_core.config").EMO_MINI_PHOTO.vae
+    vae, config = part("nodes.vae"), part("emo_core.config").EMO_MINI.vae
     memory, VAE = part("emo_core.pipeline.memory"), part("emo_core.models.vae").VAE
     network = VAE(config).to("meta").requires_grad_(False)
     told = {}
@@ -241,7 +241,7 @@ def test_cores_vae_is_refused_where_it_does_not_fit() -> None:
     vae, config = part("nodes.vae"), part("emo_core.config")
     error = part("emo_core.errors").EmoInputError
     with pytest.raises(error, match="the VAE of emo-mini"):
-        vae.vae_of(FakeVAE(), config.EMO_MINI)
+        vae.vae_of(FakeVAE(), config.EMO_MINI_HEADS)
     flux = FakeVAE()
     flux.latent_channels = 16  # type: ignore[misc]
     with pytest.raises(error, match="16 channels"):

@@ -14,7 +14,7 @@ from referenced_portraits import referenced_model
 from torch.nn import functional
 
 from emo_core import cli
-from emo_core.config import EMO_MINI, EMO_MINI_PHOTO, EMO_SD15, TINY
+from emo_core.config import EMO_MINI_HEADS, EMO_MINI, EMO_SD15, TINY
 from emo_core.data import GenerateSettings, Progress
 from emo_core.errors import EmoInputError
 from emo_core.pipeline.animate import AnimateOptions, animate
@@ -82,25 +82,25 @@ def pictures(folder: Path) -> np.ndarray:
     ],
 )
 def test_a_video_is_as_large_as_the_face_is_in_its_picture(side: float, own: int, pasted: int) -> None:
-    assert own_size(EMO_MINI_PHOTO, side) == own
-    assert own_size(EMO_MINI_PHOTO, side, paste_back=True) == pasted
-    assert own_size(EMO_MINI, side) == own_size(EMO_MINI, side, paste_back=True) == 128
+    assert own_size(EMO_MINI, side) == own
+    assert own_size(EMO_MINI, side, paste_back=True) == pasted
+    assert own_size(EMO_MINI_HEADS, side) == own_size(EMO_MINI_HEADS, side, paste_back=True) == 128
     assert own_size(EMO_SD15, side) == 512
 
 
 def test_networks_see_a_photograph_at_one_size() -> None:
-    assert [seen_size(EMO_MINI_PHOTO.vae, size) for size in (128, 256, 512, 1024)] == [256] * 4
+    assert [seen_size(EMO_MINI.vae, size) for size in (128, 256, 512, 1024)] == [256] * 4
     assert [seen_size(EMO_SD15.vae, size) for size in (256, 512)] == [256, 512]
 
 
 @pytest.mark.parametrize("size", [0, 120, 1032, 513])
 def test_sizes_that_work_are_named(size: int) -> None:
     for good in (128, 256, 264, 1024):
-        check_size(good, EMO_MINI_PHOTO.vae)
+        check_size(good, EMO_MINI.vae)
     with pytest.raises(
         EmoInputError, match=r"size: found a square of .* 128 to 1024, a multiple of 8. 256, 384, 512 are"
     ):
-        check_size(size, EMO_MINI_PHOTO.vae)
+        check_size(size, EMO_MINI.vae)
     with pytest.raises(EmoInputError, match=r"a multiple of 8. Use size 256"):
         check_size(257, EMO_SD15.vae)
 

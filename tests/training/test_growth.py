@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emo_core.config import EMO_MINI, TINY
+from emo_core.config import EMO_MINI_HEADS, TINY
 from emo_core.data import Conditions
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
@@ -15,7 +15,7 @@ from emo_core.models.vae import VAE
 from emo_core.training.growth import load_grown
 
 SMALL_VAE = replace(
-    EMO_MINI.vae,
+    EMO_MINI_HEADS.vae,
     latent_channels=8,
     channel_scale=(),
     encoder_channels=(8, 16),
