@@ -37,6 +37,8 @@ from .checkpoint import (
 
 log = logging.getLogger(__name__)
 
+LOST = 5  # gradients in a row that are no numbers, after which a run ends: a few come of bad luck
+
 Batch = dict[str, Tensor]
 Parts = Mapping[str, float | Tensor]  # a tensor is read only when it is logged: on a GPU reading one means waiting
 
@@ -187,6 +189,7 @@ class Run:
             settings.folder.mkdir(parents=True, exist_ok=True)
         on_gpu = self.accelerator.device.type == "cuda"
         self._ahead = torch.cuda.Event() if on_gpu else None  # the step before is done
+        self._lost = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
         alone = on_gpu and self.accelerator.num_processes == 1
         self._recorded = RecordedStep(self._gradients) if settings.cuda_graph and alone else None
 
@@ -211,6 +214,7 @@ class Run:
             parts = self._recorded(moved, self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = accelerator.clip_grad_norm_(parameters, self.settings.clip_norm)
+        self._lost = _lost(norm, parameters, self._lost)
         self.optimizer.step()
         decay = min(self.settings.ema_decay, (self.counters.step + 1) / (self.counters.step + 10))
         _update_average(self.average, self.trained, decay)
@@ -241,10 +245,15 @@ class Run:
     def save(self) -> None:
         if self.is_main:
             folder, counters = self.settings.folder / "checkpoint", self.counters
+            wrong = None
+            if int(self._lost) >= LOST:
+                wrong = f"{int(self._lost)} gradients in a row that are no numbers"
             if not all(bool(value.isfinite().all()) for value in self.trained.values()):
+                wrong = "weights that are no numbers any more"
+            if wrong is not None:
                 kept = f"{shown(folder)} is kept as it was before. " if folder.exists() else ""
-                found = f"weights that are no numbers any more, at step {counters.step}"
-                raise EmoInputError("training", found, "finite weights", f"{kept}Try a smaller --lr.")
+                found = f"{wrong}, at step {counters.step}"
+                raise EmoInputError("training", found, "finite ones", f"{kept}Try a smaller --lr.")
             save_checkpoint(folder, self.kept, average=self.average, optimizer=self.optimizer, counters=counters)
 
     @torch.no_grad()
@@ -292,6 +301,18 @@ class RecordedStep:
             parameter.grad = gradient
         replay()
         return {name: value.clone() if isinstance(value, Tensor) else value for name, value in parts.items()}
+
+
+@torch.no_grad()
+def _lost(norm: Tensor, parameters: Sequence[Tensor], before: Tensor) -> Tensor:
+    """How many gradients in a row were no numbers, after one of this norm; `before` it. Such a one becomes 0, on every
+    process alike, or a single batch would end the run."""
+    wrong = ~norm.isfinite()
+    if norm.device.type != "cpu" or bool(wrong):  # on a GPU asking would mean waiting
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(wrong, 0.0)
+    return (before + 1) * wrong
 
 
 @torch.no_grad()

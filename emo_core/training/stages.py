@@ -204,7 +204,7 @@ def beyond_range(features: ReferenceFeatures) -> Tensor:
     """By how much ReferenceNet's maps leave RANGE at their largest, in octaves, summed over the maps; 0: none does.
     Nothing else holds them: a map twice as large says the same to the norm that reads it."""
     maps = (*features.attention.values(), *features.motion.values())
-    return torch.stack([each.float().abs().amax() for each in maps]).div(RANGE).log2().clamp(min=0).sum()
+    return torch.stack([each.float().abs().amax() for each in maps]).div(RANGE).clamp(min=1).log2().sum()
 
 
 def training_noise(shape: tuple[int, ...], config: ScheduleConfig, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emo_core.config import EMO_MINI_HEADS, EMO_MINI, TINY, TINY_REFERENCED
+from emo_core.config import EMO_MINI, EMO_MINI_HEADS, TINY, TINY_REFERENCED
 from emo_core.data import GenerateSettings
 from emo_core.evaluation import photographs
 from emo_core.evaluation.faces import follow

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emo_core.config import EMO_MINI_HEADS, EMO_MINI, EMO_SD15, TINY, VAEConfig
+from emo_core.config import EMO_MINI, EMO_MINI_HEADS, EMO_SD15, TINY, VAEConfig
 from emo_core.errors import EmoInputError
 from emo_core.models.vae import VAE
 

@@ -14,7 +14,7 @@ from referenced_portraits import referenced_model
 from torch.nn import functional
 
 from emo_core import cli
-from emo_core.config import EMO_MINI_HEADS, EMO_MINI, EMO_SD15, TINY
+from emo_core.config import EMO_MINI, EMO_MINI_HEADS, EMO_SD15, TINY
 from emo_core.data import GenerateSettings, Progress
 from emo_core.errors import EmoInputError
 from emo_core.pipeline.animate import AnimateOptions, animate

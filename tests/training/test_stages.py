@@ -221,6 +221,15 @@ def test_maps_beyond_the_range_are_drawn_back_and_others_left_alone(model: EmoMo
     assert before > 0 and float(beyond_range(step.reference_features(batch)).detach()) < before
 
 
+def test_a_batch_in_which_every_row_begins_a_video_has_a_gradient(model: EmoModel) -> None:
+    """Its motion maps are all zero, of which a logarithm would make no number."""
+    step, batch = StageStep(model, STAGES[2]), batches(2)(0, 0)
+    select_trainable(model, STAGES[2])
+    batch["keep_motion"] = torch.zeros_like(batch["keep_motion"])
+    step(batch)[0].backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
 def test_each_kind_of_people_is_listened_to_by_itself(model: EmoModel) -> None:
     step = StageStep(model, STAGES[2])
     heads, puppets = batches(2)(0, 0), batches(2)(1, 0)

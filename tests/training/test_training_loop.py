@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from emo_core.errors import EmoInputError
 from emo_core.training.checkpoint import (
@@ -20,7 +20,7 @@ from emo_core.training.checkpoint import (
     save_checkpoint,
     save_shards,
 )
-from emo_core.training.loop import LoopSettings, Run, lr_share, train
+from emo_core.training.loop import Batch, LoopSettings, Parts, Run, lr_share, train
 
 
 class Line(nn.Module):
@@ -147,9 +147,24 @@ def test_training_that_diverges_keeps_the_checkpoint_of_before(tmp_path: Path, m
     before = load_shards(tmp_path / "checkpoint", "weights")
     monkeypatch.setattr(Line, "forward", lambda self, batch: ((self.layer(batch["x"]) * float("nan")).sum(), {}))
     with pytest.raises(EmoInputError, match=r"training: .*no numbers.*is kept as it was"):
-        run(tmp_path, 10 / 60, monkeypatch)
+        run(tmp_path, 20 / 60, monkeypatch)
     after = load_shards(tmp_path / "checkpoint", "weights")
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_one_batch_whose_gradient_is_no_number_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward, calls = Line.forward, []
+
+    def once(self: Line, batch: Batch) -> tuple[Tensor, Parts]:
+        calls.append(1)
+        loss, parts = forward(self, batch)
+        return (loss * float("nan") if len(calls) == 3 else loss), parts
+
+    monkeypatch.setattr(Line, "forward", once)
+    run(tmp_path, 8 / 60, monkeypatch)
+    assert len(calls) >= 8
+    weights = load_shards(tmp_path / "checkpoint", "weights")
+    assert weights and all(bool(value.isfinite().all()) for value in weights.values())
 
 
 def test_learning_rate_warms_up_and_decays(tmp_path: Path) -> None:
