@@ -35,7 +35,9 @@ class ExampleInputs(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="A photograph of a person who does not exist, 768 by 768 pixels."),
+                io.Image.Output(
+                    display_name="image", tooltip="A photograph of a person who does not exist, 768 by 768 pixels."
+                ),
                 io.Audio.Output(display_name="audio", tooltip="Four seconds, mono, 16 kHz."),
             ],
         )

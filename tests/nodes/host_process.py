@@ -71,12 +71,15 @@ LOADED: dict[str, Any] = {}
 def inputs(seconds: float = 1.0) -> dict[str, Any]:
     """Everything the sampler wants, from the bundled pair; encoded once."""
     if not LOADED:
+        import torch
+
         backbone, net, encoder, vae = run("EMO_LoadModel", "emo-mini", "auto", "auto")
         image, audio = run("EMO_ExampleInputs", "speech")
         _, portrait, _ = run("EMO_PreparePortrait", image, 128, 0.58)
         (reference,) = run("EMO_EncodeReference", net, vae, portrait)
         LOADED.update(backbone=backbone, net=net, encoder=encoder, vae=vae, image=image, audio=audio)
-        LOADED.update(portrait=portrait, reference=reference)
+        small = torch.nn.functional.interpolate(image.movedim(-1, 1), size=(512, 512), mode="area").movedim(1, -1)
+        LOADED.update(portrait=portrait, reference=reference, small=small)
     encoded, _ = run("EMO_EncodeAudio", LOADED["audio"], 0.0, 0.0, seconds, audio_encoder=LOADED["encoder"])
     sockets = {name: LOADED[name] for name in ("backbone", "reference", "vae")}
     return {**sockets, "emo_audio": encoded, "steps": 1, "guidance": 1.0, "scheduler": "ddim", "seed": 1}

@@ -249,8 +249,8 @@ def check_controls_reach_the_frames() -> None:
     for control in (region, run("EMO_SpeedController", 2.0)[0][0], both):
         steered, _, _ = run("EMO_Sampler", **sampler, control=control)
         assert float((steered - plain).abs().max()) > 1e-4
-    whole = torch.zeros(512, 512)
-    whole[100:400, 100:400] = 1
+    whole = torch.zeros(768, 768)
+    whole[150:600, 150:600] = 1
     (cut,) = run("EMO_FaceRegionController", whole, 1.0, portrait=LOADED["portrait"])
     assert cut.face_region.shape == (128, 128) and 0.05 < float(cut.face_region.mean()) < 0.95
     with refuses("empty mask"):
@@ -526,7 +526,7 @@ def check_bad_pictures_are_told_on_the_node() -> None:
     import torch
 
     inputs()
-    image = LOADED["image"]
+    image = LOADED["small"]
     for text, values in {
         "no face": {"image": torch.full((1, 200, 200, 3), 0.5)},
         "1x1": {"image": torch.zeros(1, 1, 1, 3)},
@@ -552,7 +552,7 @@ def check_one_of_several_faces_is_chosen() -> None:
     import torch
 
     inputs()
-    image = LOADED["image"]
+    image = LOADED["small"]
     small = torch.nn.functional.interpolate(image.movedim(-1, 1), scale_factor=0.5, mode="area").movedim(1, -1)
     pair = torch.full((1, 512, 768, 3), 0.5)
     pair[:, 100:356, :256], pair[:, :, 256:] = small, image
@@ -581,7 +581,7 @@ def check_a_tilted_face_is_set_upright_and_turned_back() -> None:
     import torch
 
     inputs()
-    image, view = LOADED["image"][0], part("emo_core.face.view")
+    image, view = LOADED["small"][0], part("emo_core.face.view")
     turned = view.look(image, view.View(256.0, 256.0, 512 * 1.5, math.radians(-30)), 768).permute(1, 2, 0)[None]
     crop, portrait, preview = run("EMO_PreparePortrait", turned, 128, 0.58)
     assert abs(portrait.angle_deg - 30) < 3 and crop.shape == (1, 128, 128, 3) and preview.shape == turned.shape
@@ -677,7 +677,7 @@ def check_what_is_transparent_is_grey_in_the_graph_as_on_the_command_line() -> N
 
     import nodes as core
 
-    image = inputs() and LOADED["image"]
+    image = inputs() and LOADED["small"]
     y, x = np.mgrid[:512, :512]
     opaque = (((x - 256) / 190) ** 2 + ((y - 290) / 270) ** 2 < 1).astype(np.uint8) * 255
     pixels = (image[0].numpy() * 255).round().astype(np.uint8) * (opaque[..., None] > 0)

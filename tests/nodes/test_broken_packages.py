@@ -52,7 +52,7 @@ def test_all_nodes_are_there_and_say_what_is_broken(broken: tuple[str, ...], hos
     assert done.returncode == 0, done.stderr[-4000:]
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["nodes"] == sorted(json.loads(SNAPSHOT.read_text(encoding="utf-8")))
-    assert seen["pasted"] == [1, 512, 512, 3] and seen["speed"] == [0.0, 1.0]
+    assert seen["pasted"] == [1, 768, 768, 3] and seen["speed"] == [0.0, 1.0]
     for kind, twice in seen["told"].items():
         for message in twice:
             if kind == "EMO_LoadAudioEncoder" and message == "nothing":
