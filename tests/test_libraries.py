@@ -152,7 +152,8 @@ def test_packages_that_import_others_are_imported_late_and_in_their_place(path: 
 WITHOUT_A_NETWORK = """
 import emo_core
 from emo_core.face.image import read_image
-import emo_core.config, emo_core.models.emo, emo_core.models.parts, emo_core.pipeline.generate, emo_core.pipeline.decode, emo_core.weights.part
+import emo_core.config, emo_core.models.emo
+import emo_core.models.parts, emo_core.pipeline.generate, emo_core.pipeline.decode, emo_core.weights.part
 portrait = emo_core.prepare_portrait(read_image("emo_core/demo/portrait.jpg"), 128)
 print("PORTRAIT", tuple(portrait.crop.shape))
 for _ in range(2):
