@@ -56,7 +56,7 @@ def middle_config(*, widths: tuple[int, ...] = (64, 128, 256, 256), frames: int,
         ),
         audio_encoder=EMO_MINI.audio_encoder,
         audio_projection=EMO_MINI.audio_projection,
-        face_locator=EMO_MINI.face_locator,
+        face_locator=EMO_MINI_HEADS.face_locator,
         vae=dataclasses.replace(EMO_MINI_HEADS.vae, latent_channels=HALLO.unet.in_channels, channel_scale=()),
         clip=dataclasses.replace(HALLO.clip, frames=frames, size=size, motion_from="latents"),
     )

@@ -81,7 +81,10 @@ def prepare_portrait(
     else:
         choice = choose_face(image, index=face_index, order=face_order, mask=face_mask, check=check)
     check()
-    angle = _tilt(choice) if angle_deg is None else float(angle_deg)
+    if angle_deg is None:
+        angle = _tilt(choice, enlarged=size / (1 + margin))
+    else:
+        angle = float(angle_deg)
     portrait = _framed(image, choice, size=size, margin=margin, angle_deg=angle, framing=framing)
     for note in portrait.notes:
         log.warning("portrait: %s", note)
@@ -151,12 +154,15 @@ def _framed(image: Tensor, choice: Choice, *, size: int, margin: float, angle_de
     )
 
 
-def _tilt(choice: Choice) -> float:
-    """The tilt that is to be taken out, in degrees; 0 for a face that is upright enough or has no mesh."""
+def _tilt(choice: Choice, *, enlarged: float) -> float:
+    """The tilt that is to be taken out, in degrees; 0 for a face that is upright enough or has no mesh. `enlarged`: to
+    how many pixels the longer side of the face's box becomes."""
     if choice.landmarks is None:
         return 0.0
     tilt = math.degrees(eye_angle(choice.landmarks))
     if abs(tilt) > MAX_TILT_DEG:
+        left, top, right, bottom = choice.box
+        _enlargement_note(choice.box, enlarged / max(right - left, bottom - top, 1.0))  # of a few pixels any is read
         found = f"a face turned by {tilt:.0f} degrees, the one at {xywh([round(v) for v in choice.box])}"
         remedy = "Turn the picture upright first. A face that stands upright all the same is taken with face_angle 0"
         remedy += " (--face-angle 0; in ComfyUI straighten off)" + (

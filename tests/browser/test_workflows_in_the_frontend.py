@@ -180,6 +180,6 @@ def test_run_in_the_frontend_ends_in_a_video_on_the_node(page: ComfyPage) -> Non
     page.browser.wait_for(VIDEO, 180)
     page.fit_view()
     page.browser.screenshot(SCREENSHOTS / "run.png")
-    assert page.browser.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.videoHeight]") == [128, 128]
+    assert page.browser.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.videoHeight]") == [512, 512]
     assert page.browser.evaluate(f"{VIDEO}.duration") == pytest.approx(0.4, abs=0.05)
     assert page.errors() == [] and not page.browser.evaluate(DIALOG)

@@ -7,11 +7,14 @@ import re
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from emo_core.cli import DEMO_PORTRAIT
 from emo_core.data import Portrait
 from emo_core.errors import EmoInputError
 from emo_core.face.crop import DEFAULT_MARGIN, FACE_CENTRE_Y, FACE_SHARE, at_size, prepare_portrait
 from emo_core.face.cut import cut
+from emo_core.face.image import read_image
 from emo_core.face.paste import paste_back
 from emo_core.face.view import crop_view
 
@@ -215,3 +218,12 @@ def boxes(portrait: Portrait) -> Tensor:
     """The corners of the face's box."""
     left, top, right, bottom = portrait.face_box
     return torch.tensor([[left, top], [right, bottom]])
+
+
+@pytest.mark.parametrize("side", [20, 24, 28])
+def test_a_face_of_a_few_pixels_is_called_small_and_not_tilted(side: int) -> None:
+    """The mesh reads any tilt in it: 87 to 155 degrees here."""
+    photo = read_image(DEMO_PORTRAIT).movedim(-1, 0)[None]
+    small = functional.interpolate(photo, size=(side, side), mode="area")[0].movedim(0, -1)
+    with pytest.raises(EmoInputError, match="pixels in height; expected at least"):
+        prepare_portrait(small, 1024)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emo_core.config import EMO_MINI, EMO_SD15, PRESETS, TINY
+from emo_core.config import EMO_MINI, PRESETS, TINY
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
 from emo_core.pipeline.placement import dtype_of
@@ -51,7 +51,7 @@ def test_a_file_gives_the_same_model_back(model: EmoModel, saved: Path) -> None:
 
 @pytest.mark.parametrize("fits", [True, False])
 def test_float16_is_no_default_for_a_model_that_leaves_its_range(tmp_path: Path, fits: bool) -> None:
-    """On a card the default is the file's type; emo-mini is stored in float16 and has features beyond it."""
+    """On a card the default is the file's type, and a model may be stored in float16 that has features beyond it."""
     model = EmoModel(dataclasses.replace(TINY, fits_float16=fits))
     path = save_model(model, tmp_path / "tiny.safetensors")[0]
     default, half = (torch.float16 if fits else torch.float32), torch.float16
@@ -63,10 +63,10 @@ def test_float16_is_no_default_for_a_model_that_leaves_its_range(tmp_path: Path,
     assert dtype_of(load_model(path, device=CPU).backbone) == torch.float32
 
 
-def test_emo_mini_is_not_computed_in_float16_unless_asked() -> None:
-    assert not EMO_MINI.fits_float16 and EMO_SD15.fits_float16
+def test_emo_mini_is_computed_in_float16_on_a_card_and_in_float32_elsewhere() -> None:
     model = load_model("emo-mini", device=CPU, default_dtype=torch.float16)  # as on a card
-    assert model.config == EMO_MINI and dtype_of(model.reference_net) == torch.float32
+    assert model.config == EMO_MINI and dtype_of(model.reference_net) == torch.float16
+    assert dtype_of(load_model("emo-mini", device=CPU).reference_net) == torch.float32
 
 
 def test_a_folder_of_small_files_gives_the_same_model(
