@@ -172,9 +172,10 @@ def sheet(path: Path, tile: int = 132, columns: int = 3) -> None:
     pictures |= {"smiley, boxed": smiley()}
     shown = []
     for name, picture in pictures.items():
-        portrait = prepare_portrait(picture, 128, boxes.get(name))
+        portrait = prepare_portrait(picture, 256, boxes.get(name))
         with torch.no_grad():
-            painted = vae.decode(vae.encode(portrait.crop.permute(2, 0, 1)[None] * 2 - 1))[0].permute(1, 2, 0) / 2 + 0.5
+            seen = portrait.crop.permute(2, 0, 1)[None] * 2 - 1
+            painted = vae.decode(vae.encode(seen), vae.detail(seen))[0].permute(1, 2, 0) / 2 + 0.5
         pasted = paste_back(painted.clamp(0, 1), portrait)
         view = crop_view(portrait.crop_box)
         around = View(view.centre_x, view.centre_y, view.side * 1.6)
