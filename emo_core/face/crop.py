@@ -81,10 +81,7 @@ def prepare_portrait(
     else:
         choice = choose_face(image, index=face_index, order=face_order, mask=face_mask, check=check)
     check()
-    if angle_deg is None:
-        angle = _tilt(choice, enlarged=size / (1 + margin))
-    else:
-        angle = float(angle_deg)
+    angle = _tilt(choice, enlarged=size / (1 + margin)) if angle_deg is None else float(angle_deg)
     portrait = _framed(image, choice, size=size, margin=margin, angle_deg=angle, framing=framing)
     for note in portrait.notes:
         log.warning("portrait: %s", note)
