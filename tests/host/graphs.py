@@ -35,8 +35,8 @@ def changed(graph: Graph, changes: dict[str, Any]) -> Graph:
 
 
 def quick(**more: Any) -> Graph:
-    """talking_portrait with one short clip of two steps. Keywords: "node_input" -> value."""
-    changes = {"5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 2}
+    """talking_portrait at 256 pixels with one short clip of two steps. Keywords: "node_input" -> value."""
+    changes = {"3.size": 256, "5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 2}
     return changed(stored("talking_portrait"), {**changes, **{key.replace("_", ".", 1): more[key] for key in more}})
 
 

@@ -67,7 +67,7 @@ def test_two_jobs_in_the_queue_do_not_mix(client: Client, server: Server) -> Non
 
 
 def test_a_killed_server_goes_on_where_it_was(host: Host, tmp_path: Path) -> None:
-    changes = {"5.trim_start": 0.6, "5.trim_duration": 1.4, "6.steps": 3}
+    changes = {"3.size": 256, "5.trim_start": 0.6, "5.trim_duration": 1.4, "6.steps": 3}
     graph = changed(stored("long_audio_to_file"), changes)
     server = Server(host, tmp_path / "comfyui").start()
     try:

@@ -19,7 +19,7 @@ BLURRED = ("ImageBlur", {"image": ["2", 0], "blur_radius": 3, "sigma": 2.0})
 
 def short(**more: Any) -> Graph:
     """long_audio_to_file with one short clip of one step. Keywords: "node_input" -> value."""
-    changes = {"5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 1, "6.guidance": 1.0}
+    changes = {"3.size": 256, "5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 1, "6.guidance": 1.0}
     return changed(stored("long_audio_to_file"), {**changes, **{key.replace("_", ".", 1): more[key] for key in more}})
 
 

@@ -26,7 +26,7 @@ ODD = os.fsdecode(b"b\xff.safetensors")  # no UTF-8
 
 def to_file(**more: Any) -> Graph:
     """One short clip of one step, into a file. Keywords: "node_input" -> value."""
-    changes = {"5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 1, "6.guidance": 1.0}
+    changes = {"3.size": 256, "5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 1, "6.guidance": 1.0}
     return changed(stored("long_audio_to_file"), {**changes, **{key.replace("_", ".", 1): more[key] for key in more}})
 
 
