@@ -28,7 +28,7 @@ from ..models.emo import EmoModel
 from ..whole import write_text_whole, written_whole
 from .batches import Sampling, StageBatches
 from .clips import ClipDataset
-from .latents import LatentDataset
+from .latents import LATENTS, LatentDataset
 from .loop import Batch
 from .records import read_array, read_json
 from .stages import STAGES, StageStep
@@ -67,6 +67,7 @@ def sample_clips(
             index.append([number, int(frames[0]), -1 if portrait is None else portrait])
         drawn = {name: value.to(step.alphas.device) for name, value in batches.batch_of(rows, rng).items()}
         said.append(estimate(step, drawn, model.config).cpu().to(torch.float16).numpy())
+    write_text_whole(folder / SAMPLED_INDEX, "[]")  # until both are of this run
     with written_whole(folder / SAMPLED) as part, part.open("wb") as file:
         np.save(file, np.concatenate(said))
     write_text_whole(folder / SAMPLED_INDEX, json.dumps(index))
@@ -77,22 +78,24 @@ def estimate(step: StageStep, batch: Batch, config: EmoConfig) -> Tensor:
     """A batch's target, noised and denoised in one step under the model's own guidance: (b, f, c, h, w), latents."""
     table, schedule = config.guidance, config.schedule
     posed = step.posed(batch)
-    portrait = batch["portrait"] if posed is None else posed
-    alpha = step.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
-    noisy = alpha.sqrt() * to_diffused(batch["target"], portrait, schedule) + (1 - alpha).sqrt() * batch["noise"]
+    shown = step.shown(batch, posed)
+    noisy, alpha = step.noised(to_diffused(batch["target"], shown, schedule), batch)
     features = step.reference_features(batch)
     silent = batch | {"keep_audio": torch.zeros_like(batch["keep_audio"])}
     if table.speed == "zero":
         silent |= {"keep_speed": torch.zeros_like(batch["keep_speed"])}
     both = [step.predict(noisy, each, posed, features) for each in (silent, batch)]
     clean = clean_estimate(noisy, guided(both[0], both[1], table.scale), alpha, schedule.prediction_type)
-    return from_diffused(clean, portrait, schedule).float()
+    return from_diffused(clean, shown, schedule).float()
 
 
 def load_sampled(folder: Path, clips: ClipDataset) -> dict[int, Sampled]:
     """What `sample_clips` wrote, by the clip's number; empty where it never ran."""
     if not exists(folder / SAMPLED_INDEX):
         return {}
+    if (folder / SAMPLED_INDEX).stat().st_mtime < (folder / LATENTS).stat().st_mtime:
+        found = "some that are older than the latents, and of another VAE perhaps"
+        raise EmoInputError("sampled latents", found, "those of these latents", _AGAIN)
     rows = read_array(folder / SAMPLED, ("f", 5), what="sampled latents", again=_AGAIN)
     index: Sequence[tuple[int, int, int]] = read_json(
         folder / SAMPLED_INDEX, [(int, int, int)], what="sampled latents", again=_AGAIN

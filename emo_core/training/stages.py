@@ -134,12 +134,9 @@ class StageStep(nn.Module):
     def weighted_error(self, batch: Batch, features: ReferenceFeatures | None = None) -> tuple[Tensor, Tensor]:
         """Prediction minus its target (b, f, c, h, w), and the weight (b, f, 1, h, w) with the SNR weight folded in.
         `features`: ReferenceNet's of the batch, where they are known already."""
-        schedule, noise = self.model.config.schedule, batch["noise"]
-        portrait = batch["portrait"] * batch["keep_reference"].view(-1, 1, 1, 1)
-        posed = self.posed(batch)
-        target = to_diffused(batch["target"], portrait if posed is None else posed, schedule)
-        alpha = self.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
-        noisy = alpha.sqrt() * target + (1 - alpha).sqrt() * noise
+        schedule, noise, posed = self.model.config.schedule, batch["noise"], self.posed(batch)
+        target = to_diffused(batch["target"], self.shown(batch, posed), schedule)
+        noisy, alpha = self.noised(target, batch)
         prediction = self.predict(noisy, batch, posed, features).float()
         wanted = {
             "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * target,
@@ -147,6 +144,15 @@ class StageStep(nn.Module):
             "sample": target,
         }[schedule.prediction_type]
         return prediction - wanted, batch["weight"] * self.snr_weight(alpha)
+
+    def shown(self, batch: Batch, posed: Tensor | None) -> Tensor:
+        """What the target's difference is taken from: the portrait turned, or as it is; zero for rows without one."""
+        return batch["portrait"] * batch["keep_reference"].view(-1, 1, 1, 1) if posed is None else posed
+
+    def noised(self, target: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is diffused under the batch's noise at its timesteps, and the share of signal (b, 1, 1, 1, 1) left."""
+        alpha = self.alphas[batch["timesteps"]].view(-1, 1, 1, 1, 1)
+        return alpha.sqrt() * target + (1 - alpha).sqrt() * batch["noise"], alpha
 
     def snr_weight(self, alpha: Tensor) -> Tensor:
         """min-SNR-gamma weighting of the loss (Hang et al. 2023). For v, and for the sample under the same loss, the

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from emo_core.models.emo import EmoModel
 from emo_core.training import sampled as module
 from emo_core.training.clips import HEADS, PUPPETS, ClipDataset
 from emo_core.training.decoder import DecoderBatches, DecoderLoss, DecoderStep, Drawing, as_picture
-from emo_core.training.latents import LatentDataset, encode_clips
+from emo_core.training.latents import LATENTS, LatentDataset, encode_clips
 from emo_core.training.sampled import SAMPLED, SAMPLED_INDEX, Sampled, load_sampled, sample_clips
 
 SIZE = TINY_REFERENCED.vae.size
@@ -97,9 +99,19 @@ def test_a_row_is_decoded_from_what_is_said_of_it(rows: Path, clips: ClipDataset
 def test_rows_of_other_clips_and_damaged_ones_are_refused(rows: Path, clips: ClipDataset, tmp_path: Path) -> None:
     assert load_sampled(tmp_path, clips) == {}
     latents = np.load(rows / SAMPLED)
+    shutil.copy(rows / LATENTS, tmp_path)
     for index in ([[0, 0, -1]], [[3, 0, -1]] * 5, [[0, 9, -1]] * 5, [[0, 0, FRAMES]] * 5, [[4, 0, -1]] * 5):
         np.save(tmp_path / SAMPLED, latents)
         (tmp_path / SAMPLED_INDEX).write_text(json.dumps(index))
         with pytest.raises(EmoInputError, match=r"sampled latents: .*Run `train sampled` again"):
             load_sampled(tmp_path, clips)
     assert isinstance(next(iter(load_sampled(rows, clips).values())), Sampled)
+
+
+def test_rows_of_the_latents_before_are_refused(rows: Path, clips: ClipDataset, tmp_path: Path) -> None:
+    for name in (LATENTS, SAMPLED, SAMPLED_INDEX):
+        shutil.copy(rows / name, tmp_path)
+    assert load_sampled(tmp_path, clips)
+    os.utime(tmp_path / LATENTS, (4e9, 4e9))
+    with pytest.raises(EmoInputError, match=r"older than the latents.*Run `train sampled` again"):
+        load_sampled(tmp_path, clips)
