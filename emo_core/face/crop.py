@@ -159,7 +159,7 @@ def _tilt(choice: Choice, *, enlarged: float) -> float:
     tilt = math.degrees(eye_angle(choice.landmarks))
     if abs(tilt) > MAX_TILT_DEG:
         left, top, right, bottom = choice.box
-        _enlargement_note(choice.box, enlarged / max(right - left, bottom - top, 1.0))  # of a few pixels any is read
+        _refuse_few_pixels(choice.box, enlarged / max(right - left, bottom - top, 1.0))  # in which any tilt is read
         found = f"a face turned by {tilt:.0f} degrees, the one at {xywh([round(v) for v in choice.box])}"
         remedy = "Turn the picture upright first. A face that stands upright all the same is taken with face_angle 0"
         remedy += " (--face-angle 0; in ComfyUI straighten off)" + (
@@ -169,12 +169,17 @@ def _tilt(choice: Choice, *, enlarged: float) -> float:
     return tilt if abs(tilt) > LEVEL_DEG else 0.0
 
 
-def _enlargement_note(box: Box, enlargement: float) -> tuple[str, ...]:
+def _refuse_few_pixels(box: Box, enlargement: float) -> None:
     height = box[3] - box[1]
     if enlargement > MAX_ENLARGEMENT:
         allowed = f"at least {height * enlargement / MAX_ENLARGEMENT:.0f} pixels for this size"
         remedy = "Give a larger picture of the person, or generate at a smaller size."
         raise EmoInputError("portrait", f"a face of {height:.0f} pixels in height", allowed, remedy)
+
+
+def _enlargement_note(box: Box, enlargement: float) -> tuple[str, ...]:
+    _refuse_few_pixels(box, enlargement)
+    height = box[3] - box[1]
     if enlargement <= BLURRY_ENLARGEMENT:
         return ()
     return (f"the face is {height:.0f} pixels high and is enlarged {enlargement:.1f} times: blurry",)
