@@ -36,7 +36,8 @@ DROP = """(async ({name, type, content}) => {
 
 def graph_with_nan(kind: str) -> Any:
     """One short clip, steered by a node that the host writes NaN for."""
-    changes = {"3.size": 256, 
+    changes = {
+        "3.size": 256,
         "5.trim_start": 0.6, "5.trim_duration": 0.4, "6.steps": 1, "6.guidance": 1.0, "6.format": kind,
         "6.filename_prefix": f"video/dropped_{kind}", "30": ("TestAlways", {"value": 0.4}),
         "31": ("EMO_SpeedController", {"speed": ["30", 0], "curve": ""}), "6.control": ["31", 0],
