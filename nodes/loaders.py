@@ -49,8 +49,8 @@ def loader_inputs() -> list[Any]:
             advanced=True,
             tooltip="The number format of the weights. auto: float16 where the graphics card is good at it and the "
             "model fits into it, else float32. float32 is the safest, and what to try when pictures come out black or "
-            "noisy. float8: as auto, but linear layers are kept in 8 bits: a full-size model takes a fifth less memory, "
-            "its pictures change a little.",
+            "noisy. float8: as auto, but linear layers are kept in 8 bits: a full-size model takes a fifth less "
+            "memory, its pictures change a little.",
         ),
     ]
 
