@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..config import VAEConfig
-from .flow import read_along, resized
+from .flow import read_along, read_finely, resized
 
 REACH = 0.1  # of half a picture: what a convolution's 1 adds to the flow
 KEPT = 1.0  # what the mask starts from, before the sigmoid: .73 of the portrait
@@ -38,7 +38,7 @@ class Draft:
     def over(self, picture: Tensor) -> Tensor:
         """The frame, of the size and type of the portrait's `picture` (b, 3, H, W); float32 inside."""
         size = picture.shape[-2:]
-        carried = read_along(picture.float(), resized(self.flow, *size))
+        carried = read_finely(picture.float(), resized(self.flow, *size))
         kept, painted = resized(self.kept.float(), *size), resized(self.painted.float(), *size)
         return (kept * carried + (1 - kept) * painted).to(picture.dtype)
 

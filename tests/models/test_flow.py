@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from emo_core.models.flow import read_along, resized, shrunk
+from emo_core.models.flow import read_along, read_finely, read_in_nine, resized, shrunk
+
+READERS = pytest.mark.parametrize("read", [read_along, read_finely, read_in_nine], ids=["along", "finely", "in nine"])
 
 
+@READERS
 @pytest.mark.parametrize("size", [16, 17, 100, 512, 720])
-def test_no_flow_reads_every_pixel_as_it_is(size: int) -> None:
+def test_no_flow_reads_every_pixel_as_it_is(size: int, read: Callable[[Tensor, Tensor], Tensor]) -> None:
     picture = torch.randint(0, 256, (1, 3, size, size)).float()
-    assert torch.equal(read_along(picture, torch.zeros(1, 2, size, size)).round(), picture)
+    assert torch.equal(read(picture, torch.zeros(1, 2, size, size)).round(), picture)
 
 
 def test_a_flow_is_in_halves_of_the_side_and_says_the_same_at_every_size() -> None:
@@ -24,10 +31,11 @@ def test_a_flow_is_in_halves_of_the_side_and_says_the_same_at_every_size() -> No
         assert torch.allclose(carried[..., : -size // 8], picture[..., size // 8 :], atol=1e-5)
 
 
-def test_beyond_the_border_lies_the_border() -> None:
+@READERS
+def test_beyond_the_border_lies_the_border(read: Callable[[Tensor, Tensor], Tensor]) -> None:
     picture = torch.rand(1, 3, 8, 6)
     far = torch.full((2, 2, 8, 6), 9.0)
-    carried = read_along(picture, far)
+    carried = read(picture, far)
     assert carried.shape == (2, 3, 8, 6)  # one picture serves all rows
     assert torch.allclose(carried, picture[..., -1:, -1:].expand(2, -1, 8, 6), atol=1e-5)
 
@@ -41,9 +49,29 @@ def test_it_reads_as_torch_does_with_the_border_as_padding() -> None:
     assert torch.allclose(read_along(maps, flow), expected, atol=1e-5)
 
 
-def test_half_precision_loses_no_place() -> None:
+def test_every_device_reads_finely_alike() -> None:
+    """Also at the border, where torch repeats its pixels."""
+    torch.manual_seed(0)
+    picture, flow = torch.randn(1, 3, 9, 12), torch.randn(2, 2, 7, 5) * 0.6
+    assert torch.allclose(read_in_nine(picture, flow), read_finely(picture, flow), atol=1e-5)
+
+
+def test_read_finely_half_a_pixel_away_keeps_detail_that_is_blurred_linearly() -> None:
+    """Waves of four pixels; of each the middle, so that the border is left out."""
+    wave = torch.sin(torch.arange(64) * math.pi / 2 + 0.4).expand(1, 1, 64, 64)
+    flow = torch.zeros(1, 2, 64, 64)
+    flow[:, 0] = 1 / 64  # half a pixel
+    exact = torch.sin((torch.arange(64) + 0.5) * math.pi / 2 + 0.4)[8:-8]
+    linear, fine = (
+        float(read(wave, flow)[0, 0, 8, 8:-8] @ exact / (exact @ exact)) for read in (read_along, read_finely)
+    )
+    assert linear < 0.72 and 0.93 < fine < 1.07
+
+
+@READERS
+def test_half_precision_loses_no_place(read: Callable[[Tensor, Tensor], Tensor]) -> None:
     picture = torch.randint(0, 256, (1, 1, 1, 1024)).half()
-    assert torch.equal(read_along(picture, torch.zeros(1, 2, 1, 1024)), picture)
+    assert torch.equal(read(picture, torch.zeros(1, 2, 1, 1024)), picture)
 
 
 @pytest.mark.parametrize("size", [32, 64, 48, 40])
