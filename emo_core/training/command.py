@@ -220,6 +220,8 @@ def train_stage(options: Options, stage: int) -> None:
     if options.start_from:
         grown = load_grown(model, _stage_weights(options.start_from))
         log.info("new: %s", [name for name in grown if not name.startswith(TRAINED_BEFORE)])
+    else:
+        _tell_of_nothing(options.root, _stage_folder(options, stage))
     _load_posed(model, options.root)
     select_trainable(model, settings)
     step = StageStep(model, settings)
@@ -389,6 +391,17 @@ def _alike(
 
 def _stage_folder(options: Options, stage: int) -> str:
     return f"stage{stage}" + ("-frames" if options.single_frames else "")
+
+
+def _tell_of_nothing(root: Path, stage: str) -> None:
+    """A warning where a stage begins with untrained networks although trained ones lie beside it."""
+    from .checkpoint import find_checkpoint
+
+    if find_checkpoint(root / stage / "checkpoint") is None:
+        others = ("restored", "stage1", "stage2-frames", "stage2", "stage3")
+        trained = [str(root / name) for name in others if find_checkpoint(root / name / "checkpoint") is not None]
+        if trained:
+            log.warning("%s begins with untrained networks; trained ones: --start-from %s", stage, " or ".join(trained))
 
 
 def _stage_weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -61,7 +61,7 @@ def run(step: str, root: Path, *more: str) -> None:
     assert main([step, *fixed, *more]) == 0
 
 
-def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
+def test_from_clips_to_weights_that_load_and_generate(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from emo_core import generate, load_model
     from emo_core.audio.encoder import AudioEncoder
     from emo_core.data import AudioFeatures, Portrait
@@ -101,6 +101,16 @@ def test_from_clips_to_weights_that_load_and_generate(root: Path) -> None:
 
     run("restore", root, "--start-from", str(root / "export"), "--overwrite")
     run("stage3", root, "--start-from", str(root / "restored"), "--seed", "1")
+    # Seen: weights were restored, --start-from was forgotten, and an hour's training began anew without a word.
+    capfd.readouterr()
+    (root / "stage2-frames").rename(root / "kept")
+    run("stage2", root, "--single-frames", "--start-from", str(root / "restored"))
+    run("stage2", root, "--single-frames")  # goes on from its own
+    assert "untrained" not in capfd.readouterr().err
+    (root / "stage2-frames").rename(root / "kept-too")
+    run("stage2", root, "--single-frames")
+    (told,) = [line for line in capfd.readouterr().err.splitlines() if "untrained" in line]
+    assert f"--start-from {root / 'restored'}" in told
 
 
 def test_from_puppets_and_heads_to_a_network_that_is_given_the_portrait(tmp_path: Path) -> None:
