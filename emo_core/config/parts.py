@@ -228,6 +228,7 @@ class VAEConfig:
     # eighth and a sixteenth of that.
     size: Annotated[int, Limits(16, 2048)] = 256
     widths: Annotated[tuple[Width, ...], Length(3, 3)] = (48, 96, 160)
+    finest: Annotated[int, Limits(0, 256)] = 0  # its channels at half of the size; 0: it ends at a quarter
 
     @property
     def downscale(self) -> int:

@@ -177,7 +177,7 @@ TINY_REFERENCED = dataclasses.replace(
     TINY,
     name="tiny-referenced",
     face_locator=FaceLocatorConfig(channels=(4, 4, 8, 8, 8)),
-    vae=VAEConfig(kind="referenced", scaling_factor=1.0, size=64, widths=(4, 8, 8)),
+    vae=VAEConfig(kind="referenced", scaling_factor=1.0, size=64, widths=(4, 8, 8), finest=4),
 )
 
 PRESETS: dict[str, EmoConfig] = {

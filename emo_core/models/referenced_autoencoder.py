@@ -28,8 +28,9 @@ NEAR = 0.01  # mean square over a cell's channels (of deviation 1) at which half
 
 @dataclass(frozen=True)
 class Draft:
-    """What the decoder says of a frame: `flow` (b, 2, s/4, s/4) to where the portrait shows it (models/flow.py), how
-    much of that is `kept` (b, 1, s, s) in 0..1, and what is `painted` (b, 3, s, s) in its place."""
+    """What the decoder says of a frame: `flow` (b, 2, s/4, s/4), or s/2, to where the portrait shows it
+    (models/flow.py), how much of that is `kept` (b, 1, s, s) in 0..1, and what is `painted` (b, 3, s, s) in its
+    place."""
 
     flow: Tensor
     kept: Tensor
@@ -60,8 +61,8 @@ class ReferencedAutoencoder(nn.Module):
             _Residual(coarse),
             _louder(nn.Conv2d(coarse, channels, 3, padding=1)),
         )
-        self.reader = _Reader(config.widths)
-        self.decoder = _Decoder(config.widths, channels)
+        self.reader = _Reader(config.widths, config.finest)
+        self.decoder = _Decoder(config.widths, config.finest, channels)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(b, 3, s, s) -> (b, c, s/16, s/16)."""
@@ -69,7 +70,7 @@ class ReferencedAutoencoder(nn.Module):
         return latents
 
     def read(self, portrait: Tensor) -> tuple[Tensor, ...]:
-        """(b, 3, s, s) -> its features at s/16, s/8 and s/4."""
+        """(b, 3, s, s) -> its features at s/16, s/8, s/4 and, where there is such a level, s/2."""
         features: tuple[Tensor, ...] = self.reader(portrait)
         return features
 
@@ -82,23 +83,26 @@ class ReferencedAutoencoder(nn.Module):
 
 
 class _Reader(nn.Module):
-    def __init__(self, widths: tuple[int, ...]) -> None:
+    def __init__(self, widths: tuple[int, ...], finest: int) -> None:
         super().__init__()
         fine, middle, _ = widths
-        self.fine = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(3 * 16, fine, 3, padding=1), _Residual(fine))
+        self.finest = _read_in(2, finest) if finest else None
+        self.fine = _read_in(4, fine)
         self.middle = nn.Sequential(_halved(fine, middle), _Residual(middle))
         self.coarse = _halved(middle, middle)
 
-    def forward(self, portrait: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, portrait: Tensor) -> tuple[Tensor, ...]:
         fine = self.fine(portrait)
         middle = self.middle(fine)
-        return self.coarse(middle), middle, fine
+        found = (self.coarse(middle), middle, fine)
+        return found if self.finest is None else (*found, self.finest(portrait))
 
 
 class _Decoder(nn.Module):
-    """Three levels: each finds the flow more finely, and reads the portrait's features along it."""
+    """Three levels: each finds the flow more finely, and reads the portrait's features along it; perhaps a fourth, that
+    adds to what these say."""
 
-    def __init__(self, widths: tuple[int, ...], channels: int) -> None:
+    def __init__(self, widths: tuple[int, ...], finest: int, channels: int) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.coarse_in = nn.Conv2d(2 * channels + middle, coarse, 3, padding=1)
@@ -113,9 +117,10 @@ class _Decoder(nn.Module):
         self.fine = nn.Sequential(*(_Residual(fine) for _ in range(2)))
         self.last_flow = _zero(nn.Conv2d(fine, 2, 3, padding=1))
         self.last = nn.Conv2d(fine, 4 * 16, 3, padding=1)  # painted and mask, 4 x 4 pixels of each
+        self.finest = _Finest(fine, finest) if finest else None
 
     def forward(self, latents: Tensor, portrait: Tensor, features: tuple[Tensor, ...]) -> Draft:
-        coarse, middle, fine = features
+        coarse, middle, fine = features[:3]
         changed = _changed(latents, portrait)
         hidden = self.coarse(self.coarse_in(torch.cat([latents, portrait, coarse], dim=1)))
         hidden = self.middle_up(hidden)
@@ -127,8 +132,31 @@ class _Decoder(nn.Module):
         hidden = self.fine(self.fine_in(hidden))
         flow = flow + self.last_flow(hidden).float() * REACH
         pixels = functional.pixel_shuffle(self.last(hidden), 4)
+        if self.finest is not None:
+            flow, more = self.finest(hidden, flow, features[3], changed)
+            pixels = pixels + more
         new = torch.sigmoid(-pixels[:, 3:].float() - KEPT) * resized(changed, *pixels.shape[-2:])
         return Draft(flow * resized(changed, *flow.shape[-2:]), 1 - new, pixels[:, :3])
+
+
+class _Finest(nn.Module):
+    """The level at half of the size, for what is finer than four pixels: lips, lids, teeth. It begins by adding
+    nothing, so that a decoder may grow it."""
+
+    def __init__(self, fine: int, width: int) -> None:
+        super().__init__()
+        self.up = _doubled(fine, width)
+        self.into = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(_Residual(width) for _ in range(2)))
+        self.flow = _zero(nn.Conv2d(width, 2, 3, padding=1))
+        self.last = _zero(nn.Conv2d(width, 4 * 4, 3, padding=1))  # painted and mask, 2 x 2 pixels of each
+
+    def forward(self, hidden: Tensor, flow: Tensor, portrait: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+        """The flow at half of the size, and what is added to painting and mask."""
+        hidden = self.up(hidden)
+        flow = resized(flow, *hidden.shape[-2:])
+        hidden = self.blocks(self.into(torch.cat([hidden, _carried(portrait, flow, changed)], dim=1)))
+        return flow + self.flow(hidden).float() * REACH, functional.pixel_shuffle(self.last(hidden), 2)
 
 
 def _changed(latents: Tensor, portrait: Tensor) -> Tensor:
@@ -155,6 +183,10 @@ class _Residual(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         added = self.conv2(functional.silu(self.conv1(functional.silu(hidden))))
         return hidden + self.gain.to(added.dtype) * added
+
+
+def _read_in(fold: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.PixelUnshuffle(fold), nn.Conv2d(3 * fold**2, width, 3, padding=1), _Residual(width))
 
 
 def _halved(channels: int, out_channels: int) -> nn.Sequential:

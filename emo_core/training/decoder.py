@@ -101,13 +101,15 @@ class DecoderStep(nn.Module):
     def _truth(self, draft: Draft, batch: Batch) -> dict[str, Tensor]:
         """Flow and mask against what is known of them."""
         seen, weight = batch["visible"], functional.avg_pool2d(batch["weight"], CELL) * batch["known"]
-        away = (draft.flow - batch["flow"]).abs().mean(dim=1, keepdim=True)
+        finer = draft.flow.shape[-1] // batch["flow"].shape[-1]
+        flow = functional.avg_pool2d(draft.flow, finer) if finer > 1 else draft.flow
+        away = (flow - batch["flow"]).abs().mean(dim=1, keepdim=True)
         moves = batch["flow"].norm(dim=1, keepdim=True)
         where = weight * seen * (1 + moves / MOVES)
         fade = (1 - batch["done"] / self.loss.flow_until).clamp(min=0).mean()
-        flow = (away * where).sum() / where.sum().clamp(min=1.0)
+        astray = (away * where).sum() / where.sum().clamp(min=1.0)
         kept = ((functional.avg_pool2d(draft.kept, CELL) - seen).abs() * weight).sum() / weight.sum().clamp(min=1.0)
-        return {"flow": self.loss.flow * fade * flow, "kept": self.loss.kept * kept}
+        return {"flow": self.loss.flow * fade * astray, "kept": self.loss.kept * kept}
 
 
 class DecoderBatches:

@@ -23,7 +23,8 @@ def drawn(config: VAEConfig, *, seed: int = 0) -> VAE:
     torch.manual_seed(seed)
     vae = VAE(config).requires_grad_(False).eval()
     decoder = vae.autoencoder.decoder
-    for layer in (decoder.middle_flow, decoder.fine_flow, decoder.last_flow):
+    finest = [] if decoder.finest is None else [decoder.finest.flow]
+    for layer in (decoder.middle_flow, decoder.fine_flow, decoder.last_flow, *finest):
         torch.nn.init.normal_(layer.weight, std=0.2)
         torch.nn.init.normal_(layer.bias, std=2.0)
     return vae
@@ -158,11 +159,31 @@ def test_it_is_traced_as_one_graph() -> None:
     assert torch.allclose(compiled(latents, detail), vae.decode(latents, detail), atol=1e-5)
 
 
+def test_the_finest_level_begins_by_adding_nothing() -> None:
+    """A decoder that has learnt grows it and decodes as before; then it says something at half of the size."""
+    config = TINY_REFERENCED.vae
+    small = drawn(dataclasses.replace(config, finest=0))
+    grown = VAE(config).requires_grad_(False).eval()
+    new = grown.load_state_dict(small.state_dict(), strict=False)
+    assert not new.unexpected_keys and all(".finest." in name for name in new.missing_keys)
+    picture, latents = portrait(64), torch.randn(2, 4, 4, 4)
+    details = [vae.detail(picture) for vae in (small, grown)]
+    assert details[0] is not None and details[1] is not None
+    before, after = small.draft(latents, details[0]), grown.draft(latents, details[1])
+    assert torch.equal(before.painted, after.painted) and torch.equal(before.kept, after.kept)
+    assert after.flow.shape == (2, 2, 32, 32)
+    shrunk = torch.nn.functional.avg_pool2d(after.flow, 2)
+    assert float((shrunk - before.flow).abs().mean()) < 0.2 * float(before.flow.abs().mean())
+    torch.nn.init.normal_(grown.autoencoder.decoder.finest.last.weight)
+    assert not torch.allclose(grown.draft(latents, details[1]).painted, after.painted, atol=0.1)
+
+
 def test_every_weight_learns() -> None:
     torch.manual_seed(0)
     vae = VAE(TINY_REFERENCED.vae)
     vae.autoencoder.requires_grad_(True)
-    for layer in (vae.autoencoder.decoder.middle_flow, vae.autoencoder.decoder.fine_flow):
+    decoder = vae.autoencoder.decoder
+    for layer in (decoder.middle_flow, decoder.fine_flow, decoder.finest.flow, decoder.finest.last):
         torch.nn.init.normal_(layer.weight, std=0.1)
     picture = portrait(64)
     detail = vae.detail(picture)

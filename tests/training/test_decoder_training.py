@@ -176,7 +176,8 @@ def test_the_command_trains_goes_on_and_sharpens(tmp_path: Path) -> None:
     fixed = ["--root", str(tmp_path), "--preset", "tiny-referenced", "--processes", "1", "--batch", "2"]
     assert main(["vae", *fixed, "--minutes", "0.02"]) == 0
     counted = json.loads((tmp_path / "vae" / "checkpoint" / "counters.json").read_text())
-    assert main(["vae", *fixed, "--minutes", "0.04"]) == 0
+    more = counted["trained_s"] / 60 + 0.02  # on a busy machine the first step alone may take longer than was asked for
+    assert main(["vae", *fixed, "--minutes", f"{more}"]) == 0
     assert json.loads((tmp_path / "vae" / "checkpoint" / "counters.json").read_text())["step"] > counted["step"]
     before = load_file(tmp_path / "vae" / "vae.safetensors")
     VAE(TINY_REFERENCED.vae).load_state_dict(before)
