@@ -55,10 +55,18 @@ def colour_drift(frames: Frames, window: int) -> float:
 
 
 def colour_shift(generated: Frames, truth: Frames, where: Mask | None = None) -> float:
-    """Root mean square over pixels and channels of the difference of the mean pictures, in 1/255: wrong colours, not
-    movement. Frames (f, H, W, 3) of any two numbers of frames; `where` (H, W) limits it."""
+    """Root mean square over pixels and channels of the difference of the mean pictures, in 1/255: wrong colours, and
+    what is elsewhere in the mean. Frames (f, H, W, 3) of any two numbers of frames; `where` (H, W) limits it."""
     difference = _selected(generated, where).mean(axis=0) - _selected(truth, where).mean(axis=0)
     return float(np.sqrt(np.square(difference).mean()))
+
+
+def areas(frames: Frames, cells: int) -> Frames:
+    """Frames (f, H, W, 3) as the means of `cells` x `cells` areas: colours without edges, which a movement of a few
+    pixels turns into differences. Sides are cut to whole areas."""
+    height, width = (side // cells * cells for side in frames.shape[1:3])
+    cut = np.asarray(frames[:, :height, :width], np.float32)
+    return np.asarray(cut.reshape(len(cut), cells, height // cells, cells, width // cells, 3).mean(axis=(2, 4)))
 
 
 def psnr(generated: Frames, truth: Frames, boxes: NDArray[np.floating] | None = None) -> float:

@@ -14,7 +14,7 @@ from . import identity
 from .bars import BARS, COLOURS, DETAIL, DRIFT, LOST, NEAREST, RISING, SEAMS
 from .faces import FaceTrack, follow, lost_frames, share_inside
 from .lipsync import lip_rows
-from .pictures import colour_drift, colour_shift, frame_differences, psnr, seam_ratio, still_mask
+from .pictures import areas, colour_drift, colour_shift, frame_differences, psnr, seam_ratio, still_mask
 from .readers import embed_faces
 from .report import Row
 from .speaking import Pictures
@@ -23,6 +23,7 @@ from .tracks import rising_share
 
 DRIFT_WINDOW = 25  # frames: one second
 INSIDE_TOLERANCE = 2 / 128  # of the side, that a box may reach out: the mesh's own jitter
+AREAS = 16  # on a side, whose colours are compared
 STILL_AROUND = 2 / 128  # of the side, around mouth and eyes
 
 
@@ -56,6 +57,9 @@ def _drift_rows(studio: Studio, section: str) -> list[Row]:
     best = _mean([colour_shift(through, take.case.frames) for take, through in still])
     note = f"clips that hold still, mean pictures; truth through the VAE {best:.1f}"
     rows.append(Row(section, "colours off the truth's, 1/255", made, COLOURS, note))
+    of_areas = _mean([colour_shift(*(areas(f, AREAS) for f in (take.frames, take.case.frames))) for take, _ in still])
+    note = f"means of {AREAS} x {AREAS} areas: without lips and brows that are elsewhere"
+    rows.append(Row(section, "the same of areas, 1/255", of_areas, note=note))
     for take in studio.long:
         seconds = f"{len(take.frames) / 25:.0f} s"
         change = colour_drift(take.frames, DRIFT_WINDOW)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from emo_core.evaluation.pictures import (
+    areas,
     colour_drift,
     colour_shift,
     flicker_ratio,
@@ -56,6 +57,16 @@ def test_colour_shift_sees_colour_and_no_flicker():
     flickering = truth + np.where(np.arange(40) % 2, 5, -5)[:, None, None, None]
     assert colour_shift(flickering, truth[:7]) == pytest.approx(0.0, abs=1e-4)
     assert colour_shift(truth + np.array([3.0, -3.0, 3.0]), truth) == pytest.approx(3.0)
+
+
+def test_colours_of_areas_are_colours_where_an_edge_is_a_pixel_away():
+    edges = np.zeros((3, 33, 64, 3), np.uint8)
+    edges[:, :, 3::4] = 200
+    elsewhere = np.roll(edges, 1, axis=2)
+    assert areas(edges, 8).shape == (3, 8, 8, 3)
+    assert colour_shift(elsewhere, edges) > 100
+    assert colour_shift(areas(elsewhere, 8), areas(edges, 8)) < 1
+    assert colour_shift(areas(edges + 10, 8), areas(edges, 8)) == pytest.approx(10)
 
 
 def test_psnr_of_a_known_error_and_inside_a_box():
