@@ -138,7 +138,7 @@ EMO_MINI = dataclasses.replace(
     vae=VAEConfig(kind="referenced", latent_channels=16, scaling_factor=1.0, size=256),
     # What changes is 1.3 in mouths and .48 over all (RMS, puppets; heads .86 and .32; over the heads' VAE .77 and .30).
     schedule=dataclasses.replace(EMO_MINI_HEADS.schedule, residual_scale=1.5),
-    # Eight unseen people's puppets: mouth opening r .71, .74, .75, .76 at 1.25, 2, 3 and 4, where pictures begin to stray;
+    # Eight unseen people's puppets: mouth opening r .71, .74, .75, .76 at 1.25, 2, 3 and 4, where pictures stray;
     # .72, .74, .74, .73 with 1, 5, 10 and 20 steps.
     guidance=dataclasses.replace(EMO_MINI_HEADS.guidance, scale=3.0),
     clip=dataclasses.replace(EMO_MINI_HEADS.clip, size=256, steps=5),
