@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data import MAX_SPEED, SpeedKeys
 from ..errors import EmoInputError
+from .image import in_colour
 from .pose import rotation_speed
 from .track import track_face
 
@@ -23,11 +24,13 @@ MAX_DRIVING_FRAMES = 9000  # five minutes at 30 fps; the mesh is fitted to every
 def speed_from_video(frames: Iterable[Tensor], fps: float) -> SpeedKeys:
     """Rotation of the (largest) head in frames (H, W, 3) in 0..1, `fps` of them a second, over the video's time.
 
-    Past the end of the driving video its mean holds. Raises EmoInputError where no face can be followed.
+    Grey frames, and such with alpha, are taken as portraits are. Past the end of the driving video its mean holds.
+    Raises EmoInputError where no face can be followed.
     """
     if not 0 < fps <= 240:
         raise EmoInputError("driving_fps", f"{fps}", "more than 0, at most 240 frames per second")
-    faces = track_face(itertools.islice(frames, MAX_DRIVING_FRAMES))
+    pictures = (in_colour(frame, name="driving_video") for frame in frames)
+    faces = track_face(itertools.islice(pictures, MAX_DRIVING_FRAMES))
     seen = [index for index, face in enumerate(faces) if face is not None]
     if len(seen) < 2 or len(seen) < MIN_SEEN * len(faces):
         found = f"a face in {len(seen)} of {len(faces)} frames"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 
@@ -53,3 +55,25 @@ def test_a_video_without_a_head_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         driving.speed_from_video(torch.zeros(10, 2, 2, 3), 25.0)
     with pytest.raises(EmoInputError, match="driving_fps"):
         driving.speed_from_video(torch.zeros(10, 2, 2, 3), 0.0)
+
+
+def test_frames_of_any_channels_are_followed_as_a_portrait_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As graphs hand them on: with alpha, grey, in half precision."""
+    seen: list[torch.Tensor] = []
+
+    def track(frames: Iterable[torch.Tensor]) -> list[Face | None]:
+        seen.extend(frames)
+        return [None] * len(seen)
+
+    monkeypatch.setattr(driving, "track_face", track)
+    colours, alpha = torch.rand(8, 8, 3), torch.ones(8, 8, 1)
+    alpha[:4] = 0
+    given = [colours, torch.cat([colours, alpha], -1), colours[..., :1], colours.half()]
+    with pytest.raises(EmoInputError, match="a face in 0 of 4 frames"):
+        driving.speed_from_video(given, 25.0)
+    assert all(frame.shape == (8, 8, 3) and frame.dtype == torch.float32 for frame in seen)
+    assert torch.equal(seen[0], colours) and torch.equal(seen[1][4:], colours[4:]) and (seen[1][:4] == 0.5).all()
+    assert torch.equal(seen[2][..., 2], colours[..., 0])
+    for shape in ((8, 8, 2), (8, 8)):
+        with pytest.raises(EmoInputError, match=r"driving_video: found a tensor of shape \(8, 8"):
+            driving.speed_from_video([torch.zeros(shape)], 25.0)
