@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from .cli_controls import add_control_options, box, control_options
 from .cli_progress import LineHandler, ProgressLine
 from .errors import EmoInputError
-from .files import expanded, shown
+from .files import expanded, is_folder, shown
 
 if TYPE_CHECKING:
     import torch
@@ -270,7 +270,7 @@ def _unfinished(options: argparse.Namespace) -> int:
     from .video import clear_unfinished, find_unfinished
 
     output: Path = options.output or OUTPUT
-    folder = output if output.is_dir() else output.parent
+    folder = output if is_folder(output) else output.parent
     found = find_unfinished(folder)
     if not options.clear_unfinished:
         print("\n".join(map(str, found)) if found else f"Nothing unfinished in {shown(folder)}.")
