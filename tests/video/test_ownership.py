@@ -16,7 +16,7 @@ from emo_core.data import Clip, ClipState, Waveform
 from emo_core.errors import EmoInputError
 from emo_core.owned import MARK
 from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, open_job, output, write_video
-from emo_core.video.unfinished import free_output
+from emo_core.video.unfinished import free_output, unfinished_near
 
 SOUND = Waveform(torch.zeros(1, 3200), 16000)
 
@@ -195,6 +195,22 @@ def test_unfinished_work_is_listed_with_its_size_and_cleared_when_asked(tmp_path
     assert len(removed) == 2 and [item.output.name for item in find_unfinished(tmp_path)] == ["b.mp4"]
     running.remove()
     assert tree(tmp_path) == {}
+
+
+def test_what_is_to_become_a_folder_of_pictures_is_found_beside_it(tmp_path, monkeypatch):
+    """A run with --overwrite died: its work lies beside the earlier pictures, not in them."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("trip")
+    write_video(folder, clips(), 25)
+    job = open_job(folder, {"seed": 1}, overwrite=True)
+    with pytest.raises(UnfinishedVideo):
+        write_video(folder, clips(1), 25, job=job, frames=100)
+    begun(Path("other"), 2)
+    begun(folder / "a.mp4", 3)
+    assert [item.output.name for item in unfinished_near(folder)] == ["trip", "a.mp4"]
+    assert {item.output.name for item in unfinished_near(tmp_path)} == {"trip", "other"}
+    assert {item.output.name for item in unfinished_near(Path())} == {"trip", "other"}
+    assert {item.output.name for item in unfinished_near(Path("new.mp4"))} == {"trip", "other"}
 
 
 def test_work_of_the_first_version_is_listed_and_kept(tmp_path):
