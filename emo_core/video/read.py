@@ -55,11 +55,12 @@ def open_frames(path: str | Path, *, name: str = "driving video") -> Iterator[tu
 
 
 def _pictures(container: InputContainer) -> VideoStream | None:
-    """The first moving pictures that there is a decoder for; a cover is none."""
+    """The moving pictures that there is a decoder for; a cover is none. Of several the default, or else the first."""
     from av.stream import Disposition
 
-    streams = (stream for stream in container.streams.video if stream.codec_context is not None)
-    return next((stream for stream in streams if not stream.disposition & Disposition.attached_pic), None)
+    streams = [stream for stream in container.streams.video if stream.codec_context is not None]
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    return min(moving, key=lambda stream: not stream.disposition & Disposition.default, default=None)
 
 
 def _rate(stream: VideoStream, file_name: str, name: str) -> float:

@@ -169,3 +169,19 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(EmoInputError, match=r"driving video: found a.avi, of which no frame can be read"):
         all_of(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_of_several_pictures_the_default_is_seen(tmp_path: Path, name: str) -> None:
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(tmp_path / name), "w") as out:
+        streams = [out.add_stream("mpeg4", rate=25) for _ in range(2)]
+        for grey, stream in enumerate(streams):
+            stream.width = stream.height = 32
+            stream.disposition = Disposition.default if grey else Disposition.comment
+        for stream, grey in zip(streams, (20, 200), strict=True):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), grey, np.uint8), format="rgb24")
+            out.mux([*stream.encode(frame), *stream.encode(None)])
+    assert all_of(tmp_path / name).mean() == pytest.approx(200 / 255, abs=0.02)
