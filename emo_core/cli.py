@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from .cli_controls import add_control_options, box, control_options
 from .cli_progress import LineHandler, ProgressLine
 from .errors import EmoInputError
-from .files import expanded, shown
+from .files import expanded, is_folder, shown
 
 if TYPE_CHECKING:
     import torch
@@ -155,7 +155,11 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "is unfinished of this output and begin anew. Without either, go on if the inputs are the same, and keep what "
         "had others",
     )
-    add("--unfinished", action="store_true", help="list the unfinished videos beside --output (in output), and end")
+    add(
+        "--unfinished",
+        action="store_true",
+        help="list the unfinished videos beside --output, or in it, and end (output)",
+    )
     add("--clear-unfinished", action="store_true", help="remove them, but those that are running, and end")
     add("--device", help="cpu, cuda, cuda:1, mps (cuda where there is one)")
     add("--dtype", choices=DTYPES, help="precision (float32 on a CPU, elsewhere that of the weights)")
@@ -266,19 +270,20 @@ def _free_output(named_after: Path | None) -> Path:
 
 
 def _unfinished(options: argparse.Namespace) -> int:
-    """List or clear what is unfinished in the folder of the output."""
-    from .video import clear_unfinished, find_unfinished
+    """List or clear what is unfinished beside the output, or in it."""
+    from .video import clear_unfinished
+    from .video.unfinished import unfinished_near
 
     output: Path = options.output or OUTPUT
-    folder = output if output.is_dir() else output.parent
-    found = find_unfinished(folder)
+    where = f"in or beside {shown(output)}" if is_folder(output) else f"in {shown(output.parent)}"
+    found = unfinished_near(output)
     if not options.clear_unfinished:
-        print("\n".join(map(str, found)) if found else f"Nothing unfinished in {shown(folder)}.")
+        print("\n".join(map(str, found)) if found else f"Nothing unfinished {where}.")
         return 0
     described = [f"Removed: {item}" for item in found if not item.running]
     removed = clear_unfinished(found)
     print(*described, sep="\n")
-    print(f"{len(removed)} removed, {len(found) - len(removed)} running in {shown(folder)}.")
+    print(f"{len(removed)} removed, {len(found) - len(removed)} running {where}.")
     return 0
 
 

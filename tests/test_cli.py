@@ -301,6 +301,13 @@ def test_unfinished_videos_are_listed_and_cleared_when_asked(files, tmp_path, ca
     assert "Nothing unfinished" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("ask", ["--unfinished", "--clear-unfinished"])
+def test_nothing_is_unfinished_beside_what_cannot_be(capsys, ask):
+    for output in ("x" * 300, "x" * 300 + "/a.mp4", "a.mp4/" * 1500):
+        assert cli.main(["animate", ask, "--output", output]) == 0
+        assert re.search("Nothing unfinished in|0 removed, 0 running in", capsys.readouterr().out)
+
+
 def test_a_mask_that_is_missing_is_found_before_the_model_is_loaded(files, tmp_path, capsys, monkeypatch):
     from emo_core.weights import file
 

@@ -6,7 +6,7 @@ is silence as long as what is missing, so that what follows stays where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,23 +55,45 @@ class Findings:
 
 
 def decode_part(path: Path, part: Part, into: Recording, findings: Findings, *, name: str, first: bool) -> None:
-    """Put the part's sound into the recording: that of the first track that can be decoded.
+    """Put the part's sound into the recording: that of the track that players choose, or, where that cannot be decoded,
+    of the next.
 
     Raises EmoInputError for a part without any; what libraries say of a damaged one comes through.
     """
-    before, tried, tracks = into.seconds, 0, 1
-    while into.seconds == before and tried < tracks:
+    before, tried, count = into.seconds, 0, 1
+    while into.seconds == before and tried < count:
         with PartFile(path, part) as file, _opened(file) as container:
-            known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+            tracks = as_players_choose(container.streams.audio)
+            known = [stream for stream in tracks if stream.codec_context is not None]
             if not known:
-                raise _without_sound(path, name, tracks=len(container.streams.audio))
-            stream = known[tried]
-            place = list(container.streams.audio).index(stream)
-            if place and first:
-                findings.notes.append(f"the first sound track cannot be decoded; number {place + 1} is heard")
+                raise _without_sound(path, name, tracks=len(tracks))
+            stream, said = known[tried], len(findings.notes)
             lost = lost_bytes(path, part) if container.format.name == "aac" else []
             _Reader(container, stream, into, findings, first=first, lost=lost).read()
-            tried, tracks = tried + 1, len(known)
+            tried, count = tried + 1, len(known)
+            if first and len(tracks) > 1 and (into.seconds > before or tried == count):
+                findings.notes.insert(said, _which(stream, tracks))
+
+
+def as_players_choose(tracks: Iterable[Any]) -> list[Any]:
+    """Tracks in the order in which they are tried: the default before others, such for the deaf and the blind last, as
+    FFmpeg's `av_find_best_stream` has it; of equals the first."""
+    from av.stream import Disposition
+
+    special = Disposition.hearing_impaired | Disposition.visual_impaired
+    return sorted(tracks, key=lambda t: bool(t.disposition & special) - bool(t.disposition & Disposition.default))
+
+
+def _which(heard: Any, tracks: list[Any]) -> str:
+    """The note that says which of several tracks is heard, and why it is not the first."""
+    numbers = {track.index: number for number, track in enumerate(sorted(tracks, key=lambda t: t.index), 1)}
+    failed = [str(numbers[track.index]) for track in tracks[: tracks.index(heard)]]
+    number, why = numbers[heard.index], ""
+    if failed:
+        why = f"; number {' and '.join(failed)} cannot be decoded"
+    elif number > 1:
+        why = ", the one that players choose"
+    return f"of its {len(tracks)} sound tracks number {number} is heard{why}"
 
 
 def raise_if_ours(error: Exception) -> None:
@@ -201,7 +223,7 @@ class _Reader:
     def _beginning(self, names: set[str]) -> float | None:
         """When the first picture is shown, if there are pictures that move; else where the file's clock begins; None if
         that is when the first sound is heard."""
-        for stream in self._container.streams.video:
+        for stream in as_players_choose(self._container.streams.video):
             still = int(getattr(stream, "disposition", 0) or 0) & 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
             if not still and stream.start_time is not None and stream.time_base is not None:
                 return float(stream.start_time * stream.time_base)

@@ -6,46 +6,76 @@ Only how fast the head turns is taken, not where to: the paper's speed layers kn
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..data import MAX_SPEED, SpeedKeys
 from ..errors import EmoInputError
+from .image import in_colour
 from .pose import rotation_speed
 from .track import track_face
 
 MIN_SEEN = 0.5  # share of frames in which a face has to be found
+MAX_FPS = 240
+SAME_TIME = 0.9  # of the shortest time between frames: 240.13 a second are as good as 240, and clocks round
 MAX_DRIVING_FRAMES = 9000  # five minutes at 30 fps; the mesh is fitted to every one
 
 
 def speed_from_video(frames: Iterable[Tensor], fps: float) -> SpeedKeys:
     """Rotation of the (largest) head in frames (H, W, 3) in 0..1, `fps` of them a second, over the video's time.
 
-    Past the end of the driving video its mean holds. Raises EmoInputError where no face can be followed.
+    Grey frames, and such with alpha, are taken as portraits are. Past the end of the driving video its mean holds.
+    Raises EmoInputError where no face can be followed.
     """
-    if not 0 < fps <= 240:
-        raise EmoInputError("driving_fps", f"{fps}", "more than 0, at most 240 frames per second")
-    faces = track_face(itertools.islice(frames, MAX_DRIVING_FRAMES))
+    if not 0 < fps <= MAX_FPS:
+        raise EmoInputError("driving_fps", f"{fps}", f"more than 0, at most {MAX_FPS} frames per second")
+    return speed_from_timed((index / fps, frame) for index, frame in enumerate(frames))
+
+
+def speed_from_timed(frames: Iterable[tuple[float, Tensor]]) -> SpeedKeys:
+    """As `speed_from_video`, of frames with the seconds at which they are shown: those of screens, phones and calls are
+    not evenly apart. Of more than `MAX_FPS` a second some are left out."""
+    times: list[float] = []
+    faces = track_face(_pictures(frames, times))
     seen = [index for index, face in enumerate(faces) if face is not None]
     if len(seen) < 2 or len(seen) < MIN_SEEN * len(faces):
         found = f"a face in {len(seen)} of {len(faces)} frames"
         remedy = "Use a video of one head, seen from the front, at least two frames."
         raise EmoInputError("driving_video", found, f"one in at least {MIN_SEEN:.0%}", remedy)
+    fps, first_s, last_s = usual_rate(times), times[seen[0]], times[seen[-1]]
+    count = min(round((last_s - first_s) * fps) + 1, MAX_DRIVING_FRAMES)
+    even = [first_s + index / fps for index in range(count)]
     landmarks = torch.stack([face.landmarks for face in faces if face is not None])
-    speeds = rotation_speed(without_gaps(landmarks, seen)).tolist()
-    return speed_keys(speeds, [index / fps for index in range(seen[0], seen[-1] + 1)], fps=fps)
+    speeds = rotation_speed(between(landmarks, [times[index] for index in seen], even)).tolist()
+    return speed_keys(speeds, even, fps=fps)
 
 
-def without_gaps(landmarks: Tensor, seen: list[int]) -> Tensor:
-    """Landmarks (k, 468, 3) of the frames `seen` -> of all frames from the first to the last of them, those between
-    on straight lines."""
-    places = torch.tensor(seen, dtype=torch.float32)
-    frames = torch.arange(seen[0], seen[-1] + 1, dtype=torch.float32)
-    after = torch.searchsorted(places, frames).clamp(1, len(seen) - 1)
-    share = (frames - places[after - 1]) / (places[after] - places[after - 1])
-    return torch.lerp(landmarks[after - 1], landmarks[after], share.view(-1, 1, 1))
+def _pictures(frames: Iterable[tuple[float, Tensor]], times: list[float]) -> Iterator[Tensor]:
+    """The frames that are looked at; their times go into `times`."""
+    for time, frame in frames:
+        if not times or time - times[-1] > SAME_TIME / MAX_FPS:
+            times.append(time)
+            yield in_colour(frame, name="driving_video")
+        if len(times) == MAX_DRIVING_FRAMES:
+            return
+
+
+def usual_rate(times: list[float]) -> float:
+    """Frames per second while frames come: what most are apart, without pauses."""
+    usual_s = statistics.median(after - before for before, after in itertools.pairwise(times))
+    mean_s = (times[-1] - times[0]) / (len(times) - 1)  # which clocks that round get right
+    return 1 / (mean_s if abs(mean_s - usual_s) <= 0.1 * usual_s else usual_s)
+
+
+def between(landmarks: Tensor, times: list[float], wanted: list[float]) -> Tensor:
+    """Landmarks (k, 468, 3) at `times` -> those at the times that are wanted, on straight lines."""
+    given, asked = (torch.tensor(values, dtype=torch.float64) for values in (times, wanted))
+    after = torch.searchsorted(given, asked).clamp(1, len(times) - 1)
+    share = ((asked - given[after - 1]) / (given[after] - given[after - 1])).clamp(0, 1)
+    return torch.lerp(landmarks[after - 1], landmarks[after], share.to(landmarks).view(-1, 1, 1))
 
 
 def speed_keys(speeds: list[float], times: list[float], *, fps: float) -> SpeedKeys:

@@ -107,9 +107,7 @@ def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
                 name, f"a batch of {image.shape[0]} pictures", "one picture", "Select one of the batch."
             )
         image = image[0]
-    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
-        found = f"a tensor of shape {tuple(image.shape)}"
-        raise EmoInputError(name, found, "(H, W, 3), channels last", "Reshape the picture.")
+    _check_channels(image, name)
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise EmoInputError(
@@ -123,9 +121,23 @@ def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
         raise EmoInputError(name, "values that are not numbers (NaN or infinite)", "float in 0..1")
     if low < 0 or high > 1:
         image = image.clamp(0, 1)
+    return in_colour(image, name=name)
+
+
+def in_colour(image: Tensor, *, name: str) -> Tensor:
+    """A picture (H, W, c) of 1, 3 or 4 channels as (H, W, 3) float32 on the CPU, alpha laid over middle grey. `name` is
+    the input that it came from. Raises EmoInputError for another shape."""
+    _check_channels(image, name)
+    image = image.detach().to("cpu", torch.float32)
     if image.shape[-1] == 4:
         return over_grey(image)
-    return image.expand(height, width, 3) if image.shape[-1] == 1 else image
+    return image.expand(*image.shape[:2], 3)
+
+
+def _check_channels(image: Tensor, name: str) -> None:
+    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
+        found = f"a tensor of shape {tuple(image.shape)}"
+        raise EmoInputError(name, found, "(H, W, 3), channels last", "Reshape the picture.")
 
 
 def _strips(picture: Image.Image, name: str) -> Iterator[tuple[int, Tensor]]:

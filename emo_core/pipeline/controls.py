@@ -93,11 +93,11 @@ def read_controls(options: ControlOptions, portrait: Portrait) -> Controls:
 def _speed(options: ControlOptions) -> Speed | None:
     if options.speed_video is None:
         return options.speed
-    from ..face.driving import speed_from_video
+    from ..face.driving import speed_from_timed
     from ..video.read import open_frames
 
-    with open_frames(options.speed_video) as (fps, frames):
-        return speed_from_video(frames, fps)
+    with open_frames(options.speed_video) as (_, frames):
+        return speed_from_timed(frames)
 
 
 def _region(options: ControlOptions, portrait: Portrait) -> Tensor | Box | None:

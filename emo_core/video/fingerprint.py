@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..files import is_file_or_folder, is_folder
 
 _AT_ONCE = 1 << 20  # numbers of a tensor
 
@@ -59,10 +62,24 @@ def _feed_numbers(digest: Any, tensor: Tensor) -> None:
 
 def _feed_file(digest: Any, path: Path) -> None:
     if path.is_dir():
-        for child in sorted(path.iterdir()):
-            _feed(digest, child.name)
-            _feed_file(digest, child)
+        _feed_folder(digest, path, set())
         return
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+
+
+def _feed_folder(digest: Any, folder: Path, seen: set[tuple[int, int]]) -> None:
+    """Every file of a folder and of those in it, each folder once. Of what nobody can read (links to nothing and to
+    themselves, pipes, what is closed) the name alone: no model was loaded from it."""
+    state = folder.stat()
+    if (state.st_dev, state.st_ino) in seen:
+        return
+    seen.add((state.st_dev, state.st_ino))
+    for child in sorted(folder.iterdir()):
+        _feed(digest, child.name)
+        with contextlib.suppress(OSError):
+            if is_folder(child):
+                _feed_folder(digest, child, seen)
+            elif is_file_or_folder(child):
+                _feed_file(digest, child)

@@ -36,7 +36,7 @@ from .journal import (
     write_journal,
 )
 from .output import check_output
-from .unfinished import SUFFIX, Unfinished, clear, find_unfinished, size_text
+from .unfinished import SUFFIX, Unfinished, clear, find_unfinished, same_place, size_text
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def _try_to_open(
     """The job, or None while another one is at this output. Both may begin in the same moment: each names its output in
     its journal and then looks for the other, so that at least the one that looks last sees it."""
     others = find_unfinished(work)
-    mine, of_output = _of_inputs(others, hashes, path), [o for o in others if _same(o.output, path)]
+    mine, of_output = _of_inputs(others, hashes, path), [o for o in others if same_place(o.output, path)]
     if any(other.running for other in of_output):
         return None
     if resume == "must" and mine is None and of_output:
@@ -233,7 +233,7 @@ def _try_to_open(
             job.start_over()
         else:
             job.take_over(journal)
-        rivals = [o for o in find_unfinished(work) if o.running and o.folder != folder and _same(o.output, path)]
+        rivals = [o for o in find_unfinished(work) if o.running and o.folder != folder and same_place(o.output, path)]
     except BaseException:
         job.release()  # whoever keeps the error keeps the job, and would keep everybody out
         raise
@@ -248,13 +248,9 @@ def _of_inputs(others: list[Unfinished], hashes: Mapping[str, str], path: Path) 
     """The unfinished work with these inputs: that of this output if there is one, else the furthest that nobody is at.
     A folder of the first version has no format among its inputs and is never meant."""
     same = [o for o in others if not o.journal.damaged and dict(o.journal.inputs) == dict(hashes)]
-    named = [o for o in same if _same(o.output, path)]
+    named = [o for o in same if same_place(o.output, path)]
     free = sorted((o for o in same if not o.running), key=lambda o: o.journal.frames)
     return named[0] if named else free[-1] if free else None
-
-
-def _same(one: Path, other: Path) -> bool:
-    return os.path.normcase(one.absolute()) == os.path.normcase(other.absolute())
 
 
 def _other_inputs(path: Path, other: Unfinished, hashes: Mapping[str, str]) -> EmoInputError:
@@ -272,11 +268,11 @@ def _changed(other: Unfinished, hashes: Mapping[str, str]) -> list[str]:
 def _tell(others: list[Unfinished], path: Path, hashes: Mapping[str, str]) -> None:
     """What is kept of other unfinished videos, so that nobody's disk fills up without a word."""
     for other in others:
-        if other.journal.segments and not other.running and _same(other.output, path):
+        if other.journal.segments and not other.running and same_place(other.output, path):
             changed = ", ".join(_changed(other, hashes)) or "inputs"
             kept = f"{other.journal.frames} finished frames of that are kept in {shown(other.folder)}"
             log.warning("%s was begun before with other %s: %s", shown(path), changed, kept)
-    idle = [other for other in others if not other.running and not _same(other.output, path)]
+    idle = [other for other in others if not other.running and not same_place(other.output, path)]
     if idle:
         where, size = shown(idle[0].folder.parent), size_text(sum(other.size for other in idle))
         told = "animate --unfinished lists them, --clear-unfinished removes them"

@@ -16,13 +16,15 @@ from typing import Any
 
 from ..lock import LOCK_FILE
 from .disk import write_atomically
+from .output import SOUND, picture_index
 
 JOURNAL = "journal.json"
 VERSION = 2
 # All that a job ever puts into its folder, and what of it is still being written; nothing else is removed from it.
-_OURS = re.compile(r"((clip|state)-(\d{5,})(\.safetensors)?|journal\.json|lock)(\.[0-9a-f]{8}\.part)?", re.ASCII)
+_NUMBER = r"(\d{5}|[1-9]\d{5,11})"  # as it is written with five places
+_CLIP, _STATE = rf"clip-{_NUMBER}", rf"state-{_NUMBER}\.safetensors"
+_OURS = re.compile(rf"({_CLIP}|{_STATE}|journal\.json|lock)(\.[0-9a-f]{{8}}\.part)?", re.ASCII)
 JOINED = "joined"  # the finished output before it has its name: a file, or a folder of pictures
-_OF_PICTURES = re.compile(r"\d{6,}\.png|audio\.wav", re.ASCII)
 _MARK = b'{\n "made_by": "ComfyUI-EMO"'
 
 
@@ -94,10 +96,10 @@ def _journal(said: dict[str, Any]) -> Journal:
     segments = tuple(Segment(**entry) for entry in said["segments"])
     for segment in segments:
         counts = (segment.size, segment.frames)
-        if not re.fullmatch(r"clip-\d{5,}", segment.file, re.ASCII) or not all(map(_is_count, counts)):
+        if not re.fullmatch(_CLIP, segment.file, re.ASCII) or not all(map(_is_count, counts)):
             raise ValueError("no segment of ours")
     state = said["state"]
-    if (state is None) != (not segments) or (state and not re.fullmatch(r"state-\d{5,}\.safetensors", state, re.ASCII)):
+    if (state is None) != (not segments) or (state and not re.fullmatch(_STATE, state, re.ASCII)):
         raise ValueError("no state of ours")
     output = said.get("output", "")
     if said["version"] not in (1, VERSION) or not isinstance(output, str):
@@ -137,7 +139,8 @@ def own_files(folder: Path, journal: Journal) -> Iterator[Path]:
     found = []
     for path in folder.iterdir():
         named = _OURS.fullmatch(path.name)
-        if path.name == JOINED or (named and int(named[3] or 0) <= len(journal.segments) and not _is_folder(path)):
+        listed = named and int(named[2] or named[3] or 0) <= len(journal.segments)
+        if path.name == JOINED or (listed and not _is_folder(path)):
             found.append(path)
     yield from sorted(found, key=lambda path: (path.name == JOURNAL, path.name == LOCK_FILE, path.name))
 
@@ -149,7 +152,7 @@ def remove_own(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     for picture in path.iterdir():
-        if _OF_PICTURES.fullmatch(picture.name):
+        if picture.name == SOUND or picture_index(picture.name) is not None:
             picture.unlink()
     path.rmdir()
 

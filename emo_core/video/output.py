@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FRAMES = "frames"  # the kind of a folder of pictures that we made
 SOUND = "audio.wav"
-_PICTURE = re.compile(r"(\d{6,})\.png", re.ASCII)
+_PICTURE = re.compile(r"(\d{6,12})\.png", re.ASCII)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 
 
@@ -54,6 +54,12 @@ def check_name(path: Path) -> None:
 
 def picture_name(index: int) -> str:
     return f"{index:06d}.png"
+
+
+def picture_index(name: str) -> int | None:
+    """Which picture of a video a file is by its name; None for every name that we do not give."""
+    number = _PICTURE.fullmatch(name)
+    return int(number[1]) if number and picture_name(int(number[1])) == name else None
 
 
 def publish(joined: Path, path: Path, *, overwrite: bool) -> Path:
@@ -97,8 +103,8 @@ def _listed(folder: Path) -> set[str]:
         return set()
     frames = max((said[name] for name in ("frames", "earlier") if isinstance(said.get(name), int)), default=0)
     sound = {SOUND} if said.get("sound") or said.get("earlier") else set()
-    numbers = ((name, _PICTURE.fullmatch(name)) for name in os.listdir(folder))
-    return {MARK, *(name for name, number in numbers if number and int(number[1]) < frames), *sound}
+    numbers = ((name, picture_index(name)) for name in os.listdir(folder))
+    return {MARK, *(name for name, index in numbers if index is not None and index < frames), *sound}
 
 
 def _is_begun(folder: Path) -> bool:
@@ -109,7 +115,7 @@ def _is_begun(folder: Path) -> bool:
 def _earlier(stale: set[str]) -> dict[str, int]:
     """Until the pictures of a longer video are gone they are listed too, so that a run that is killed here leaves none
     that nobody knows of."""
-    numbers = [int(name.split(".")[0]) + 1 for name in stale if name.endswith(".png")]
+    numbers = [index + 1 for name in stale if (index := picture_index(name)) is not None]
     return {"earlier": max(numbers)} if numbers else {}
 
 

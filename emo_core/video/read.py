@@ -1,7 +1,8 @@
-"""Read a video file's frames, one at a time: in, a path; out, its frame rate and pictures (H, W, 3) float in 0..1.
+"""Read a video file's frames, one at a time: in, a path; out, its frame rate and pictures (H, W, 3) float in 0..1, each
+with its time.
 
-As players show them: turned as the phone was held. Damage in the middle costs the frames it hit, not the rest; a tag in
-another encoding, or a name that FFmpeg would take for a protocol, costs nothing.
+As players show them: when the file's clock says, turned as the phone was held. Damage in the middle costs the frames it
+hit, not the rest; a tag in another encoding, or a name that FFmpeg would take for a protocol, costs nothing.
 """
 
 from __future__ import annotations
@@ -26,16 +27,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Timed = Iterator[tuple[float, Tensor]]
+
 MAX_PIXELS = 40_000_000  # of a frame: 8192x4320 has 35 million
+_BACK_S = 0.1  # a clock that goes back by more was set anew
+LONGEST_GAP_S = 600.0  # one that jumps further ahead is wrong
 MAX_DAMAGED = 1000  # packets one after the other that give nothing: there is nothing more to come
 _ALLOWED = "a video file"
 _REMEDY = "Export it as mp4."
 
 
 @contextmanager
-def open_frames(path: str | Path, *, name: str = "driving video") -> Iterator[tuple[float, Iterator[Tensor]]]:
-    """Frames per second and the frames, read as they are asked for. `name` is the input that named the file. Raises
-    EmoInputError for what is no video, on opening or, where no frame can be read at all, when the first is asked for.
+def open_frames(path: str | Path, *, name: str = "driving video") -> Iterator[tuple[float, Timed]]:
+    """Frames per second, on average, and the frames as (seconds, picture), read as they are asked for. `name` is the
+    input that named the file. Raises EmoInputError for what is no video, on opening or, where no frame can be read at
+    all, when the first is asked for.
     """
     import av
     from av.error import FFmpegError
@@ -51,15 +57,19 @@ def open_frames(path: str | Path, *, name: str = "driving video") -> Iterator[tu
             stream = _pictures(container)
             if stream is None:
                 raise EmoInputError(name, f"no pictures in {file_name}", _ALLOWED, "Choose another file.")
-            yield _rate(stream, file_name, name), _frames(container, stream, file_name=file_name, name=name)
+            fps = _rate(stream, file_name, name)
+            clock = _Clock(1 / fps)
+            frames = _frames(container, stream, file_name=file_name, name=name)
+            yield fps, ((clock.seconds(found), picture) for found, picture in frames)
 
 
 def _pictures(container: InputContainer) -> VideoStream | None:
-    """The first moving pictures that there is a decoder for; a cover is none."""
+    """The moving pictures that there is a decoder for; a cover is none. Of several the default, or else the first."""
     from av.stream import Disposition
 
-    streams = (stream for stream in container.streams.video if stream.codec_context is not None)
-    return next((stream for stream in streams if not stream.disposition & Disposition.attached_pic), None)
+    streams = [stream for stream in container.streams.video if stream.codec_context is not None]
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    return min(moving, key=lambda stream: not stream.disposition & Disposition.default, default=None)
 
 
 def _rate(stream: VideoStream, file_name: str, name: str) -> float:
@@ -69,7 +79,25 @@ def _rate(stream: VideoStream, file_name: str, name: str) -> float:
     return float(rate)
 
 
-def _frames(container: InputContainer, stream: VideoStream, *, file_name: str, name: str) -> Iterator[Tensor]:
+class _Clock:
+    """The times of frames, one after the other, from the first one's on; `usual_s` apart where the file says none."""
+
+    def __init__(self, usual_s: float) -> None:
+        self._usual_s, self._begin_s = usual_s, 0.0
+        self._last_s: float | None = None
+
+    def seconds(self, frame: VideoFrame) -> float:
+        expected_s = 0.0 if self._last_s is None else self._last_s + self._usual_s
+        time_s = expected_s if frame.time is None else frame.time - self._begin_s
+        if self._last_s is None or not -_BACK_S <= time_s - self._last_s <= LONGEST_GAP_S:
+            self._begin_s, time_s = self._begin_s + time_s - expected_s, expected_s
+        self._last_s = time_s
+        return time_s
+
+
+def _frames(
+    container: InputContainer, stream: VideoStream, *, file_name: str, name: str
+) -> Iterator[tuple[VideoFrame, Tensor]]:
     from av.error import FFmpegError
 
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # asked before memory is taken
@@ -78,7 +106,8 @@ def _frames(container: InputContainer, stream: VideoStream, *, file_name: str, n
         try:
             if isinstance(found, FFmpegError):
                 raise found
-            yield _upright(torch.from_numpy(found.to_ndarray(format="rgb24")).float().div_(255), found)
+            picture = torch.from_numpy(found.to_ndarray(format="rgb24")).float().div_(255)
+            yield found, _upright(picture, found)
         except (FFmpegError, ValueError) as error:  # ValueError: a form of pixels that PyAV cannot convert
             damaged, reason = damaged + 1, str(error)
             continue

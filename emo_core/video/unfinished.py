@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import shown
+from ..files import is_folder, shown
 from ..lock import is_locked
 from ..owned import free_path
 from .journal import JOINED, Journal, own_files, read_journal, remove_own
@@ -73,6 +73,20 @@ def find_unfinished(folder: str | Path) -> list[Unfinished]:
                 if journal is not None:
                     found.append(Unfinished(path, journal, is_locked(path)))
     return sorted(found, key=lambda item: _changed_at(item.folder))
+
+
+def unfinished_near(output: Path) -> list[Unfinished]:
+    """The unfinished work that lies beside an output; of one that is a folder, what lies in it, and beside it what is
+    to become it: the pictures of an earlier video are a folder too."""
+    if not is_folder(output):
+        return find_unfinished(output.parent)
+    beside = [item for item in find_unfinished(output.absolute().parent) if same_place(item.output, output)]
+    return sorted([*find_unfinished(output), *beside], key=lambda item: _changed_at(item.folder))
+
+
+def same_place(one: Path, other: Path) -> bool:
+    """Whether two outputs are one, however they are written."""
+    return os.path.normcase(one.absolute()) == os.path.normcase(other.absolute())
 
 
 def free_output(path: Path, work: Path | None = None) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from sounds import RATE, delay_s, encode, is_silent, voice
 
 from emo_core.audio import read_audio
+from emo_core.audio.track import as_players_choose
 
 VOICE = voice(4.0)
 LATE = np.concatenate([np.zeros(RATE, np.float32), VOICE])
@@ -176,6 +177,45 @@ def test_the_first_track_may_be_one_that_ffmpeg_does_not_know(tmp_path: Path, to
     path.write_bytes(path.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))
     with pytest.raises(ValueError, match=r"a sound track in a\.mov of a kind that FFmpeg does not know"):
         read_audio(path)
+
+
+@pytest.mark.parametrize("name", ["a.mka", "a.m4a", "a.mp4"])
+@pytest.mark.parametrize(("marks", "heard"), [(("comment", "default"), 2), (("default", "dub"), 1)])
+def test_of_several_tracks_the_default_is_heard(
+    tmp_path: Path, told: pytest.LogCaptureFixture, name: str, marks: tuple[str, str], heard: int
+) -> None:
+    """As players have it; and the other is told of, which may be the one that is not silent."""
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(tmp_path / name), "w") as out:
+        tracks = [out.add_stream("aac", rate=RATE, layout="mono") for _ in marks]
+        for track, mark in zip(tracks, marks, strict=True):
+            track.disposition = Disposition[mark]
+        for first in range(0, len(VOICE), 1024):
+            for number, track in enumerate(tracks, 1):
+                samples = VOICE[None, first : first + 1024] * (number == heard)
+                frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = RATE, first
+                out.mux(track.encode(frame))
+        for track in tracks:
+            out.mux(track.encode(None))
+    assert delay_s(read_audio(tmp_path / name), VOICE, at_s=1.0) == pytest.approx(0, abs=0.001)
+    assert f"of its 2 sound tracks number {heard} is heard" in told.text
+
+
+def test_a_track_for_the_deaf_or_the_blind_is_not_the_first_choice() -> None:
+    from types import SimpleNamespace
+
+    from av.stream import Disposition
+
+    def chosen(*marks: int) -> list[int]:
+        tracks = [SimpleNamespace(index=index, disposition=Disposition(mark)) for index, mark in enumerate(marks)]
+        return [track.index for track in as_players_choose(tracks)]
+
+    default, blind = int(Disposition.default), int(Disposition.visual_impaired)
+    assert chosen(0, 0, 0) == chosen(default, default, 0) == [0, 1, 2]
+    assert chosen(blind, 0, 0) == [1, 2, 0] and chosen(blind, 0, default) == [2, 1, 0]
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4"])

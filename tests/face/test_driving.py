@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 
@@ -53,3 +55,64 @@ def test_a_video_without_a_head_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         driving.speed_from_video(torch.zeros(10, 2, 2, 3), 25.0)
     with pytest.raises(EmoInputError, match="driving_fps"):
         driving.speed_from_video(torch.zeros(10, 2, 2, 3), 0.0)
+
+
+def test_frames_of_any_channels_are_followed_as_a_portrait_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As graphs hand them on: with alpha, grey, in half precision."""
+    seen: list[torch.Tensor] = []
+
+    def track(frames: Iterable[torch.Tensor]) -> list[Face | None]:
+        seen.extend(frames)
+        return [None] * len(seen)
+
+    monkeypatch.setattr(driving, "track_face", track)
+    colours, alpha = torch.rand(8, 8, 3), torch.ones(8, 8, 1)
+    alpha[:4] = 0
+    given = [colours, torch.cat([colours, alpha], -1), colours[..., :1], colours.half()]
+    with pytest.raises(EmoInputError, match="a face in 0 of 4 frames"):
+        driving.speed_from_video(given, 25.0)
+    assert all(frame.shape == (8, 8, 3) and frame.dtype == torch.float32 for frame in seen)
+    assert torch.equal(seen[0], colours) and torch.equal(seen[1][4:], colours[4:]) and (seen[1][:4] == 0.5).all()
+    assert torch.equal(seen[2][..., 2], colours[..., 0])
+    for shape in ((8, 8, 2), (8, 8)):
+        with pytest.raises(EmoInputError, match=r"driving_video: found a tensor of shape \(8, 8"):
+            driving.speed_from_video([torch.zeros(shape)], 25.0)
+
+
+def test_every_frame_counts_at_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that stood still for three seconds, in which no frame was written, has no slow movement for that."""
+    followed(monkeypatch, turning(20, 0.5))
+    times = [index / 30 + (3.0 if index >= 10 else 0.0) for index in range(20)]
+    keys = driving.speed_from_timed((time, torch.zeros(2, 2, 3)) for time in times)
+    speeds = dict(keys.points[:-1])
+    turned = [speed for time, speed in speeds.items() if 0.07 < time < 0.2 or 3.4 < time < 3.55]
+    stood = [speed for time, speed in speeds.items() if 0.5 < time < 3.1]
+    assert turned == pytest.approx([15.0] * len(turned), rel=0.02) and max(stood) < 0.3
+    assert keys.points[-1][0] == pytest.approx(times[-1] + 1 / 30)
+
+
+@pytest.mark.parametrize("fps", [10.0, 29.97, 240.13, 300.0, 960.0])
+def test_frames_of_any_rate_are_followed(monkeypatch: pytest.MonkeyPatch, fps: float) -> None:
+    """Of slow motion some are left out; times in whole milliseconds, as of Matroska, are no rate of their own."""
+    looked_at: list[torch.Tensor] = []
+
+    def track(frames: Iterable[torch.Tensor]) -> list[Face | None]:
+        looked_at.extend(frames)
+        angles = [round(float(frame[0, 0, 0]) * 1000) for frame in looked_at]
+        points = turning(max(angles) + 1, 30.0 / fps)[angles]  # thirty degrees a second
+        return [Face((0.0, 0.0, 1.0, 1.0), 1.0, torch.zeros(6, 2), landmarks, 1.0) for landmarks in points]
+
+    monkeypatch.setattr(driving, "track_face", track)
+    count = round(fps)
+    frames = ((round(index / fps, 3), torch.full((2, 2, 3), index / 1000)) for index in range(count))
+    keys = driving.speed_from_timed(frames)
+    assert len(looked_at) == count if fps < 250 else 120 <= len(looked_at) <= 267
+    assert keys.points[len(keys.points) // 2][1] == pytest.approx(30.0, rel=0.1)
+    assert keys.points[-2][0] == pytest.approx(1, abs=0.11)
+
+
+def test_more_than_can_be_looked_at_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "MAX_DRIVING_FRAMES", 20)
+    followed(monkeypatch, turning(20, 0.5))
+    frames = ((index / 25 + (1e4 if index > 15 else 0.0), torch.zeros(2, 2, 3)) for index in range(1000))
+    assert len(driving.speed_from_timed(frames).points) == 21

@@ -16,7 +16,7 @@ from emo_core.data import Clip, ClipState, Waveform
 from emo_core.errors import EmoInputError
 from emo_core.owned import MARK
 from emo_core.video import UnfinishedVideo, clear_unfinished, find_unfinished, open_job, output, write_video
-from emo_core.video.unfinished import free_output
+from emo_core.video.unfinished import free_output, unfinished_near
 
 SOUND = Waveform(torch.zeros(1, 3200), 16000)
 
@@ -107,6 +107,17 @@ def test_in_a_folder_of_ours_only_our_pictures_are_replaced(tmp_path):
     assert tree(folder)["000005.png"] == tree(folder)["audio.wav"] == b"mine"
 
 
+def test_numbers_that_we_do_not_write_are_not_our_pictures(tmp_path):
+    folder = tmp_path / "trip"
+    write_video(folder, clips(3), 25)
+    mine = {name: b"mine" for name in ("0000001.png", "00000002.png", "0000010.png", "000002.PNG", "9" * 200 + ".png")}
+    for name, data in mine.items():
+        (folder / name).write_bytes(data)
+    assert write_video(folder, clips(2), 25, overwrite=True).path == folder
+    assert {name: data for name, data in tree(folder).items() if data == b"mine"} == mine
+    assert len(tree(folder)) == 4 + 1 + len(mine)
+
+
 @pytest.mark.parametrize("link", [False, True])
 def test_a_work_folder_that_is_not_ours_is_refused_by_name(tmp_path, link):
     begun(tmp_path / "trip.mp4", 1)
@@ -186,6 +197,22 @@ def test_unfinished_work_is_listed_with_its_size_and_cleared_when_asked(tmp_path
     assert tree(tmp_path) == {}
 
 
+def test_what_is_to_become_a_folder_of_pictures_is_found_beside_it(tmp_path, monkeypatch):
+    """A run with --overwrite died: its work lies beside the earlier pictures, not in them."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("trip")
+    write_video(folder, clips(), 25)
+    job = open_job(folder, {"seed": 1}, overwrite=True)
+    with pytest.raises(UnfinishedVideo):
+        write_video(folder, clips(1), 25, job=job, frames=100)
+    begun(Path("other"), 2)
+    begun(folder / "a.mp4", 3)
+    assert [item.output.name for item in unfinished_near(folder)] == ["trip", "a.mp4"]
+    assert {item.output.name for item in unfinished_near(tmp_path)} == {"trip", "other"}
+    assert {item.output.name for item in unfinished_near(Path())} == {"trip", "other"}
+    assert {item.output.name for item in unfinished_near(Path("new.mp4"))} == {"trip", "other"}
+
+
 def test_work_of_the_first_version_is_listed_and_kept(tmp_path):
     old = tmp_path / "a.mp4.part"
     old.mkdir()
@@ -244,7 +271,9 @@ def test_files_that_no_journal_lists_are_not_cleared(tmp_path):
     begun(tmp_path / "a", 1)
     (folder,) = tmp_path.glob("a.*.part")
     (folder / "joined").mkdir()
-    mine = {"clip-77777": b"mine", "joined/my.txt": b"mine", "state-00009.safetensors": b"mine"}
+    names = ["clip-77777", "joined/my.txt", "joined/0000001.png", "state-00009.safetensors"]
+    names += ["clip-000000", "clip-00000.safetensors", "state-00000", "state-000000.safetensors"]  # none of ours
+    mine = dict.fromkeys(names, b"mine")
     for name, data in mine.items():
         (folder / name).write_bytes(data)
     (folder / "joined" / "000000.png").write_bytes(b"ours")

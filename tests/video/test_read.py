@@ -26,7 +26,9 @@ def test_frames_come_as_they_were_written(tmp_path: Path) -> None:
     path.write_bytes(encode_segment(frames, video_format(path), Fraction(12)))
     with open_frames(path) as (fps, read):
         assert fps == pytest.approx(12)
-        seen = torch.stack(list(read))
+        times, pictures = zip(*read, strict=True)
+    seen = torch.stack(pictures)
+    assert times == pytest.approx([index / 12 for index in range(7)], abs=1e-3)
     assert seen.shape == (7, 32, 48, 3) and seen.dtype == torch.float32
     torch.testing.assert_close(seen.mean((1, 2, 3)), brightness, atol=0.03, rtol=0)
 
@@ -69,7 +71,7 @@ def turned(path: Path, *matrix: int) -> Path:
 
 def all_of(path: Path) -> torch.Tensor:
     with open_frames(path) as (_, read):
-        return torch.stack(list(read))
+        return torch.stack([picture for _, picture in read])
 
 
 @pytest.mark.parametrize(
@@ -169,3 +171,39 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(EmoInputError, match=r"driving video: found a.avi, of which no frame can be read"):
         all_of(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_of_several_pictures_the_default_is_seen(tmp_path: Path, name: str) -> None:
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(tmp_path / name), "w") as out:
+        streams = [out.add_stream("mpeg4", rate=25) for _ in range(2)]
+        for grey, stream in enumerate(streams):
+            stream.width = stream.height = 32
+            stream.disposition = Disposition.default if grey else Disposition.comment
+        for stream, grey in zip(streams, (20, 200), strict=True):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), grey, np.uint8), format="rgb24")
+            out.mux([*stream.encode(frame), *stream.encode(None)])
+    assert all_of(tmp_path / name).mean() == pytest.approx(200 / 255, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_frames_come_with_their_times(tmp_path: Path, name: str) -> None:
+    """A recording of a screen that stood still, and one whose clock was set wrong."""
+    import av
+
+    shown_ms = [5000, 5033, 5066, 8100, 8133, 2_000_000, 2_000_033]
+    with av.open(str(tmp_path / name), "w") as out:
+        stream = out.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.codec_context.time_base = 32, 32, Fraction(1, 1000)
+        for at_ms in shown_ms:
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = at_ms, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    with open_frames(tmp_path / name) as (_, read):
+        times = [time_s for time_s, _ in read]
+    assert times[:5] == pytest.approx([0, 0.033, 0.066, 3.1, 3.133], abs=1e-3)
+    assert 3.133 < times[5] < 500 and times[6] - times[5] == pytest.approx(0.033, abs=1e-3)

@@ -1,5 +1,6 @@
 """A killed job goes on after its last finished clip and gives the frames of an uninterrupted one."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -288,6 +289,25 @@ def test_fingerprint_follows_content_only(tmp_path):
     values += [GenerateSettings(), GenerateSettings(seed=1), {"a": 1}, {"a": 2}, True, ["ab", "c"], ["a", "bc"]]
     assert len({fingerprint(value) for value in values}) == len(values)
     assert fingerprint({"a": 1, "b": tensor}) == fingerprint({"b": tensor.clone(), "a": 1})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no links and pipes in folders")
+def test_a_folder_is_its_files_whatever_else_lies_in_it(tmp_path):
+    """A model beside a picture that is gone, a link to itself and a pipe: nothing of them was loaded."""
+    for folder in ("a", "b"):
+        (tmp_path / folder / "unet").mkdir(parents=True)
+        (tmp_path / folder / "unet" / "weights").write_bytes(b"numbers")
+        (tmp_path / folder / "preview.png").symlink_to(tmp_path / "nowhere")
+        (tmp_path / folder / "itself").symlink_to("itself")
+        (tmp_path / folder / "around").symlink_to(".")
+        (tmp_path / folder / "unet" / "up").symlink_to("..")
+        os.mkfifo(tmp_path / folder / "pipe")
+        (tmp_path / folder / "linked").symlink_to("unet/weights")
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+    (tmp_path / "b" / "unet" / "weights").write_bytes(b"Numbers")
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
+    with pytest.raises(FileNotFoundError):
+        fingerprint(tmp_path / "a" / "preview.png")  # an input itself
 
 
 def test_a_job_that_could_not_be_opened_keeps_nobody_out(tmp_path):

@@ -49,7 +49,10 @@ def seeds(folder: Path) -> list[Path]:
 def read(path: Path) -> None:
     with open_frames(path) as (fps, frames):
         assert fps > 0
-        for frame in itertools.islice(frames, 20):
+        last_s = 0.0
+        for time_s, frame in itertools.islice(frames, 20):
+            assert -0.1 <= time_s - last_s <= 600
+            last_s = time_s
             assert frame.ndim == 3 and frame.shape[-1] == 3 and float(frame.min()) >= 0 and float(frame.max()) <= 1
 
 
