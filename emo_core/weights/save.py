@@ -26,7 +26,7 @@ from ..owned import refuse_existing
 from .locate import is_weights, walk
 from .pickled import first_five
 from .read import CONFIG_KEY, PICKLED, SAFETENSORS
-from .saved import FOLDER, MARK_KEY, MODEL, PART, PARTS, Mark, mark_of, of_a_save, unfinished_name
+from .saved import FOLDER, MARK_KEY, MODEL, NAME_KEY, PART, PARTS, Mark, file_name, mark_of, of_saves, unfinished_name
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
@@ -136,7 +136,8 @@ def _refuse_folder(folder: Path, *, overwrite: bool) -> None:
         found = f"{shown(folder)}, a file"
         raise EmoInputError("output", found, f"the name of a folder, or one ending in {SAFETENSORS}", _OTHER)
     files = _weights_in(folder)
-    foreign = sorted(file.name for file in files if not of_a_save(file))
+    ours = of_saves(files)
+    foreign = sorted(file.name for file in files if file not in ours)
     if foreign:
         found = f"the folder {shown(folder)}, which holds other weights: {first_five(foreign)}"
         raise EmoInputError("output", found, "a folder without weights of anything else", _OTHER)
@@ -178,7 +179,7 @@ def _split(parameters: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tenso
             size += length
         for number, chunk in enumerate(chunks, start=1):
             if chunk:
-                yield f"{file}{'' if number == 1 else f'-{number}'}{SAFETENSORS}", chunk
+                yield file_name(file, number), chunk
 
 
 def _write_file(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], *, overwrite: bool) -> Path:
@@ -195,15 +196,15 @@ def _write_file(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
 
 def _write_folder(folder: Path, parts: Mapping[str, dict[str, Tensor]], config: str) -> list[Path]:
     """The files of a model, in place of those of an earlier save."""
-    before = {file: mark for file in _weights_in(folder) if of_a_save(file) and (mark := mark_of(file)) is not None}
+    before = of_saves(_weights_in(folder))
     mark = Mark(FOLDER, 1 + max((mark.number for mark in before.values()), default=0), len(parts))
     metadata = {CONFIG_KEY: config, MARK_KEY: str(mark)}
     token = secrets.token_hex(8)
     new = {folder / unfinished_name(name, token): folder / name for name in parts}
     aside: list[Path] = []
     try:
-        for path, tensors in zip(new, parts.values(), strict=True):
-            aside.append(_write_aside(path, tensors, metadata))
+        for (path, final), tensors in zip(new.items(), parts.values(), strict=True):
+            aside.append(_write_aside(path, tensors, {**metadata, NAME_KEY: final.name}))
         refuse_output(folder, overwrite=True)  # again: the weights took their time, and somebody may have come
         for temporary, path in zip(aside, new, strict=True):
             os.replace(temporary, path)

@@ -14,7 +14,7 @@ import pytest
 import released_files as made
 import torch
 from safetensors.torch import load_file, save_file
-from save_cases import SMALL, drawn, everything, foreign, is_model, without_mark
+from save_cases import SMALL, drawn, everything, foreign, is_model, without_mark, without_name
 
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
@@ -141,6 +141,22 @@ def test_a_copy_of_our_own_file_under_another_name_is_the_users(
     with pytest.raises(EmoInputError, match="holds other weights: ") as told:
         save_model(other, folder, overwrite=True)
     assert copy.name in str(told.value) and everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["with names", "of before"])
+@pytest.mark.parametrize("name", ["vae-2", "vae-02", "vae-1", "vae-3", "network-1", "network-12", "audio-2"])
+def test_a_copy_of_our_own_file_under_the_next_name_is_the_users(
+    model: EmoModel, other: EmoModel, tmp_path: Path, name: str, named: bool
+) -> None:
+    folder = tmp_path / "m"
+    for file in save_model(model, folder):
+        if not named:
+            without_name(file)
+    shutil.copy(folder / f"{name.partition('-')[0]}.safetensors", folder / f"{name}.safetensors")
+    before = everything(tmp_path)
+    with pytest.raises(EmoInputError, match=rf"holds other weights: {name}\.safetensors; "):
+        save_model(other, folder, overwrite=True)
+    assert everything(tmp_path) == before
 
 
 def test_a_copy_that_comes_while_weights_are_written_stays(
