@@ -24,6 +24,7 @@ from emo_core.training.checkpoint import (
     refuse_place,
     save_checkpoint,
 )
+from emo_core.training.command import STEPS as STEP_CALLS
 from emo_core.training.command import main
 from emo_core.training.options import STEP_NAMES
 from emo_core.training.root import KIND, begin_step, claim_root, claim_step
@@ -97,6 +98,17 @@ def test_a_step_that_another_run_is_at_is_left_to_it(step: str, tmp_path: Path) 
     for lock in held:
         lock.release()
     begin_step(tmp_path / "root", [step])
+
+
+@pytest.mark.parametrize(("step", "other"), [("sampled", "latents"), ("latents", "sampled")])
+def test_latents_are_not_made_anew_while_they_are_sampled(
+    step: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--root", str(tmp_path / "root"), "--preset", "tiny", "--processes", "1"]
+    monkeypatch.setitem(STEP_CALLS, step, lambda _: main([other, *arguments]))
+    monkeypatch.setitem(STEP_CALLS, other, lambda _: pytest.fail("both ran"))
+    with pytest.raises(EmoInputError, match="another run is at latents"):
+        main([step, *arguments])
 
 
 @pytest.mark.parametrize("given", ["--start-from", "--average-with"])
