@@ -200,6 +200,9 @@ class Sections:
         """What fails inside is told, and the next goes on; the figures are written in any case."""
         try:
             yield
+        except EmoInputError as error:  # which says all that there is to say
+            log.error("%s failed: %s", name, error)
+            self.failed = True
         except Exception:
             log.exception("%s failed", name)
             self.failed = True
