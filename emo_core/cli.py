@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from .cli_controls import add_control_options, box, control_options
 from .cli_progress import LineHandler, ProgressLine
 from .errors import EmoInputError
-from .files import expanded, is_folder, shown
+from .files import expanded, is_folder, output_named, shown
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,7 @@ def _add_animate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--audio", type=expanded, help="the voice: wav, flac, mp3, ogg, m4a, or a video's sound")
     add(
         "--output",
-        type=expanded,
+        type=output_named,
         help="mp4, mov, mkv, webm or gif; no extension: a folder of PNG (the first of output/PORTRAIT.mp4, "
         "output/PORTRAIT-2.mp4 ... that is free)",
     )
@@ -207,7 +207,7 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "a part alone under its own names.",
     )
     parser.add_argument("checkpoint", help="a file, a folder, or the name of a bundled model")
-    parser.add_argument("output", type=expanded, help="a .safetensors file, or a folder for files of at most 15 MB")
+    parser.add_argument("output", type=output_named, help="a .safetensors file, or a folder for files of at most 15 MB")
     parser.add_argument("--family", help="what the checkpoint is, where the file does not say it")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="type of the weights (float16)")
     parser.add_argument("--part", choices=("unet", "vae"), help="of a whole Stable Diffusion checkpoint (unet)")

@@ -6,6 +6,7 @@ nobody, broken links, loops of links); all of them are a sentence about the inpu
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import re
@@ -24,6 +25,13 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def output_named(text: str) -> Path:
+    """As `expanded`, for a command line; argparse's error for no name, which would be the folder that one is in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("no name (. is the folder that you are in)")
+    return expanded(text)
 
 
 def shown(path: str | os.PathLike[str]) -> str:

@@ -8,7 +8,10 @@ give one to everybody.
 from __future__ import annotations
 
 import errno
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +29,25 @@ class FolderLock:
         """Let others in; more than once does no harm."""
         self._file.close()
 
+    def release_and_remove(self) -> None:
+        """As `release`, and without leaving the file, if it is the empty one that a lock makes."""
+        path = Path(self._file.name)
+        try:
+            with suppress(OSError):  # somebody removed the folder
+                if not path.is_symlink() and path.stat().st_size == 0:
+                    if sys.platform == "win32":  # where no open file can be removed, neither by us nor from others
+                        self.release()
+                    os.unlink(path)  # elsewhere before others are let in, who then see that it is gone
+        finally:
+            self.release()
+
+    def is_there(self) -> bool:
+        """Whether the file still has its name: who had the lock before may have removed it."""
+        try:
+            return os.path.samestat(os.stat(self._file.name), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
 
 def take_lock(folder: Path, name: str = LOCK_FILE) -> FolderLock | None:
     """The lock of `folder`, which must exist, or one of its several by `name`; None while somebody else has it."""
@@ -37,6 +59,20 @@ def take_lock(folder: Path, name: str = LOCK_FILE) -> FolderLock | None:
             file.close()
             return None
     return FolderLock(file)
+
+
+@contextmanager
+def passing_lock(folder: Path, name: str) -> Iterator[bool]:
+    """Whether nobody else has this lock of `folder`, which is then held while the block runs, and leaves no file."""
+    lock = take_lock(folder, name)
+    while lock is not None and not lock.is_there():
+        lock.release()
+        lock = take_lock(folder, name)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release_and_remove()
 
 
 def is_locked(folder: Path) -> bool:

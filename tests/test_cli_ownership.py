@@ -65,3 +65,22 @@ def test_no_command_loses_a_file(files: Path, tmp_path: Path, seed: int) -> None
         lost = [name for name in before if after.get(name) != before[name]]
         assert not lost, (command, lost)
     assert done  # not everything was refused
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("convert emo-mini NOTHING", "convert emo-mini NOTHING --overwrite", "animate --output NOTHING"),
+        *("evaluate --output NOTHING", "bench --output NOTHING", "bench --write-released NOTHING"),
+        "train voices --root NOTHING",
+    ],
+)
+def test_no_name_is_not_the_folder_that_one_is_in(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("", "  "):
+        with pytest.raises(SystemExit) as told:
+            cli.main([name if word == "NOTHING" else word for word in command.split()])
+        assert told.value.code == 2 and "no name (. is the folder that you are in)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from ..errors import EmoInputError
-from ..files import expanded
+from ..files import expanded, output_named
 from ..pipeline.graphs import Graphs
 from ..weights.build import usable_device
 from ..weights.locate import resolve
@@ -103,7 +103,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--long-s", type=float, default=300.0, help="seconds of the long sound (300)")
     add("--server", metavar="URL", help="also what the graph costs on top, in a running ComfyUI that has this pack")
     add("--soak", type=float, metavar="HOURS", help="only this: so much sound to a file, memory sampled and plotted")
-    add("--write-released", metavar="FOLDER", type=expanded, help="only write random files of Hallo's size and names")
+    add(
+        "--write-released",
+        metavar="FOLDER",
+        type=output_named,
+        help="only write random files of Hallo's size and names",
+    )
     add("--released", metavar="PATH", type=expanded, help="only load released files, make one clip, tell the memory")
     add(
         "--dtype",
@@ -118,7 +123,11 @@ def build_parser() -> argparse.ArgumentParser:
     limits = "only this: the full size with its weights in main memory, without a limit and then with CUDA held to each"
     add("--limits", metavar="GB,GB", help=f"{limits} (such as 8,6)")
     add("--device", help="cpu, cuda, mps (cuda where there is one)")
-    add("--output", type=expanded, help="also write the figures to this JSON file; of --soak: its folder (output/soak)")
+    add(
+        "--output",
+        type=output_named,
+        help="also write the figures to this JSON file; of --soak: its folder (output/soak)",
+    )
     add("--overwrite", action="store_true", help="replace a file that is there, also one that the bench did not write")
     return parser
 
@@ -200,6 +209,9 @@ class Sections:
         """What fails inside is told, and the next goes on; the figures are written in any case."""
         try:
             yield
+        except EmoInputError as error:  # which says all that there is to say
+            log.error("%s failed: %s", name, error)
+            self.failed = True
         except Exception:
             log.exception("%s failed", name)
             self.failed = True

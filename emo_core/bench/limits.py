@@ -120,7 +120,7 @@ def _limited(case: Case, reference: ReferenceCache, limit: float | None, *, offl
         card.hold_to(limit)
         return _measured(case, reference, limit, offload=offload, card=card)
     except Exception as error:
-        log.exception("limit %s", limit)
+        log.error("limit %s: %s", limit, error, exc_info=not isinstance(error, EmoInputError))
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
     return Limited(limit, error=f"{said}")
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..data import GenerateSettings
 from ..errors import EmoInputError
-from ..files import expanded, shown
+from ..files import expanded, output_named, shown
 from ..owned import claim_folder, claimable, mark_of, refuse_impossible, refuse_inputs, write_mark
 from ..training.records import read_json
 from ..weights.build import usable_device
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", default="emo-mini", help="a bundled model or the path of one (emo-mini)")
-    add("--output", type=expanded, default=Path("output/evaluation"), help="folder for results (output/evaluation)")
+    add("--output", type=output_named, default=Path("output/evaluation"), help="folder for results (output/evaluation)")
     add("--quick", action="store_true", help="four short clips of each set: an impression in a few minutes")
     add("--sets", default=",".join(KINDS), help="test sets, separated by commas (%(default)s); --controls: the first")
     add(

@@ -1,18 +1,19 @@
 """Training checkpoints: weights, moving average, optimizer moments and counters, in safetensors files of at most 15 MB.
 
 A checkpoint is a folder written beside the old one and swapped in by a rename, so a killed run always finds a whole
-one. Batches are drawn from (seed, step), so nothing else is needed to continue with the very next loss. Only files of
-the names that a checkpoint has are ever removed, only from a folder that says that it is one, never through a link;
-what else a person put into it moves on with it. While two lie there, one has a name that no person gives: a copy, or a
-checkpoint that somebody moved aside, is nobody's but his.
+one. Batches are drawn from (seed, step), so nothing else is needed to continue with the very next loss. Its mark says
+which files it has: only these are read, and only these are ever removed, never through a link; what else a person put
+into it, copies of its files too, moves on with it. While two lie there, one has a name that no person gives: a copy, or
+a checkpoint that somebody moved aside, is nobody's but his.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,17 +22,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import EmoInputError
-from ..files import shown
+from ..files import exists, shown
 from ..owned import MARK, free_path, mark_of, write_mark
 from ..weights.pickled import first_five
+from ..weights.read import read_header
 from ..whole import explain_unwritable
-from .records import read_json, read_weights, refuse_others
+from .records import fits, read_json, read_weights, refuse_others
 
 SHARD_BYTES = 15_000_000  # so that one file travels anywhere
 KIND = "checkpoint"
 COUNTERS = "counters.json"
 _PART, _OLD = ".part", ".old"  # a checkpoint that is being written, and the one that it replaces
-_WRITTEN = re.compile(rf"(weights|average|moments)-\d{{3,}}\.safetensors|{COUNTERS}|{MARK}")
+WEIGHTS, AVERAGE, MOMENTS = "weights", "average", "moments"
+_SHARD = re.compile(rf"({WEIGHTS}|{AVERAGE}|{MOMENTS})-\d{{3,}}\.safetensors", re.ASCII)
+_FILES = "files"  # in the mark: the names of the shards
 _AGAIN = "Remove the checkpoint, or put back one that is whole."
 
 
@@ -45,17 +49,29 @@ class Counters:
 
 def save_shards(tensors: Mapping[str, Tensor], folder: Path, name: str) -> None:
     """Write `tensors` as name-000.safetensors, name-001... each at most SHARD_BYTES (or one tensor)."""
-    shard: dict[str, Tensor] = {}
-    size, index = 0, 0
+    _write_shards(_split(tensors, name), folder)
+
+
+def _split(tensors: Mapping[str, Tensor], name: str) -> dict[str, dict[str, Tensor]]:
+    """What each file of `save_shards` holds."""
+    shards: list[dict[str, Tensor]] = []
+    size = 0
     for key, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
         nbytes = tensor.numel() * tensor.element_size()
-        if shard and size + nbytes > SHARD_BYTES:
-            save_file(shard, folder / f"{name}-{index:03d}.safetensors")
-            shard, size, index = {}, 0, index + 1
-        shard[key], size = tensor, size + nbytes
-    if shard:
-        save_file(shard, folder / f"{name}-{index:03d}.safetensors")
+        if not shards or size + nbytes > SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][key], size = tensor, size + nbytes
+    return {_shard_name(name, index): shard for index, shard in enumerate(shards)}
+
+
+def _shard_name(name: str, index: int) -> str:
+    return f"{name}-{index:03d}.safetensors"
+
+
+def _write_shards(shards: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
+    for file, shard in shards.items():
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in shard.items()}, folder / file)
 
 
 def load_whole(folder: Path, name: str, module: nn.Module, wanted: Iterable[str]) -> dict[str, Tensor]:
@@ -70,10 +86,41 @@ def load_whole(folder: Path, name: str, module: nn.Module, wanted: Iterable[str]
 
 
 def load_shards(folder: Path, name: str) -> dict[str, Tensor]:
+    """What `save_shards` wrote, or a checkpoint has of this name. EmoInputError where some of its files are gone."""
+    files = _shards_of(folder, name)
+    gone = [file for file in files if not exists(folder / file)]
+    if gone:
+        found = f"{name} of {shown(folder)} without all its files: no {first_five(gone)}"
+        raise EmoInputError("checkpoint", found, "a whole one", _AGAIN)
     tensors: dict[str, Tensor] = {}
-    for path in sorted(folder.glob(f"{name}-*.safetensors")):
-        tensors.update(read_weights(path, what="checkpoint", again=_AGAIN))
+    for file in files:
+        tensors.update(read_weights(folder / file, what="checkpoint", again=_AGAIN))
     return tensors
+
+
+def _shards_of(folder: Path, name: str) -> list[str]:
+    """The files that the save of a checkpoint wrote of its tensors of this name, as its mark says."""
+    said = mark_of(folder, KIND)
+    if said is None or not fits(said, {_FILES: [str]}):
+        return list(_numbered_on(folder, name))
+    return [file for file in said[_FILES] if (found := _SHARD.fullmatch(file)) and found[1] == name]
+
+
+def _numbered_on(folder: Path, name: str) -> Iterator[str]:
+    """Those of versions whose mark did not say it: numbered on from 000, without a copy of one of them, which holds the
+    same tensors."""
+    known: set[str] = set()
+    for file in (_shard_name(name, index) for index in itertools.count()):
+        if not exists(folder / file):
+            return
+        try:
+            held = set(read_header(folder / file)[0])
+        except EmoInputError:  # whoever reads it is told
+            held = set()
+        if known & held:
+            return
+        known |= held
+        yield file
 
 
 def refuse_place(folder: Path) -> None:
@@ -98,21 +145,20 @@ def save_checkpoint(
 ) -> None:
     """Replace the checkpoint in `folder` by this one. EmoInputError for a place that `refuse_place` refuses."""
     refuse_place(folder)
+    moments = {
+        f"{index}.{key}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    shards = _split(weights, WEIGHTS) | _split(average, AVERAGE) | _split(moments, MOMENTS)
     with explain_unwritable(folder):
         for left in _aside(folder, _PART):
             _discard(left)
         fresh = _name_aside(folder, _PART)
         fresh.mkdir(parents=True)
-        write_mark(fresh, KIND)
-        save_shards(weights, fresh, "weights")
-        save_shards(average, fresh, "average")
-        moments = {
-            f"{index}.{key}": value
-            for index, state in optimizer.state_dict()["state"].items()
-            for key, value in state.items()
-            if isinstance(value, Tensor)
-        }
-        save_shards(moments, fresh, "moments")
+        write_mark(fresh, KIND, **{_FILES: list(shards)})
+        _write_shards(shards, fresh)
         (fresh / COUNTERS).write_text(json.dumps(asdict(counters)))
         if folder.exists():
             folder.rename(_name_aside(folder, _OLD))
@@ -136,8 +182,10 @@ def _discard(folder: Path, move_to: Path | None = None) -> None:
     """Remove a checkpoint's own files, move what else lies there, and remove the folder if it is empty then."""
     if not _is_ours(folder):
         return
+    shards = [file for name in (WEIGHTS, AVERAGE, MOMENTS) for file in _shards_of(folder, name)]
+    own = {*shards, COUNTERS, MARK}
     for path in _entries(folder):
-        if _WRITTEN.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+        if path.name in own and path.is_file() and not path.is_symlink():
             path.unlink()
         elif move_to is not None:
             path.rename(free_path(move_to / path.name))
@@ -178,7 +226,7 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 def load_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put the saved optimizer moments back; parameters are matched by their order."""
-    moments = load_shards(folder, "moments")
+    moments = load_shards(folder, MOMENTS)
     if not moments and load_counters(folder).step:
         raise EmoInputError("checkpoint", f"no moments-000.safetensors in {shown(folder)}", "a whole one", _AGAIN)
     put_moments(optimizer, moments)

@@ -462,6 +462,8 @@ def _written(step: str, options: Options) -> tuple[str, ...]:
     """The parts of a root that a step writes."""
     if step == "restore":
         return ("vae", "audio", "pose", "restored")
+    if step == "sampled":
+        return ("sampled", "latents")  # whose folder it reads and writes to
     return (_stage_folder(options, int(step[-1])),) if step.startswith("stage") else (step,)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ..config import EMO_MINI, PRESETS, EmoConfig
 from ..errors import EmoInputError
-from ..files import expanded
+from ..files import expanded, output_named
 from .loop import LoopSettings
 
 DESCRIPTION = """emo-mini from nothing, one step at a time; every step continues where it was stopped.
@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("step", choices=STEP_NAMES, help="which step to run")
     root = "folder for everything that training writes"
-    parser.add_argument("--root", type=expanded, default=Path("runs"), help=root)
+    parser.add_argument("--root", type=output_named, default=Path("runs"), help=root)
     parser.add_argument("--minutes", type=float, default=10.0, help="training time (voices: minutes of speech)")
     parser.add_argument("--processes", type=int, default=2, help="processes; on a CPU one per core is the fastest")
     parser.add_argument("--batch", type=int, default=8, help="rows per process")

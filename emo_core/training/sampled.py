@@ -25,6 +25,7 @@ from ..diffusion.space import from_diffused, to_diffused
 from ..errors import EmoInputError
 from ..files import exists
 from ..models.emo import EmoModel
+from ..video.fingerprint import fingerprint
 from ..whole import write_text_whole, written_whole
 from .batches import Sampling, StageBatches
 from .clips import ClipDataset
@@ -35,7 +36,8 @@ from .stages import STAGES, StageStep
 
 SAMPLED, SAMPLED_INDEX = "sampled.npy", "sampled.json"
 NOISED = (300, 950)  # timesteps: below, the truth comes back as it was; at the end, any mouth fits the sound
-_AGAIN = "Run `train sampled` again."
+_WHAT, _AGAIN = "sampled latents", "Run `train sampled` again."
+_PLACES = [(int, int, int)]  # of each row: the clip's number, the first frame, the portrait
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def sample_clips(
     batches = StageBatches(latents, model.config, settings, sampling=Sampling(batch=batch, seed=seed))
     numbers = [i for i, clip in enumerate(clips.clips) if clip["split"] == "train"]
     rng = np.random.default_rng((seed, 17))
-    said, index = [], []
+    said: list[NDArray[np.float16]] = []
+    index: list[list[int]] = []
+    of = fingerprint(folder / LATENTS)
     for start in range(0, len(numbers), batch):
         rows = []
         for number, clip in zip(numbers[start:][:batch], latents.clips[start:][:batch], strict=True):
@@ -67,11 +71,15 @@ def sample_clips(
             index.append([number, int(frames[0]), -1 if portrait is None else portrait])
         drawn = {name: value.to(step.alphas.device) for name, value in batches.batch_of(rows, rng).items()}
         said.append(estimate(step, drawn, model.config).cpu().to(torch.float16).numpy())
-    write_text_whole(folder / SAMPLED_INDEX, "[]")  # until both are of this run
+    _write_index(folder, of, [])  # until both are of this run
     with written_whole(folder / SAMPLED) as part, part.open("wb") as file:
         np.save(file, np.concatenate(said))
-    write_text_whole(folder / SAMPLED_INDEX, json.dumps(index))
+    _write_index(folder, of, index)
     return len(index)
+
+
+def _write_index(folder: Path, of: str, index: list[list[int]]) -> None:
+    write_text_whole(folder / SAMPLED_INDEX, json.dumps({"latents": of, "rows": index}))
 
 
 def estimate(step: StageStep, batch: Batch, config: EmoConfig) -> Tensor:
@@ -93,17 +101,32 @@ def load_sampled(folder: Path, clips: ClipDataset) -> dict[int, Sampled]:
     """What `sample_clips` wrote, by the clip's number; empty where it never ran."""
     if not exists(folder / SAMPLED_INDEX):
         return {}
-    if (folder / SAMPLED_INDEX).stat().st_mtime < (folder / LATENTS).stat().st_mtime:
-        found = "some that are older than the latents, and of another VAE perhaps"
-        raise EmoInputError("sampled latents", found, "those of these latents", _AGAIN)
-    rows = read_array(folder / SAMPLED, ("f", 5), what="sampled latents", again=_AGAIN)
-    index: Sequence[tuple[int, int, int]] = read_json(
-        folder / SAMPLED_INDEX, [(int, int, int)], what="sampled latents", again=_AGAIN
-    )
+    read_array(folder / LATENTS, ("f", 4), what=_WHAT, again="Run `train latents` and `train sampled` again.")
+    index = _read_index(folder)
+    rows = read_array(folder / SAMPLED, ("f", 5), what=_WHAT, again=_AGAIN)
     if len(index) != len(rows) or not all(_fits(clips, *place, frames=rows.shape[1]) for place in index):
         found = f"{len(rows)} rows and {len(index)} places, not all of these clips"
-        raise EmoInputError("sampled latents", found, "a row of each training clip", _AGAIN)
+        raise EmoInputError(_WHAT, found, "a row of each training clip", _AGAIN)
     return {number: Sampled(row, first, portrait) for row, (number, first, portrait) in zip(rows, index, strict=True)}
+
+
+def _read_index(folder: Path) -> Sequence[tuple[int, int, int]]:
+    """The places of the rows. EmoInputError where they are those of other latents, however these came there."""
+    path = folder / SAMPLED_INDEX
+    if isinstance(read_json(path, object, what=_WHAT, again=_AGAIN), list):  # of before it said of which
+        index: Sequence[tuple[int, int, int]] = read_json(path, _PLACES, what=_WHAT, again=_AGAIN)
+        if path.stat().st_mtime < (folder / LATENTS).stat().st_mtime:
+            raise _of_others("some that are older than the latents")
+        return index
+    said = read_json(path, {"latents": str, "rows": _PLACES}, what=_WHAT, again=_AGAIN)
+    if said["latents"] != fingerprint(folder / LATENTS):
+        raise _of_others("those of other latents")
+    index = said["rows"]
+    return index
+
+
+def _of_others(found: str) -> EmoInputError:
+    return EmoInputError(_WHAT, f"{found}, and of another VAE perhaps", "those of these latents", _AGAIN)
 
 
 def _fits(clips: ClipDataset, number: int, first: int, portrait: int, *, frames: int) -> bool:

@@ -3,7 +3,8 @@
 Nothing of a user's is replaced or removed: only files with our mark, only by a save to the same place, and only where
 `overwrite` says so. A save that dies leaves the old model whole: a file is written under a name that nobody has and
 then renamed; the files of a folder are first all there under names that tell them from those of the save before
-(`saved.model_files` takes the save that is whole), and only then do those go.
+(`saved.model_files` takes the save that is whole), and only then do those go. Of two saves to one folder at the same
+time the second is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +24,17 @@ from torch import Tensor
 from ..config import EmoConfig
 from ..errors import EmoInputError
 from ..files import NAME_BYTES, exists, expanded, shown
+from ..lock import passing_lock
 from ..owned import refuse_existing
 from .locate import is_weights, walk
 from .pickled import first_five
 from .read import CONFIG_KEY, PICKLED, SAFETENSORS
-from .saved import FOLDER, MARK_KEY, MODEL, PART, PARTS, Mark, mark_of, of_a_save, unfinished_name
+from .saved import FOLDER, MARK_KEY, MODEL, NAME_KEY, PART, PARTS, Mark, file_name, mark_of, of_saves, unfinished_name
 
 if TYPE_CHECKING:
     from ..models.emo import EmoModel
 
+LOCK = ".emo-save.lock"  # in a model's folder, while one is saved there
 PART_BYTES = 15_000_000  # the largest file of a model saved as a folder
 _OTHER = "Choose another name for the output."
 
@@ -49,7 +53,9 @@ def save_model(
     config = model.config.to_json()
     if is_one_file(path):
         return [_write_file(path, parameters, {CONFIG_KEY: config, MARK_KEY: MODEL}, overwrite=overwrite)]
-    return _write_folder(path, dict(_split(parameters)), config)
+    parts = dict(_split(parameters))
+    with _only_save(path):
+        return _write_folder(path, parts, config, overwrite=overwrite)
 
 
 def save_tensors(
@@ -136,7 +142,8 @@ def _refuse_folder(folder: Path, *, overwrite: bool) -> None:
         found = f"{shown(folder)}, a file"
         raise EmoInputError("output", found, f"the name of a folder, or one ending in {SAFETENSORS}", _OTHER)
     files = _weights_in(folder)
-    foreign = sorted(file.name for file in files if not of_a_save(file))
+    ours = of_saves(files)
+    foreign = sorted(file.name for file in files if file not in ours)
     if foreign:
         found = f"the folder {shown(folder)}, which holds other weights: {first_five(foreign)}"
         raise EmoInputError("output", found, "a folder without weights of anything else", _OTHER)
@@ -178,7 +185,7 @@ def _split(parameters: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tenso
             size += length
         for number, chunk in enumerate(chunks, start=1):
             if chunk:
-                yield f"{file}{'' if number == 1 else f'-{number}'}{SAFETENSORS}", chunk
+                yield file_name(file, number), chunk
 
 
 def _write_file(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], *, overwrite: bool) -> Path:
@@ -193,18 +200,34 @@ def _write_file(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
     return path
 
 
-def _write_folder(folder: Path, parts: Mapping[str, dict[str, Tensor]], config: str) -> list[Path]:
+@contextmanager
+def _only_save(folder: Path) -> Iterator[None]:
+    """Makes `folder`, where nobody else saves while the block runs. EmoInputError where somebody does already."""
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_only = held.enter_context(passing_lock(folder, LOCK))
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        if not is_only:
+            found = f"{shown(folder)}, where another model is being saved"
+            raise EmoInputError("output", found, "one save at a time", f"Wait for that one. {_OTHER}")
+        yield
+
+
+def _write_folder(folder: Path, parts: Mapping[str, dict[str, Tensor]], config: str, *, overwrite: bool) -> list[Path]:
     """The files of a model, in place of those of an earlier save."""
-    before = {file: mark for file in _weights_in(folder) if of_a_save(file) and (mark := mark_of(file)) is not None}
+    refuse_output(folder, overwrite=overwrite)  # again: another save may have ended since
+    before = of_saves(_weights_in(folder))
     mark = Mark(FOLDER, 1 + max((mark.number for mark in before.values()), default=0), len(parts))
     metadata = {CONFIG_KEY: config, MARK_KEY: str(mark)}
     token = secrets.token_hex(8)
     new = {folder / unfinished_name(name, token): folder / name for name in parts}
     aside: list[Path] = []
     try:
-        for path, tensors in zip(new, parts.values(), strict=True):
-            aside.append(_write_aside(path, tensors, metadata))
-        refuse_output(folder, overwrite=True)  # again: the weights took their time, and somebody may have come
+        for (path, final), tensors in zip(new.items(), parts.values(), strict=True):
+            aside.append(_write_aside(path, tensors, {**metadata, NAME_KEY: final.name}))
+        _refuse_changed(folder, before)  # the weights took their time
         for temporary, path in zip(aside, new, strict=True):
             os.replace(temporary, path)
         aside = []
@@ -220,6 +243,14 @@ def _write_folder(folder: Path, parts: Mapping[str, dict[str, Tensor]], config: 
             for path in (*aside, *new):
                 path.unlink(missing_ok=True)
     return list(new.values())
+
+
+def _refuse_changed(folder: Path, before: Mapping[Path, Mark]) -> None:
+    """Raises EmoInputError where somebody put weights into a folder, or another model, since a save began."""
+    refuse_output(folder, overwrite=True)
+    if of_saves(_weights_in(folder)) != before:
+        found = f"{shown(folder)}, where another model was saved meanwhile"
+        raise EmoInputError("output", found, "one save at a time", _OTHER)
 
 
 def _write_aside(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:

@@ -1,12 +1,15 @@
 """Models in EMO's own form: in, a file or folder; out, whether we saved it and how, its tensors and configuration.
 
 A model is one `.safetensors` or a folder of them (so that every file stays small). In each file's metadata stand the
-configuration and our mark, which says what kind of save wrote it: a `Mark`.
+configuration and our mark, which says what kind of save wrote it: a `Mark`. Files of a folder also say their names, so
+that a copy of one under another name is not taken for ours.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +29,11 @@ PARTS = {  # file name -> the model's parts in it
 }
 OWN_NAMES = frozenset(part for parts in PARTS.values() for part in parts)
 MARK_KEY = "emo_save"  # in the metadata, beside CONFIG_KEY: Mark as text
+NAME_KEY = "emo_file"  # in the metadata of a folder's file: what the save called it
 MODEL, FOLDER, PART = "model", "folder", "part"
-_FOLDER_FILE = re.compile(rf"({'|'.join(PARTS)})(-\d+)?\{SAFETENSORS}")
-_UNFINISHED = re.compile(rf"({'|'.join(PARTS)})(-\d+)?~[0-9a-f]{{16}}\{SAFETENSORS}")
+_GIVEN = rf"({'|'.join(PARTS)})(?:-([2-9]|[1-9][0-9]+))?"  # `file_name`, without its ending
+_FOLDER_FILE = re.compile(rf"{_GIVEN}\{SAFETENSORS}")
+_UNFINISHED = re.compile(rf"{_GIVEN}~[0-9a-f]{{16}}\{SAFETENSORS}")
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,35 @@ def mark_of(path: Path) -> Mark | None:
     return Mark(MODEL if names & OWN_NAMES else PART)
 
 
-def of_a_save(path: Path) -> bool:
-    """Whether a file is one that our save of a folder wrote: it carries our mark under a name that we give. A copy of
-    one under another name is somebody's backup, and a link is somebody's too."""
-    if path.is_symlink() or not (_FOLDER_FILE.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)):
-        return False
-    mark = mark_of(path)
-    return mark is not None and mark.kind == FOLDER
+def of_saves(files: Iterable[Path]) -> dict[Path, Mark]:
+    """Those of a folder's files that our saves of the folder wrote, with their marks: each under the name that the save
+    gave it. A copy of one under another name is somebody's backup, and a link is somebody's too."""
+    known: dict[int, set[str]] = defaultdict(set)  # the tensors of a save, by its number
+    ours: dict[Path, Mark] = {}
+    for part, number, file in sorted((*place, file) for file in files if (place := _place(file)) is not None):
+        mark = None if file.is_symlink() else mark_of(file)
+        if mark is None or mark.kind != FOLDER:
+            continue
+        tensors, metadata = read_header(file)
+        if NAME_KEY in metadata:
+            is_own = metadata[NAME_KEY] == file_name(part, number)
+        else:  # of before: there a copy is known by what it repeats
+            is_own = known[mark.number].isdisjoint(tensors)
+        if is_own:
+            known[mark.number].update(tensors)
+            ours[file] = mark
+    return ours
+
+
+def file_name(part: str, number: int) -> str:
+    """What a model's folder calls the first, second ... file of a part: vae.safetensors, vae-2.safetensors ..."""
+    return f"{part}{'' if number == 1 else f'-{number}'}{SAFETENSORS}"
+
+
+def _place(file: Path) -> tuple[str, int] | None:
+    """Of which part the name says that a file is, and which of its files."""
+    found = _FOLDER_FILE.fullmatch(file.name) or _UNFINISHED.fullmatch(file.name)
+    return None if found is None else (found[1], int(found[2] or 1))
 
 
 def unfinished_name(name: str, token: str) -> str:
@@ -97,9 +124,10 @@ def model_files(path: Path) -> list[Path]:
     if not unfinished:
         return files
     marks = {file: mark for file in files if (mark := mark_of(file)) is not None and mark.kind == FOLDER}
+    ours = of_saves(files)
     for number in sorted({marks[file].number for file in unfinished & marks.keys()}, reverse=True):
-        save = {file for file, mark in marks.items() if mark.number == number}
-        if all(marks[file].files == len(save) for file in save):
+        save = {file for file, mark in ours.items() if mark.number == number}
+        if save and all(marks[file].files == len(save) for file in save):
             return [file for file in files if file in save or file not in marks]
     return [file for file in files if file not in unfinished]
 

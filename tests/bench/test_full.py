@@ -103,6 +103,13 @@ def test_one_piece_that_fails_does_not_stop_the_next(
     )
 
 
+def test_an_input_that_a_section_refuses_is_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    """And no traceback: of a sound without samples, here."""
+    assert main(["--cases", "", "--memory", "--short-s", "1e-9", "--long-s", "2e-9", "--device", "cpu"]) == 1
+    (told,) = [record for record in caplog.records if "failed" in record.getMessage()]
+    assert told.exc_info is None and told.getMessage().startswith("memory failed: audio: found ")
+
+
 def test_compiled_runs_in_the_same_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "compile_regions", partial(compile_regions, backend="eager"))
     torch._dynamo.reset()

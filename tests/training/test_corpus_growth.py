@@ -4,6 +4,7 @@ for flite, as fast as it is dull."""
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,15 @@ def test_a_shard_that_is_missing_is_told_and_made_again(tmp_path: Path) -> None:
     with pytest.raises(EmoInputError, match=r"no train-001\.npz before train-003\.npz.*train voices"):
         VoiceCorpus(tmp_path).utterances("train")
     assert made(tmp_path, 0.3) == wanted  # however little is asked for: what is behind it counts from it
+
+
+def test_a_copy_of_a_shard_is_not_read_in_its_place(tmp_path: Path) -> None:
+    made(tmp_path, 0.9)
+    wanted = VoiceCorpus(tmp_path).utterances("train")
+    for name in ("train-0000.npz", "train-0003.npz", "train-old.npz"):
+        shutil.copy(tmp_path / "train-002.npz", tmp_path / name)
+    found = VoiceCorpus(tmp_path).utterances("train")
+    assert [record.text for record in found] == [record.text for record in wanted]
 
 
 def test_another_flite_does_not_change_what_was_spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

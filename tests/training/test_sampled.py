@@ -108,10 +108,41 @@ def test_rows_of_other_clips_and_damaged_ones_are_refused(rows: Path, clips: Cli
     assert isinstance(next(iter(load_sampled(rows, clips).values())), Sampled)
 
 
+def copied(rows: Path, folder: Path) -> Path:
+    """The latents and their rows in another folder, copied in any order."""
+    folder.mkdir(exist_ok=True)
+    for name in (SAMPLED_INDEX, SAMPLED, LATENTS):
+        shutil.copyfile(rows / name, folder / name)
+    return folder
+
+
 def test_rows_of_the_latents_before_are_refused(rows: Path, clips: ClipDataset, tmp_path: Path) -> None:
+    """By what the latents are: a copy of both is as good, and rows that were copied last are not."""
+    folder = copied(rows, tmp_path / "copy")
+    for latents_s, rows_s in ((4e9, 1e9), (1e9, 4e9)):
+        os.utime(folder / LATENTS, (latents_s, latents_s))
+        os.utime(folder / SAMPLED_INDEX, (rows_s, rows_s))
+        assert load_sampled(folder, clips).keys() == load_sampled(rows, clips).keys()
+    np.save(folder / LATENTS, np.load(rows / LATENTS) + np.float16(0.01))
+    os.utime(folder / LATENTS, (1e9, 1e9))
+    with pytest.raises(EmoInputError, match=r"those of other latents.*Run `train sampled` again"):
+        load_sampled(folder, clips)
+
+
+def test_rows_of_before_they_said_of_which_latents_are_known_by_their_dates(
+    rows: Path, clips: ClipDataset, tmp_path: Path
+) -> None:
+    index = json.loads((rows / SAMPLED_INDEX).read_text())["rows"]
     for name in (LATENTS, SAMPLED, SAMPLED_INDEX):
         shutil.copy(rows / name, tmp_path)
+    (tmp_path / SAMPLED_INDEX).write_text(json.dumps(index))
     assert load_sampled(tmp_path, clips)
     os.utime(tmp_path / LATENTS, (4e9, 4e9))
     with pytest.raises(EmoInputError, match=r"older than the latents.*Run `train sampled` again"):
         load_sampled(tmp_path, clips)
+
+
+def test_rows_without_their_latents_are_told(rows: Path, clips: ClipDataset, tmp_path: Path) -> None:
+    (copied(rows, tmp_path / "copy") / LATENTS).unlink()
+    with pytest.raises(EmoInputError, match=r"sampled latents: found no file at .*latents\.npy.*`train latents` and"):
+        load_sampled(tmp_path / "copy", clips)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from emo_core.training.checkpoint import (
     refuse_place,
     save_checkpoint,
 )
+from emo_core.training.command import STEPS as STEP_CALLS
 from emo_core.training.command import main
 from emo_core.training.options import STEP_NAMES
 from emo_core.training.root import KIND, begin_step, claim_root, claim_step
@@ -96,6 +98,17 @@ def test_a_step_that_another_run_is_at_is_left_to_it(step: str, tmp_path: Path) 
     for lock in held:
         lock.release()
     begin_step(tmp_path / "root", [step])
+
+
+@pytest.mark.parametrize(("step", "other"), [("sampled", "latents"), ("latents", "sampled")])
+def test_latents_are_not_made_anew_while_they_are_sampled(
+    step: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--root", str(tmp_path / "root"), "--preset", "tiny", "--processes", "1"]
+    monkeypatch.setitem(STEP_CALLS, step, lambda _: main([other, *arguments]))
+    monkeypatch.setitem(STEP_CALLS, other, lambda _: pytest.fail("both ran"))
+    with pytest.raises(EmoInputError, match="another run is at latents"):
+        main([step, *arguments])
 
 
 @pytest.mark.parametrize("given", ["--start-from", "--average-with"])
@@ -189,6 +202,43 @@ def test_what_a_person_put_beside_a_checkpoint_stays(kept: str, where: str, tmp_
         assert path.is_symlink() if kept == "link" else path.read_bytes() == b"mine"
     assert (theirs / "weights-000.safetensors").read_bytes() == b"theirs"
     assert len(list((tmp_path / "run").iterdir())) == (1 if where == "checkpoint" else 2)  # nothing is left over
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["with its files in the mark", "of before"])
+def test_a_copy_within_a_checkpoint_is_neither_read_nor_removed(marked: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    _save(folder, 1)
+    if not marked:
+        write_mark(folder, "checkpoint")
+    copies = [f"average-{n}.safetensors" for n in ("001", "002", "0000", "step1", "000 (copy)")]
+    for name in copies:
+        shutil.copy(folder / "average-000.safetensors", folder / name)
+    before = {name: (folder / name).read_bytes() for name in copies}
+    for step in (2, 3):
+        layer = nn.Linear(2, 2)
+        weights = dict(layer.named_parameters())
+        optimizer = torch.optim.AdamW(layer.parameters())
+        save_checkpoint(folder, weights, average=weights, optimizer=optimizer, counters=Counters(step, 1.0))
+        assert {name: (folder / name).read_bytes() for name in copies} == before
+        found = load_shards(folder, "average")
+        assert found.keys() == weights.keys() and all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_mark_that_somebody_changed_gives_nothing_away(tmp_path: Path) -> None:
+    _save(tmp_path / "checkpoint", 1)
+    mine = tmp_path / "checkpoint" / "notes.txt"
+    mine.write_text("mine")
+    write_mark(tmp_path / "checkpoint", "checkpoint", files=["notes.txt", "../notes.txt", "average-000.safetensors"])
+    (tmp_path / "notes.txt").write_text("mine")
+    _save(tmp_path / "checkpoint", 2)
+    assert mine.read_text() == (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_checkpoint_without_one_of_its_files_is_told(tmp_path: Path) -> None:
+    _save(tmp_path / "checkpoint", 1)
+    (tmp_path / "checkpoint" / "average-000.safetensors").unlink()
+    with pytest.raises(EmoInputError, match=r"average of .*checkpoint without all its files: no average-000"):
+        load_shards(tmp_path / "checkpoint", "average")
 
 
 @pytest.mark.parametrize("name", ["checkpoint.old", "checkpoint.part", "checkpoint.old-2"])

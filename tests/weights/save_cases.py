@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from emo_core.config import TINY
 from emo_core.models.emo import EmoModel
 from emo_core.weights.read import CONFIG_KEY
-from emo_core.weights.saved import read_checkpoint
+from emo_core.weights.saved import MARK_KEY, read_checkpoint
 
 SMALL = dataclasses.replace(TINY, unet=dataclasses.replace(TINY.unet, block_out_channels=(8, 8)))
 
@@ -44,6 +44,13 @@ def without_mark(path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         config = file.metadata()[CONFIG_KEY]
     save_file(load_file(path), path, metadata={CONFIG_KEY: config})
+
+
+def without_name(path: Path) -> None:
+    """As a folder's file was saved before it said its name."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(path), path, metadata={key: metadata[key] for key in (CONFIG_KEY, MARK_KEY)})
 
 
 def foreign(path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import released_files as made
 import torch
 from safetensors.torch import load_file, save_file
-from save_cases import SMALL, drawn, everything, foreign, is_model, without_mark
+from save_cases import SMALL, drawn, everything, foreign, is_model, without_mark, without_name
 
 from emo_core.errors import EmoInputError
 from emo_core.models.emo import EmoModel
@@ -141,6 +141,22 @@ def test_a_copy_of_our_own_file_under_another_name_is_the_users(
     with pytest.raises(EmoInputError, match="holds other weights: ") as told:
         save_model(other, folder, overwrite=True)
     assert copy.name in str(told.value) and everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["with names", "of before"])
+@pytest.mark.parametrize("name", ["vae-2", "vae-02", "vae-1", "vae-3", "network-1", "network-12", "audio-2"])
+def test_a_copy_of_our_own_file_under_the_next_name_is_the_users(
+    model: EmoModel, other: EmoModel, tmp_path: Path, name: str, named: bool
+) -> None:
+    folder = tmp_path / "m"
+    for file in save_model(model, folder):
+        if not named:
+            without_name(file)
+    shutil.copy(folder / f"{name.partition('-')[0]}.safetensors", folder / f"{name}.safetensors")
+    before = everything(tmp_path)
+    with pytest.raises(EmoInputError, match=rf"holds other weights: {name}\.safetensors; "):
+        save_model(other, folder, overwrite=True)
+    assert everything(tmp_path) == before
 
 
 def test_a_copy_that_comes_while_weights_are_written_stays(
@@ -378,3 +394,59 @@ def test_somebody_who_comes_while_weights_are_written_is_not_replaced(
             save_model(model, path)
     assert {path.name for path in tmp_path.rglob("*")} == {"m", "m.safetensors", "vae.safetensors"}
     assert set(load_file(tmp_path / "m" / "vae.safetensors")) == {"lora.weight"}
+
+
+def test_of_two_saves_to_a_folder_at_the_same_time_the_second_is_refused(
+    model: EmoModel, other: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def slow(tensors: dict, target: Path, metadata: dict) -> None:
+        save_file(tensors, target, metadata)
+        with pytest.raises(EmoInputError, match="where another model is being saved; expected one save") as error:
+            save_model(other, tmp_path / "m", overwrite=True)
+        told.append(error)
+
+    monkeypatch.setattr("safetensors.torch.save_file", slow)
+    written = save_model(model, tmp_path / "m")
+    assert told and is_model(tmp_path / "m", model) and set((tmp_path / "m").iterdir()) == set(written)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_save_that_ended_while_another_began_is_not_mixed_with_it(
+    model: EmoModel, other: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    """Both looked at the folder when it was free."""
+    real = weights_save._split
+
+    def late(parameters: dict) -> object:
+        monkeypatch.setattr(weights_save, "_split", real)
+        save_model(other, tmp_path / "m")
+        return real(parameters)
+
+    monkeypatch.setattr(weights_save, "_split", late)
+    if overwrite:
+        save_model(model, tmp_path / "m", overwrite=True)
+    else:
+        with pytest.raises(EmoInputError, match=r"which holds a model; expected a name that is free.*--overwrite"):
+            save_model(model, tmp_path / "m")
+    assert is_model(tmp_path / "m", model if overwrite else other)
+
+
+def test_a_model_that_comes_while_weights_are_written_stays(
+    model: EmoModel, other: EmoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied there, or saved from another machine, on a disk that knows no locks."""
+    files = save_model(other, tmp_path / "other")
+
+    def slow(tensors: dict, target: Path, metadata: dict) -> None:
+        save_file(tensors, target, metadata)
+        for file in files:
+            shutil.copy(file, tmp_path / "m" / file.name)
+
+    monkeypatch.setattr("safetensors.torch.save_file", slow)
+    for overwrite in (False, True):
+        with pytest.raises(EmoInputError, match=r"where another model was saved meanwhile|which holds a model"):
+            save_model(model, tmp_path / "m", overwrite=overwrite)
+        assert is_model(tmp_path / "m", other)
+        shutil.rmtree(tmp_path / "m")

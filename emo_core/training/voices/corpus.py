@@ -181,7 +181,7 @@ def _shards(folder: Path, split: str) -> dict[int, Path]:
         return found
     for path in folder.glob(f"{split}-*.npz"):
         number = path.stem.removeprefix(f"{split}-")
-        if len(number) >= 3 and number.isascii() and number.isdecimal():
+        if number.isascii() and number.isdecimal() and number == f"{int(number):03d}":  # else it is somebody's copy
             found[int(number)] = path
     return dict(sorted(found.items()))
 
