@@ -135,7 +135,7 @@ EMO_MINI = dataclasses.replace(
     EMO_MINI_HEADS,
     name="emo-mini",
     face_locator=FaceLocatorConfig(channels=(8, 16, 24, 32, 32)),
-    vae=VAEConfig(kind="referenced", latent_channels=16, scaling_factor=1.0, size=256),
+    vae=VAEConfig(kind="referenced", latent_channels=16, scaling_factor=1.0, size=256, finest=16),
     # What changes is 1.3 in mouths and .48 over all (RMS, puppets; heads .86 and .32; over the heads' VAE .77 and .30).
     schedule=dataclasses.replace(EMO_MINI_HEADS.schedule, residual_scale=1.5),
     # Eight unseen people's puppets: mouth opening r .71, .74, .75, .76 at 1.25, 2, 3 and 4, where pictures stray;
