@@ -57,7 +57,7 @@ def _drift_rows(studio: Studio, section: str) -> list[Row]:
     best = _mean([colour_shift(through, take.case.frames) for take, through in still])
     note = f"clips that hold still, mean pictures; truth through the VAE {best:.1f}"
     rows.append(Row(section, "colours off the truth's, 1/255", made, COLOURS, note))
-    of_areas = _mean([colour_shift(*(areas(f, AREAS) for f in (take.frames, take.case.frames))) for take, _ in still])
+    of_areas = _mean([colour_shift(areas(take.frames, AREAS), areas(take.case.frames, AREAS)) for take, _ in still])
     note = f"means of {AREAS} x {AREAS} areas: without lips and brows that are elsewhere"
     rows.append(Row(section, "the same of areas, 1/255", of_areas, note=note))
     for take in studio.long:

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import EmoInputError
 from ..files import readable_file, shown
 from .png import SIGNATURE, without_extras
-from .profile import to_srgb
+from .profile import adobe_rgb, to_srgb
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +31,9 @@ _KIND = "a picture file"
 _REMEDIES = {"portrait": "Give a picture of one person, face visible, as jpg or png."}
 _REMEDY = "Give it as jpg or png."
 _AGAIN = "Export or download it again."
-_ORIENTATION = 0x0112  # EXIF's tag
+_ORIENTATION = 0x0112  # EXIF's tags, and where they lie
+_COLOUR_SPACE, _OTHER_SPACES = 0xA001, (2, 0xFFFF)
+_CAMERA, _RULES, _RULE = 0x8769, 0xA005, 1
 # What EXIF's numbers mean, as Pillow's transpositions are called; 1 is upright.
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",
@@ -58,7 +60,8 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
             with Image.open(stream) as picture:
                 _check_claim(picture, path, name)
                 picture.load()
-                upright, profile = _upright(picture), profile or picture.info.get("icc_profile")
+                profile = profile or picture.info.get("icc_profile") or _profile_of_camera(picture)
+                upright = _upright(picture)
                 shining = to_srgb(_plain(upright), profile, file=file_name)
                 return shining if shining.mode in MODES else shining.convert("RGB")
         except EmoInputError:
@@ -90,7 +93,7 @@ def _check_claim(picture: Image.Image, path: Path, name: str) -> None:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """As the camera's EXIF tag says. Nothing else of EXIF is read: other tags may be as wrong as they like."""
+    """As the camera's EXIF tag says."""
     from PIL import Image
 
     try:
@@ -100,6 +103,18 @@ def _upright(picture: Image.Image) -> Image.Image:
         log.info("EXIF that cannot be read (%s): the picture is taken as it is", _short(error))
         turn = None
     return picture if turn is None else picture.transpose(getattr(Image.Transpose, turn))
+
+
+def _profile_of_camera(picture: Image.Image) -> bytes | None:
+    """Of cameras that are set to Adobe RGB: a space that is not sRGB, by the rules R03 (DCF 2.0), and no profile."""
+    try:
+        exif = picture.getexif()
+        if exif.get_ifd(_CAMERA).get(_COLOUR_SPACE) not in _OTHER_SPACES:
+            return None
+        return adobe_rgb() if str(exif.get_ifd(_RULES).get(_RULE, "")).startswith("R03") else None
+    except Exception as error:  # as above
+        log.info("EXIF that cannot be read (%s): the colours are taken as sRGB", _short(error))
+        return None
 
 
 def _plain(picture: Image.Image) -> Image.Image:

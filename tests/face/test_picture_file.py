@@ -364,3 +364,30 @@ def test_a_drawing_that_another_program_would_have_to_paint_is_not_called_damage
 def test_a_mask_is_called_by_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(EmoInputError, match="face-mask: found no file at"):
         read_mask(tmp_path / "none.png")
+
+
+def camera_exif(space: int = 0xFFFF, rule: str = "R03") -> Image.Exif:
+    """What a camera writes whose colour space is set to Adobe RGB."""
+    found = Image.Exif()
+    found.get_ifd(0x8769).update({0xA001: space, 0xA005: {1: rule}})
+    return found
+
+
+def test_cameras_say_adobe_rgb_in_exif_alone(tmp_path: Path) -> None:
+    """Seen: such a photograph was read as sRGB, and pale. Expected by the matrices of both standards under D65."""
+    colour = np.array([180.0, 110.0, 90.0])
+    xyz = np.array([[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]]) @ (
+        (colour / 255) ** (563 / 256)
+    )
+    light = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]) @ xyz
+    expected = torch.from_numpy(1.055 * light ** (1 / 2.4) - 0.055).float()
+    picture = Image.new("RGB", (32, 32), tuple(int(value) for value in colour))
+    picture.save(tmp_path / "adobe.jpg", exif=camera_exif(), quality=100, subsampling=0)
+    assert torch.allclose(read_image(tmp_path / "adobe.jpg")[16, 16], expected, atol=2.5 / 255)
+    plain = torch.from_numpy(colour / 255).float()
+    for name, told in {"srgb": camera_exif(1, "R98"), "none": camera_exif(0xFFFF, "R98")}.items():
+        picture.save(tmp_path / f"{name}.jpg", exif=told, quality=100, subsampling=0)
+        assert torch.allclose(read_image(tmp_path / f"{name}.jpg")[16, 16], plain, atol=1.5 / 255)
+    drawn().save(tmp_path / "a.jpg", exif=camera_exif(), quality=95)
+    drawn().save(tmp_path / "b.jpg", quality=95)
+    assert not torch.allclose(read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpg"), atol=0.02)
