@@ -183,7 +183,7 @@ def test_the_portrait_of_another_model_is_refused(references: dict[int, Referenc
     vae = dataclasses.replace(TINY_REFERENCED.vae, widths=(4, 12, 8))
     wider = encode_reference(awake(dataclasses.replace(TINY_REFERENCED, vae=vae)), portrait_of(64))
     with pytest.raises(
-        EmoInputError, match="4, 12, 12, 4 channels wide; expected 4, 8, 8, 4 channels, of this model's"
+        EmoInputError, match="4, 12, 12, 4, 4 channels wide; expected 4, 8, 8, 4, 4 channels, of this model's"
     ):
         generate(model, wider, sound(4))
 
