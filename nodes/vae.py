@@ -93,10 +93,11 @@ def vae_bytes(config: VAEConfig, *, side: int, frames: int, bytes_each: int) -> 
     """About what encoding or decoding `frames` pictures of this side takes at once, in numbers of `bytes_each`.
 
     17 maps at full size of the widest layer there, as core reckons for Stable Diffusion's VAE (2178 values a pixel). A
-    VAE that reads the portrait carries its pixels in float32, 24 values each, of which counting finds 16 to 22.
+    VAE that reads the portrait carries its pixels in float32, 24 values each, of which counting finds 16 to 22; with a
+    level at half of its size that takes more where pictures are small: 40 values a pixel as it sees them (31).
     """
     if config.kind == "referenced":
-        return frames * max(side, config.size) ** 2 * 24 * 4
+        return frames * max(side**2 * 24, config.size**2 * (40 if config.finest else 24)) * 4
     if config.kind == "kl":
         step, width = 1, config.block_out_channels[0]
     else:
