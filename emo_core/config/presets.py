@@ -138,12 +138,12 @@ EMO_MINI = dataclasses.replace(
     vae=VAEConfig(kind="referenced", latent_channels=16, scaling_factor=1.0, size=256, finest=16),
     # What changes is 1.3 in mouths and .48 over all (RMS, puppets; heads .86 and .32; over the heads' VAE .77 and .30).
     schedule=dataclasses.replace(EMO_MINI_HEADS.schedule, residual_scale=1.5),
-    # Eight unseen people's puppets: mouth opening r .71, .74, .75, .76 at 1.25, 2, 3 and 4, where pictures stray;
-    # .72, .74, .74, .73 with 1, 5, 10 and 20 steps.
+    # Eight unseen people's puppets, the weights before: mouth opening r .71, .74, .75, .76 at 1.25, 2, 3 and 4, where
+    # pictures stray; .72, .74, .74, .73 with 1, 5, 10 and 20 steps.
     guidance=dataclasses.replace(EMO_MINI_HEADS.guidance, scale=3.0),
     clip=dataclasses.replace(EMO_MINI_HEADS.clip, size=256, steps=5),
-    # The largest value of any layer is 13,802 (audio_projection.proj3; four portraits, voice and song), all else below
-    # 70; half precision moved the pictures by .04 of 255 in the mean, 3 at most (a CPU, 16 frames).
+    # The largest value of any layer is 13,240 (audio_projection.proj3; four portraits, 16 frames each), outside of the
+    # audio projection 67; half precision moved the pictures by .05 of 255 in the mean, 7 at most (a CPU).
     fits_float16=True,
 )
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KIND, TESTSET = "evaluation", "testset"  # the mark of a folder of results; the folder of its test sets
-RESULTS, EARLIER = "results.json", "earlier"  # what is measured; where that of another model or settings is kept
+RESULTS, EARLIER = "results.json", "earlier"  # what is measured; where that of the runs before is kept
 SHEETS = ("right", "shuffled", "silent", "long")  # kinds of takes that are shown
 VOICES = "voices"  # in that folder: who speaks in all of them
 MOST: Mapping[Kind, int] = {HEADS: 20, PUPPETS: 40}  # clips
@@ -186,8 +186,7 @@ def _evaluate_controls(options: argparse.Namespace, sections: Sequence[str]) -> 
     options.sets = options.sets[:1]
     (loaded,) = _open_studios(options).values()
     studio = ControlStudio(loaded.model, loaded.tests, loaded.settings, loaded.budget, quick=options.quick)
-    own = {"model": str(options.model), "quick": options.quick}
-    set_aside(options.output, "controls.json", own, ["controls.txt", "controls.png"])
+    set_aside(options.output, ["controls.json", "controls.txt", "controls.png"])
     for name in sections:
         began = time.monotonic()
         found = CONTROLS[name](studio)
@@ -197,7 +196,7 @@ def _evaluate_controls(options: argparse.Namespace, sections: Sequence[str]) -> 
         log.info("%s: %.0f s", name, time.monotonic() - began)
         write_plot(options.output / "controls.png", panels)
         write_text_whole(options.output / "controls.txt", f"{table(rows)}\n")
-        about = own | {"seconds": round(seconds), "rows": as_json(rows)}
+        about = {"model": str(options.model), "quick": options.quick, "seconds": round(seconds), "rows": as_json(rows)}
         write_text_whole(options.output / "controls.json", json.dumps(about, indent=1))
     sys.stdout.write(f"{table(rows)}\n{seconds:.0f} s; table and plots in {options.output}\n")
     return 1 if options.strict and any(row.passed is False for row in rows) else 0
@@ -283,14 +282,7 @@ def _write(options: argparse.Namespace, studios: Mapping[Kind, Studio], rows: Se
     from .sheet import write_sheet, write_showings
 
     folder: Path = options.output
-    any_studio = next(iter(studios.values()))
-    about = {
-        "model": str(options.model),
-        "settings": asdict(any_studio.settings),
-        "testsets": {kind: asdict(studio.tests.spec) for kind, studio in studios.items()},
-        "budget": asdict(any_studio.budget),
-    }
-    set_aside(folder, RESULTS, about, [f"{kind}-{name}.png" for kind in KINDS for name in (*SHEETS, "photographs")])
+    set_aside(folder, [RESULTS, *(f"{kind}-{name}.png" for kind in KINDS for name in (*SHEETS, "photographs"))])
     for kind, studio in studios.items():
         made = vars(studio)  # cached properties: only what was asked for
         for name in SHEETS:
@@ -298,25 +290,27 @@ def _write(options: argparse.Namespace, studios: Mapping[Kind, Studio], rows: Se
                 write_sheet(folder / f"{kind}-{name}.png", made[name][:8], every=5 if name != "long" else 25)
         if made.get("showings"):
             write_showings(folder / f"{kind}-photographs.png", made["showings"])
-    measured = {"seconds": round(seconds), "rows": as_json(rows)}
-    write_text_whole(folder / RESULTS, json.dumps(about | measured, indent=1))
+    any_studio = next(iter(studios.values()))
+    about = {
+        "model": str(options.model),
+        "settings": asdict(any_studio.settings),
+        "testsets": {kind: asdict(studio.tests.spec) for kind, studio in studios.items()},
+        "budget": asdict(any_studio.budget),
+        "seconds": round(seconds),
+        "rows": as_json(rows),
+    }
+    write_text_whole(folder / RESULTS, json.dumps(about, indent=1))
 
 
-def set_aside(folder: Path, name: str, about: Mapping[str, object], sheets: Sequence[str]) -> Path | None:
-    """Move what an earlier run left in `folder`, its `name` and its pictures, into a folder of its own in there, unless
-    that run said the same of itself as `about` does: a measurement takes long. Gives that folder."""
-    if not exists(folder / name):
+def set_aside(folder: Path, names: Sequence[str]) -> Path | None:
+    """Move what an earlier run left in `folder` under these names into a new folder in there, which is given: it may be
+    of another model, other settings or sections, and took long. None where there is nothing."""
+    there = [name for name in names if exists(folder / name)]
+    if not there:
         return None
-    try:
-        earlier = read_json(folder / name, {}, what="output", again="")
-        if all(earlier.get(key) == value for key, value in json.loads(json.dumps(about)).items()):
-            return None
-    except EmoInputError:
-        pass  # what cannot be read is kept, too
     kept = free_path(folder / EARLIER)
     kept.mkdir()
-    for each in (name, *sheets):
-        if exists(folder / each):
-            (folder / each).rename(kept / each)
-    log.warning("results of another model, or other settings, that lay in %s are kept in %s", folder, kept)
+    for name in there:
+        (folder / name).rename(kept / name)
+    log.info("what was measured before is kept in %s", kept)
     return kept

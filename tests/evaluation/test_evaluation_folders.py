@@ -71,24 +71,21 @@ def test_results_of_versions_without_marks_are_known(tmp_path: Path) -> None:
     assert json.loads((tmp_path / MARK).read_text())["kind"] == KIND
 
 
-def test_what_another_model_was_measured_at_is_kept(tmp_path: Path) -> None:
-    """Twenty minutes of measuring were replaced without a word."""
-    about = {"model": "mine", "settings": {"guidance_interval": (0.1, 0.9)}}
-    (tmp_path / "results.json").write_text(json.dumps({**about, "rows": [1]}))
-    (tmp_path / "heads-right.png").write_bytes(b"sheet")
-    (tmp_path / "notes.txt").write_text("my own")
-    sheets = ("heads-right.png", "heads-long.png")
+def test_what_was_measured_before_is_kept(tmp_path: Path) -> None:
+    """Twenty minutes of measuring another model, or more sections, were replaced without a word."""
+    for name in ("results.json", "heads-right.png", "notes.txt"):
+        (tmp_path / name).write_text(f"first {name}")
     before = files_of(tmp_path)
-    assert command.set_aside(tmp_path, "results.json", about, sheets) is None
-    assert files_of(tmp_path) == before
-    kept = command.set_aside(tmp_path, "results.json", {**about, "model": "emo-mini"}, sheets)
+    names = ["results.json", "heads-right.png", "heads-long.png"]
+    kept = command.set_aside(tmp_path, names)
     assert kept == tmp_path / "earlier"
-    assert files_of(kept) == {name: before[name] for name in ("results.json", "heads-right.png")}
-    assert not (tmp_path / "results.json").exists() and (tmp_path / "notes.txt").exists()
-    assert command.set_aside(tmp_path, "results.json", about, sheets) is None  # nothing there
-    (tmp_path / "results.json").write_text("{")
-    second = command.set_aside(tmp_path, "results.json", about, sheets)
-    assert second is not None and second != kept and (second / "results.json").read_text() == "{"
+    assert files_of(kept) == {name: before[name] for name in names[:2]}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["earlier", "notes.txt"]
+    assert command.set_aside(tmp_path, names) is None
+    (tmp_path / "results.json").write_text("second")
+    again = command.set_aside(tmp_path, names)
+    assert again is not None and again != kept and (again / "results.json").read_text() == "second"
+    assert files_of(kept) == {name: before[name] for name in names[:2]}
 
 
 @pytest.mark.parametrize("where", ["", "sub"])
