@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -316,12 +317,21 @@ def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def train(corpus: VoiceCorpus, folder: Path, config: AudioEncoderConfig, settings: EncoderTraining) -> dict[str, Any]:
-    """Train (or go on with) the encoder in `folder` until its minutes are used; returns and writes the report."""
+def train(
+    corpus: VoiceCorpus, folder: Path, config: AudioEncoderConfig, settings: EncoderTraining, *,
+    start_from: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train (or go on with) the encoder in `folder` until its minutes are used; returns and writes the report.
+
+    `start_from`: another encoder's tensors, where `folder` has no checkpoint yet. What it says stays near enough that
+    a network trained on it only has to follow.
+    """
     trainer = Trainer(config, Stream(corpus.utterances("train")), settings)
     if (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
         log.info("audio encoder: going on from step %d", trainer.step)
+    elif start_from is not None:
+        load_weights(trainer.encoder, start_from, what="--start-from")
     saved_s = trainer.elapsed_s
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.jsonl").open("a") as file:

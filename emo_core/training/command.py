@@ -171,7 +171,8 @@ def train_audio(options: Options) -> None:
     goes_on = (options.root / "audio" / CHECKPOINT).exists()
     refuse_replacing(options.root / "audio" / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
     corpus = VoiceCorpus(options.root / "voices")
-    train_encoder(corpus, options.root / "audio", options.config.audio_encoder, settings)
+    start = _load(options.start_from / ENCODER) if options.start_from else None
+    train_encoder(corpus, options.root / "audio", options.config.audio_encoder, settings, start_from=start)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from emo_core.audio import AudioEncoder
 from emo_core.config import EMO_MINI, TINY
+from emo_core.errors import EmoInputError
 from emo_core.training.audio_encoder import (
     EncoderTraining,
     Stream,
@@ -18,9 +19,10 @@ from emo_core.training.audio_encoder import (
     evaluate,
     initialise_filter_bank,
     layer_weights,
+    train,
 )
 from emo_core.training.voices.augment import augment
-from emo_core.training.voices.corpus import FPS, VoiceRecord
+from emo_core.training.voices.corpus import FPS, VoiceCorpus, VoiceRecord
 from emo_core.training.voices.phones import PHONE_INDEX
 from emo_core.training.voices.song import sing
 from emo_core.training.voices.visemes import MOUTH_ACTIONS, loudness_track, mouth_track
@@ -146,3 +148,23 @@ def test_saved_encoder_is_the_trained_one(tmp_path: Path, stream: Stream) -> Non
     fresh.load_state_dict(load_file(tmp_path / "encoder.safetensors"), strict=True)
     samples = torch.randn(1, 8000)
     assert torch.equal(fresh(samples, frames=12), trainer.encoder(samples, frames=12))
+
+
+def test_it_can_start_from_another_encoder(tmp_path: Path, records: list[VoiceRecord]) -> None:
+    class Corpus:
+        def utterances(self, split: str) -> list[VoiceRecord]:
+            return records if split == "train" else []
+
+    corpus: VoiceCorpus = Corpus()  # type: ignore[assignment]
+    torch.manual_seed(7)
+    other = AudioEncoder(SMALL)
+    no_time = dataclasses.replace(FAST, minutes=0.0)
+    train(corpus, tmp_path, SMALL, no_time, start_from=other.state_dict())
+    found = load_file(tmp_path / "encoder.safetensors")
+    assert all(torch.equal(value, found[name]) for name, value in other.state_dict().items())
+    # A run that has its own checkpoint goes on from that.
+    train(corpus, tmp_path, SMALL, no_time, start_from=AudioEncoder(SMALL).state_dict())
+    again = load_file(tmp_path / "encoder.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in again.items())
+    with pytest.raises(EmoInputError, match="--start-from"):
+        train(corpus, tmp_path / "b", TINY.audio_encoder, no_time, start_from=other.state_dict())
