@@ -326,7 +326,7 @@ def train(
     `start_from`: another encoder's tensors, where `folder` has no checkpoint yet. What it says stays near enough that
     a network trained on it only has to follow.
     """
-    trainer = Trainer(config, Stream(corpus.utterances("train")), settings)
+    trainer = Trainer(config, Stream(corpus.utterances("train") + corpus.utterances("accents")), settings)
     if (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
         log.info("audio encoder: going on from step %d", trainer.step)

@@ -21,10 +21,11 @@ from emo_core.training.audio_encoder import (
     layer_weights,
     train,
 )
-from emo_core.training.voices.augment import augment
+from emo_core.training.voices.augment import augment, other_throats
 from emo_core.training.voices.corpus import FPS, VoiceCorpus, VoiceRecord
 from emo_core.training.voices.phones import PHONE_INDEX
 from emo_core.training.voices.song import sing
+from emo_core.training.voices.speech import SAMPLE_RATE
 from emo_core.training.voices.visemes import MOUTH_ACTIONS, loudness_track, mouth_track
 
 SMALL = dataclasses.replace(
@@ -89,6 +90,24 @@ def test_augmentation_keeps_time_and_changes_sound() -> None:
     frames = out.reshape(8, 100, 160).square().mean(dim=2)  # 10 ms each
     inside, before = frames[:, 46:54].mean(dim=1), frames[:, :44].mean(dim=1)
     assert (inside > 4 * before).all()  # nothing sounds before it does, but for noise at least 8 dB below
+
+
+def test_other_throats_move_the_formants_and_keep_the_pitch() -> None:
+    """A vowel of one formant at 1500 Hz: its harmonics stay 120 Hz apart, the formant does not stay."""
+    t = torch.arange(16000) / SAMPLE_RATE
+    harmonics = torch.arange(1, 60) * 120.0
+    loudness = 1 / (1 + ((harmonics - 1500) / 200) ** 2)
+    vowel = (loudness[:, None] * torch.cos(2 * torch.pi * harmonics[:, None] * t)).sum(0).expand(40, -1) / 10
+    out = other_throats(vowel, torch.Generator().manual_seed(1))
+    same = (out - vowel).abs()[:, 1000:-1000].amax(dim=1) < 1e-4
+    assert 2 <= same.sum() <= 20  # about a quarter keeps its own
+    power = torch.fft.rfft(out[:, 2000:14000] * torch.hann_window(12000)).abs().square()
+    frequency = torch.fft.rfftfreq(12000, 1 / SAMPLE_RATE)
+    near = ((frequency % 120) < 12) | ((frequency % 120) > 108)
+    assert (power[:, near].sum(1) > 0.95 * power.sum(1)).all()
+    middle = (power * frequency).sum(1) / power.sum(1)
+    assert middle.min() < 1400 and middle.max() > 1650  # a voice is longer or shorter by a tenth and more
+    assert (middle[same] - middle[same][0]).abs().max() < 1
 
 
 def test_filter_bank_hears_frequencies_in_order() -> None:

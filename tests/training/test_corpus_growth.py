@@ -30,6 +30,8 @@ def hum(text: str, voice: str = "slt", manner: Manner | None = None) -> Utteranc
 def quick_voices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short shards, so that a corpus of several is made in a moment."""
     monkeypatch.setattr(corpus.speech, "synthesise", hum)
+    monkeypatch.setattr(corpus.accents, "synthesise", hum)
+    monkeypatch.setattr(corpus.accents, "can_speak", lambda: True)
     monkeypatch.setattr(corpus.song, "sing", lambda rng, length: hum(f"song {rng.random()}", "song"))
     monkeypatch.setattr(corpus, "require", lambda *_, **__: None)
     monkeypatch.setattr(corpus, "SHARD_MINUTES", 0.4)
@@ -51,17 +53,30 @@ def test_a_corpus_that_grows_is_the_one_made_at_once(steps: tuple[float, ...], t
 
 def test_what_was_there_stays_at_its_place(tmp_path: Path) -> None:
     made(tmp_path, 0.5)
-    splits = ("train", "test_sentences", "test_voice", "test_song")
+    splits = ("train", "accents", "test_sentences", "test_voice", "test_song")
     before = {split: VoiceCorpus(tmp_path).utterances(split) for split in splits}  # type: ignore[arg-type]
     whole = (tmp_path / "train-000.npz").stat().st_mtime_ns
     made(tmp_path, 1.3)
     for split, records in before.items():
         now = VoiceCorpus(tmp_path).utterances(split)  # type: ignore[arg-type]
-        assert len(now) > len(records) or split != "train"
+        assert len(now) > len(records) or split not in ("train", "accents")
         for one, other in zip(records, now, strict=False):
             assert np.array_equal(one.samples16, other.samples16) and np.array_equal(one.tracks, other.tracks)
             assert (one.text, one.voice, one.phones) == (other.text, other.voice, other.phones)
     assert (tmp_path / "train-000.npz").stat().st_mtime_ns == whole  # what need not grow is not touched
+
+
+def test_without_espeak_the_rest_is_made_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(corpus.accents, "can_speak", lambda: False)
+    without = made(tmp_path, 0.5)
+    assert "apt-get install espeak-ng" in caplog.text
+    assert VoiceCorpus(tmp_path).utterances("accents") == []
+    monkeypatch.setattr(corpus.accents, "can_speak", lambda: True)
+    now = made(tmp_path, 0.5)
+    assert {name: now.pop(name) for name in without} == without
+    assert sorted(now) == ["accents-000.npz", "accents-001.npz"]
 
 
 def test_fewer_minutes_than_were_made_are_used_as_they_are_and_told(

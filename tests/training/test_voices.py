@@ -13,6 +13,7 @@ from emo_core.training.voices import (
     Phone,
     Utterance,
     VoiceCorpus,
+    accents,
     build_corpus,
     loudness_track,
     mouth_track,
@@ -25,6 +26,7 @@ from emo_core.training.voices.song import sing
 from emo_core.training.voices.speech import Manner, join, silence
 from emo_core.training.voices.visemes import _SHAPES, phone_frames
 
+needs_espeak = pytest.mark.skipif(not accents.can_speak(), reason="espeak-ng is not installed")
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 
 
@@ -131,6 +133,33 @@ def test_flite_times_fit_the_sound() -> None:
     speaking = phone_frames(tall, 50) != "pau"
     assert loud[speaking].mean() > loud[~speaking].mean() + 0.4
     assert covers(join([plain, silence(0.5, np.random.default_rng(0)), slow]))
+
+
+@needs_espeak
+@pytest.mark.parametrize("voice", ["gmw/en-US+f2", "gmw/en-GB-scotland+m3", "gmw/en-029+klatt4"])
+def test_accents_times_fit_the_sound(voice: str) -> None:
+    plain = accents.synthesise("my father bought a very big boat", voice)
+    slow = accents.synthesise("my father bought a very big boat", voice, Manner(stretch=1.5))
+    tall = accents.synthesise("my father bought a very big boat", voice, Manner(tract=0.85))
+    assert covers(plain) and covers(slow) and covers(tall)
+    assert slow.duration_s > 1.2 * plain.duration_s  # pauses do not stretch
+    assert tall.duration_s == pytest.approx(plain.duration_s, rel=0.1)
+    for spoken in (plain, tall):
+        loud, labels = loudness_track(spoken, 50), phone_frames(spoken, 50)
+        assert loud[np.isin(labels, VOWELS)].mean() > loud[labels == "pau"].mean() + 0.4
+    assert {p.label for p in plain.phones} >= {"m", "f", "b", "v", "pau"}
+
+
+@needs_espeak
+def test_every_accent_has_every_throat() -> None:
+    rng = np.random.default_rng(0)
+    for number, throat in enumerate(accents.THROATS):
+        voice = f"{accents.ACCENTS[number % len(accents.ACCENTS)]}+{throat}"
+        spoken = accents.synthesise(sentence(rng, test=False), voice)
+        assert covers(spoken) and spoken.voice == voice and np.abs(spoken.samples).max() > 0.05
+        assert sum(p.end_s - p.start_s for p in spoken.phones if p.label != "pau") > 0.6 * spoken.duration_s
+    with pytest.raises(EmoInputError, match="voice: found 'gmw/en-XX"):
+        accents.synthesise("hello", "gmw/en-XX+f1")
 
 
 @needs_flite

@@ -1,4 +1,4 @@
-"""What happens to a voice between a mouth and our microphone: rooms, filters, noise, clipping.
+"""What happens to a voice between a mouth and our microphone: other throats, rooms, filters, noise, clipping.
 
 In and out: batches (b, t) float32 at 16 kHz, all changes of the sound that leave the mouth as it is. The encoder's
 training applies them so that it hears phones and not a synthesiser.
@@ -14,11 +14,15 @@ from torch import Tensor
 from .speech import SAMPLE_RATE
 
 _CURVE_POINTS = 10  # of a random frequency response, evenly spaced on a mel-like axis
+_WINDOW, _HOP = 512, 128  # samples: 32 and 8 ms
+_LIFTER = 28  # of the cepstrum, samples: what is smoother than 570 Hz is the throat's, not the glottis's
+_LOUDER = 3.0  # nepers: no formant is put where there is nothing to amplify
 
 
 def augment(samples: Tensor, generator: torch.Generator) -> Tensor:
     """A differently recorded copy of each row of `samples` (b, t)."""
     rows, length = samples.shape
+    samples = other_throats(samples, generator)
     level = samples.square().mean(dim=1, keepdim=True).sqrt() + 1e-5
     spectrum = torch.fft.rfft(samples / level)
     spectrum = spectrum * _response(rows, spectrum.shape[1], generator)
@@ -29,6 +33,38 @@ def augment(samples: Tensor, generator: torch.Generator) -> Tensor:
     drive = torch.where(_uniform(rows, 0, 1, generator) < 0.125, _uniform(rows, 0.5, 3.0, generator), 0.0)
     squeezed = torch.tanh(out * drive.clamp(min=1e-3)) / drive.clamp(min=1e-3)
     return torch.where(drive > 0, squeezed, out)
+
+
+def other_throats(samples: Tensor, generator: torch.Generator) -> Tensor:
+    """The same words and pitch from other people, (b, t): for three rows of four the formants lie elsewhere, all of
+    them by -18 to 22 %, and each by some more of its own, as accents have it.
+
+    Three synthetic voices are learnt by heart: trained without this, an encoder came from r .90 to .96 for the jaw
+    of new sentences, from .88 to .89 for a new voice, and for a real man's mouth (GRID) from .71 to .70.
+    """
+    length = samples.shape[1]
+    window = torch.hann_window(_WINDOW)
+    spectrum = torch.stft(samples, _WINDOW, _HOP, window=window, return_complex=True)  # (b, f, n)
+    loud = (spectrum.abs() + 1e-3 * spectrum.abs().mean(dim=(1, 2), keepdim=True) + 1e-7).log()
+    cepstrum = torch.fft.irfft(loud, dim=1)
+    cepstrum[:, _LIFTER : _WINDOW - _LIFTER + 1] = 0
+    envelope = torch.fft.rfft(cepstrum, dim=1).real
+    from_where = _warps(len(samples), generator) * (loud.shape[1] - 1)  # (b, f) bins
+    low = from_where.long().clamp(0, loud.shape[1] - 2)
+    share = (from_where - low)[..., None]
+    every = low[..., None].expand_as(envelope)
+    moved = envelope.gather(1, every) * (1 - share) + envelope.gather(1, every + 1) * share
+    gain = (moved - envelope).clamp(-_LOUDER, _LOUDER).exp()
+    return torch.istft(spectrum * gain, _WINDOW, _HOP, window=window, length=length)
+
+
+def _warps(rows: int, generator: torch.Generator) -> Tensor:
+    """For each of the bins (b, f) from which one its envelope is taken, both as shares 0..1 of half the rate."""
+    place = torch.linspace(0, 1, _WINDOW // 2 + 1)
+    scale = torch.where(_uniform(rows, 0, 1, generator) < 0.75, _uniform(rows, -0.2, 0.2, generator), 0.0)
+    own = torch.randn(rows, 1, 9, generator=generator) * 0.05 * (scale != 0)[:, None]  # a formant each kHz or so
+    bent = torch.nn.functional.interpolate(own, size=len(place), mode="linear", align_corners=True)[:, 0]
+    return (place * (scale + bent).exp()).clamp(0, 1)
 
 
 def _uniform(rows: int, low: float, high: float, generator: torch.Generator) -> Tensor:

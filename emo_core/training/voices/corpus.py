@@ -4,7 +4,8 @@
 phones as JSON). A shard's content follows from the seed and its number alone, and a finished shard is not made again,
 so a killed run continues, and a corpus grows: a shard holds four minutes, the last one what is left, which is also how
 a longer one begins. `VoiceCorpus` reads. Splits: `train`; `test_sentences` (voices of the training, sentences
-it never has); `test_voice` (the held-out voice awb, such sentences too); `test_song`; `real` (LibriVox, aligned).
+it never has); `test_voice` (the held-out voice awb, such sentences too); `test_song`; `real` (LibriVox, aligned);
+`accents` (as much as `train`, of espeak-ng's many voices, where that is installed: for the audio encoder alone).
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from ...installed import require
 from ...owned import refuse_impossible
 from ...whole import write_text_whole, written_whole
 from ..records import fits, read_arrays, read_json
-from . import alignment, song, speech
+from . import accents, alignment, song, speech
 from .phones import PHONE_INDEX, Phone
 from .sentences import sentence
 from .speech import SAMPLE_RATE, Manner, Utterance
 from .visemes import MOUTH_ACTIONS, loudness_track, mouth_track
 
-Split = Literal["train", "test_sentences", "test_voice", "test_song", "real"]
+Split = Literal["train", "test_sentences", "test_voice", "test_song", "real", "accents"]
 FPS = 25.0
 SHARD_MINUTES = 4.0
 _TEST_MINUTES: tuple[tuple[Split, float], ...] = (("test_sentences", 4.0), ("test_voice", 4.0), ("test_song", 1.0))
@@ -135,6 +136,8 @@ def build_corpus(
     if todo:
         require("voices", programs=("flite",), packages=packages_needed())
     _note_job(folder, seed)
+    if "accents" in splits and not accents.can_speak():
+        log.warning("voice corpus: no libespeak-ng here (apt-get install espeak-ng): the audio encoder hears less well")
     work = partial(_write_shard, folder, seed)
     # What grows comes first: the utterances of later shards are counted behind it.
     growing = [job for job in todo if job.path(folder).exists()]
@@ -171,6 +174,10 @@ def _jobs(folder: Path, minutes: float) -> list[_Job]:
     for number in range(count):
         left = SHARD_MINUTES if number < max(there, default=0) else minutes - number * SHARD_MINUTES
         jobs.append(_Job("train", number, min(SHARD_MINUTES, left)))
+    # Whole ones, which never grow: how espeak-ng's noises begin follows from what it spoke before.
+    if accents.can_speak():
+        missing = sorted(set(range(count)) - set(_shards(folder, "accents")))
+        jobs += [_Job("accents", number, SHARD_MINUTES) for number in missing]
     return jobs
 
 
@@ -270,22 +277,23 @@ def random_utterance(rng: np.random.Generator, split: Split) -> Utterance:
         return song.sing(rng, rng.uniform(2.5, 6.0))
     if kind == "silence":
         return speech.silence(rng.uniform(2.0, 4.0), rng)
-    voice = speech.HELD_OUT_VOICE if split == "test_voice" else str(rng.choice(speech.TRAIN_VOICES))
-    manner = _random_manner(rng, voice) if split == "train" else _random_manner(rng, voice, tract=False)
-    test = split != "train"
-    parts = [speech.synthesise(sentence(rng, test=test), voice, manner)]
+    test = split not in ("train", "accents")
+    speak = accents.synthesise if split == "accents" else speech.synthesise
+    if split == "accents":
+        voice = f"{rng.choice(accents.ACCENTS)}+{rng.choice(accents.THROATS)}"
+    else:
+        voice = speech.HELD_OUT_VOICE if split == "test_voice" else str(rng.choice(speech.TRAIN_VOICES))
+    manner = _random_manner(rng, voice, tract=not test)
+    parts = [speak(sentence(rng, test=test), voice, manner)]
     if rng.random() < 0.2:  # a pause inside, a second sentence after it
-        parts += [
-            speech.silence(rng.uniform(0.2, 1.0), rng),
-            speech.synthesise(sentence(rng, test=test), voice, manner),
-        ]
+        parts += [speech.silence(rng.uniform(0.2, 1.0), rng), speak(sentence(rng, test=test), voice, manner)]
     if rng.random() < 0.3:
         parts.insert(0, speech.silence(rng.uniform(0.1, 0.8), rng))
     return speech.scaled(speech.join(parts), rng.uniform(0.15, 0.95))
 
 
 def _random_manner(rng: np.random.Generator, voice: str, tract: bool = True) -> Manner:
-    """Women's voices are moved down and men's up, so that the four overlap."""
+    """flite's woman is moved down and its men up, so that they overlap."""
     low, high = (0.8, 1.12) if voice == "slt" else (0.92, 1.3)
     return Manner(
         stretch=float(np.exp(rng.uniform(np.log(0.75), np.log(1.5)))),

@@ -78,7 +78,7 @@ def synthesise(text: str, voice: str = "slt", manner: Manner | None = None) -> U
             raise EmoInputError("flite", done.stderr.strip()[:200], "speech", "Check its installation: flite -lv.")
         samples, sample_rate = _read(path)
     phones = _parse_times(done.stdout)
-    return _as_utterance(samples, sample_rate * manner.tract, phones, voice=voice, text=text)
+    return as_utterance(samples, sample_rate * manner.tract, phones, native=16_000, voice=voice, text=text)
 
 
 def _read(path: Path) -> tuple[Samples, int]:
@@ -98,13 +98,15 @@ def _parse_times(text: str) -> list[Phone]:
     return phones
 
 
-def _as_utterance(samples: Samples, rate: float, phones: Sequence[Phone], *, voice: str, text: str) -> Utterance:
-    """Read the samples as if recorded at `rate` Hz, bring them to 16 kHz and scale the times alike."""
+def as_utterance(
+    samples: Samples, rate: float, phones: Sequence[Phone], *, native: int, voice: str, text: str
+) -> Utterance:
+    """Read samples of `native` Hz, whose phones have those times, as if recorded at `rate` Hz; bring them to 16 kHz
+    and scale the times alike."""
     import soxr
 
-    native = 16_000  # all four voices
     factor = native / rate
-    if abs(factor - 1.0) > 1e-4:
+    if abs(rate / SAMPLE_RATE - 1.0) > 1e-4:
         samples = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
     duration = len(samples) / SAMPLE_RATE
     timed = [Phone(p.label, min(p.start_s * factor, duration), min(p.end_s * factor, duration)) for p in phones]
