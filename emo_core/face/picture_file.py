@@ -17,6 +17,7 @@ from ..errors import EmoInputError
 from ..files import readable_file, shown
 from .png import SIGNATURE, without_extras
 from .profile import adobe_rgb, to_srgb
+from .tiff import turn_to_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,8 +48,8 @@ _TURNS = {
 
 
 def load_picture(path: str | Path, *, name: str) -> Image.Image:
-    """The (first) picture in a file, of one of MODES; what is transparent has alpha. Raises EmoInputError, about the
-    input `name`, for what is missing, no picture, damaged or too large."""
+    """The (first) picture in a file that is no thumbnail, of one of MODES; what is transparent has alpha. Raises
+    EmoInputError, about the input `name`, for what is missing, no picture, damaged or too large."""
     from PIL import Image, UnidentifiedImageError  # Pillow only where a file is read
 
     path = readable_file(path, name=name, allowed=_KIND, again=_AGAIN)
@@ -58,6 +59,7 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
         try:
             stream, profile = without_extras(file) if file.read(8) == SIGNATURE else (file, None)
             with Image.open(stream) as picture:
+                _check_pages(picture, path, name)
                 _check_claim(picture, path, name)
                 picture.load()
                 profile = profile or picture.info.get("icc_profile") or _profile_of_camera(picture)
@@ -77,6 +79,14 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
         except Exception as error:  # of every kind: struct.error, TypeError, KeyError, RuntimeError, OSError ...
             found = f"{file_name}, damaged or cut short ({_short(error)})"
             raise EmoInputError(name, found, "a whole picture file", _AGAIN) from error
+
+
+def _check_pages(picture: Image.Image, path: Path, name: str) -> None:
+    """Turn a TIFF to the page that is the picture. Raises EmoInputError for the raw file of a camera, of which only a
+    thumbnail can be read."""
+    if picture.format == "TIFF" and not turn_to_picture(picture):
+        found = f"{shown(path.name)}, of which only a thumbnail can be read ({picture.width}x{picture.height} pixels)"
+        raise EmoInputError(name, f"{found}, as of a camera's raw file", _KIND, "Export it as jpg or png.")
 
 
 def _check_claim(picture: Image.Image, path: Path, name: str) -> None:
