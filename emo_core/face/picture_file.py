@@ -15,8 +15,10 @@ import numpy as np
 
 from ..errors import EmoInputError
 from ..files import readable_file, shown
+from .avif import colour_numbers
 from .png import SIGNATURE, without_extras
-from .profile import adobe_rgb, to_srgb
+from .profile import to_srgb
+from .spaces import Said, adobe_rgb, numbered_space, powered_space
 from .tiff import turn_to_picture
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODES = ("L", "LA", "RGB", "RGBA", "I", "I;16", "F")  # what `load_picture` gives
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
 LARGE = 64_000_000  # pixels; a file that claims more has to have something in it:
 PIXELS_PER_BYTE = 2000  # an even colour, packed, has a thousand
 _DRAWINGS = ("EPS", "WMF")  # Pillow starts Ghostscript, or asks Windows
@@ -57,12 +60,15 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's, about tags that nobody reads and sizes that are looked at here
         try:
-            stream, profile = without_extras(file) if file.read(8) == SIGNATURE else (file, None)
+            head = file.read(8)
+            stream, said = without_extras(file) if head == SIGNATURE else (file, Said())
+            if head[4:] == b"ftyp":
+                said = Said(numbers=colour_numbers(file))
             with Image.open(stream) as picture:
                 _check_pages(picture, path, name)
                 _check_claim(picture, path, name)
                 picture.load()
-                profile = profile or picture.info.get("icc_profile") or _profile_of_camera(picture)
+                profile = said.profile or picture.info.get("icc_profile") or _named(said, picture, file_name)
                 upright = _upright(picture)
                 shining = to_srgb(_plain(upright), profile, file=file_name)
                 return shining if shining.mode in MODES else shining.convert("RGB")
@@ -113,6 +119,21 @@ def _upright(picture: Image.Image) -> Image.Image:
         log.info("EXIF that cannot be read (%s): the picture is taken as it is", _short(error))
         turn = None
     return picture if turn is None else picture.transpose(getattr(Image.Transpose, turn))
+
+
+def _named(said: Said, picture: Image.Image, file_name: str) -> bytes | None:
+    """The profile for a colour space that is only named; None for sRGB, and where there is none."""
+    grey = picture.mode in _GREY
+    try:
+        if said.numbers is not None:
+            return numbered_space(*said.numbers, grey=grey)
+        if said.power is not None:
+            return powered_space(said.power, grey=grey)
+    except ValueError as error:
+        told = "%s: its colours are %s, which is not obeyed: taken as sRGB. If they look wrong, export it as sRGB"
+        log.warning(told, file_name, error)
+        return None
+    return _profile_of_camera(picture)
 
 
 def _profile_of_camera(picture: Image.Image) -> bytes | None:
