@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
+from ..errors import EmoInputError
 from ..files import fitting_name
 from .job import Job
 from .unfinished import SUFFIX
@@ -29,18 +30,23 @@ class Landing:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for there in self._there.values():
             there.remove()
-            with contextlib.suppress(OSError):  # a disk so full that it took a folder and no journal
-                there.folder.rmdir()
 
     def copied(self, file: Path, folder: Path) -> Path:
         """A copy of `file` on the disk of `folder`; the one before, if nobody has taken it, is gone."""
-        there = self._there.get(folder)
-        if there is None:
-            there = Job(self._job.path, folder / _name(self._job), self._job.inputs, about=self._job.about)
+        if folder not in self._there:
+            self._there[folder] = self._begun(folder)
+        return Path(shutil.copyfile(file, self._there[folder].joined()))
+
+    def _begun(self, folder: Path) -> Job:
+        there = Job(self._job.path, folder / _name(self._job), self._job.inputs, about=self._job.about)
+        try:
             there.begin()
-            self._there[folder] = there
-            there.claim()
-        return Path(shutil.copyfile(file, there.joined()))
+        except EmoInputError:
+            with contextlib.suppress(OSError):  # a disk so full that it took a folder and no journal
+                there.folder.rmdir()
+            raise
+        there.claim()
+        return there
 
 
 def _name(job: Job) -> str:

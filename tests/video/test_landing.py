@@ -115,3 +115,23 @@ finish(Path({str(path)!r}), Path({str(tmp_path)!r}))
     shutil.copytree(kept, item.folder)
     assert finish(path, tmp_path) == path
     assert not list(disk.rglob("*.part")) and (mine / f"{path.name}.moving").read_bytes() == b"mine"
+
+
+def test_a_disk_that_takes_no_journal_keeps_no_folder_and_one_that_somebody_is_at_is_left(tmp_path, disk, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "full")
+
+    path = tmp_path / "disk" / "a.mp4"
+    job = open_job(path, {"seed": 1}, work=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("emo_core.video.job.begin_journal", full)
+        with pytest.raises(EmoInputError, match="a full disk"):
+            write_video(path, clips(2), 25, SOUND, job=job)
+    assert os.listdir(disk) == []
+    (tmp_path / "other").write_bytes(b"other's")
+    with landing.Landing(job) as other:
+        copy = other.copied(tmp_path / "other", tmp_path / "disk")
+        with pytest.raises(EmoInputError, match="which another job is writing"):
+            finish(path, tmp_path)
+        assert copy.read_bytes() == b"other's"
+    assert finish(path, tmp_path) == path and os.listdir(disk) == ["a.mp4"]
