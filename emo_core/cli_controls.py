@@ -21,7 +21,12 @@ def add_control_options(parser: argparse.ArgumentParser) -> None:
         help="head rotation, degrees per frame: talking 0.1-1.0, singing 1.0-1.3. A curve over the whole video as "
         "0.2,0.5,1.2; keyframes (seconds:speed) as '0:0.3, 2.5:1.0'; voice or voice:0.1-1.2: as loud as the voice is",
     )
-    add("--speed-video", type=expanded, metavar="FILE", help="head speed from this driving video's head")
+    add(
+        "--speed-video",
+        type=expanded,
+        metavar="FILE",
+        help="head speed from this driving video's head (its first 9000 frames)",
+    )
     add = parser.add_argument_group("face region").add_argument
     add("--face-region", type=box, metavar="X,Y,W,H", help="where the face may move, in the picture's pixels")
     add("--face-mask", type=expanded, metavar="FILE", help="the same as a drawn picture, white where the face may be")

@@ -278,7 +278,8 @@ def chosen_speed(
 ) -> Speed:
     """The one of several ways to say a speed that is used: what is connected before what is typed."""
     if driving:
-        return speed_from_video((frame for batch in driving for frame in batch), driving_fps)
+        length_s = sum(map(len, driving)) / driving_fps if driving_fps > 0 else None
+        return speed_from_video((frame for batch in driving for frame in batch), driving_fps, length_s=length_s)
     if speeds:
         return tuple(speeds)
     if voice_speed:

@@ -6,6 +6,7 @@ Only how fast the head turns is taken, not where to: the paper's speed layers kn
 from __future__ import annotations
 
 import itertools
+import logging
 import statistics
 from collections.abc import Iterable, Iterator
 
@@ -18,39 +19,50 @@ from .image import in_colour
 from .pose import rotation_speed
 from .track import track_face
 
+log = logging.getLogger(__name__)
+
 MIN_SEEN = 0.5  # share of frames in which a face has to be found
 MAX_FPS = 240
 SAME_TIME = 0.9  # of the shortest time between frames: 240.13 a second are as good as 240, and clocks round
 MAX_DRIVING_FRAMES = 9000  # five minutes at 30 fps; the mesh is fitted to every one
 
 
-def speed_from_video(frames: Iterable[Tensor], fps: float) -> SpeedKeys:
+def speed_from_video(frames: Iterable[Tensor], fps: float, *, length_s: float | None = None) -> SpeedKeys:
     """Rotation of the (largest) head in frames (H, W, 3) in 0..1, `fps` of them a second, over the video's time.
 
-    Grey frames, and such with alpha, are taken as portraits are. Past the end of the driving video its mean holds.
-    Raises EmoInputError where no face can be followed.
+    Grey frames, and such with alpha, are taken as portraits are. Past the end of the driving video its mean holds, and
+    past `MAX_DRIVING_FRAMES`: the log then tells how much was followed of its `length_s`, if that is known. Raises
+    EmoInputError where no face can be followed.
     """
     if not 0 < fps <= MAX_FPS:
         raise EmoInputError("driving_fps", f"{fps}", f"more than 0, at most {MAX_FPS} frames per second")
-    return speed_from_timed((index / fps, frame) for index, frame in enumerate(frames))
+    return speed_from_timed(((index / fps, frame) for index, frame in enumerate(frames)), length_s=length_s)
 
 
-def speed_from_timed(frames: Iterable[tuple[float, Tensor]]) -> SpeedKeys:
+def speed_from_timed(frames: Iterable[tuple[float, Tensor]], *, length_s: float | None = None) -> SpeedKeys:
     """As `speed_from_video`, of frames with the seconds at which they are shown: those of screens, phones and calls are
     not evenly apart. Of more than `MAX_FPS` a second some are left out."""
     times: list[float] = []
-    faces = track_face(_pictures(frames, times))
+    rest = iter(frames)
+    faces = track_face(_pictures(rest, times))
     seen = [index for index, face in enumerate(faces) if face is not None]
     if len(seen) < 2 or len(seen) < MIN_SEEN * len(faces):
         found = f"a face in {len(seen)} of {len(faces)} frames"
         remedy = "Use a video of one head, seen from the front, at least two frames."
         raise EmoInputError("driving_video", found, f"one in at least {MIN_SEEN:.0%}", remedy)
     fps, first_s, last_s = usual_rate(times), times[seen[0]], times[seen[-1]]
-    count = min(round((last_s - first_s) * fps) + 1, MAX_DRIVING_FRAMES)
-    even = [first_s + index / fps for index in range(count)]
+    wanted = round((last_s - first_s) * fps) + 1
+    even = [first_s + index / fps for index in range(min(wanted, MAX_DRIVING_FRAMES))]
     landmarks = torch.stack([face.landmarks for face in faces if face is not None])
     speeds = rotation_speed(between(landmarks, [times[index] for index in seen], even)).tolist()
-    return speed_keys(speeds, even, fps=fps)
+    keys = speed_keys(speeds, even, fps=fps)
+    if wanted > MAX_DRIVING_FRAMES or (len(times) == MAX_DRIVING_FRAMES and next(rest, None) is not None):
+        whole_s = max(length_s or 0.0, times[-1])
+        whole = f"{whole_s:.0f} s" if whole_s > even[-1] else "a longer time"
+        followed = f"only the first {even[-1]:.0f} s ({len(even)} frames) are followed"
+        mean = f"{keys.points[-1][1]:.1f} degrees/s"
+        log.warning("driving_video: of %s %s, then their mean holds (%s)", whole, followed, mean)
+    return keys
 
 
 def _pictures(frames: Iterable[tuple[float, Tensor]], times: list[float]) -> Iterator[Tensor]:

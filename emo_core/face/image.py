@@ -1,9 +1,9 @@
 """Read a picture or a mask from a file, whatever its kind.
 
 In: a path to anything Pillow reads (jpg, png, webp, gif, tiff, 1 to 16 bits, grey, palette, alpha, CMYK). Out: a
-picture (H, W, 3) float32 in 0..1, upright as the camera's EXIF tag says, its colours in sRGB as its ICC profile says;
-or a mask (H, W). What is transparent becomes middle grey (0.5), the colour that is least wrong against hair and skin of
-any tone.
+picture (H, W, 3) float32 in 0..1, upright as the camera's EXIF tag says, its colours in sRGB as its ICC profile, or the
+space that it names, says; or a mask (H, W). What is transparent becomes middle grey (0.5), the colour that is least
+wrong against hair and skin of any tone.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from ..data import Portrait
 from ..errors import EmoInputError
 from .colour import match_colours
 from .cut import cut, resized
+from .image import in_colour
 from .mask import Over
 from .region import region_from_masks, soften
 from .view import crop_view
@@ -62,9 +63,10 @@ class Paster:
 
     def __call__(self, frame: Tensor, original: Tensor | None = None) -> Tensor:
         """A copy of the picture with the frame (H, W, 3) in it. `original` (H', W', 3) is another picture of its size
-        to paste into, such as a frame of a moving background."""
-        if frame.ndim != 3 or frame.shape[-1] != 3:
-            raise EmoInputError("frame", f"a tensor of shape {tuple(frame.shape)}", "(H, W, 3), channels last")
+        to paste into, such as a frame of a moving background. Grey ones, and such with alpha, are taken as portraits
+        are."""
+        frame = in_colour(frame, name="frame")
+        original = None if original is None else in_colour(original, name="original")
         picture = self.portrait.source.clone() if original is None else original.clone()
         if picture.shape != self.portrait.source.shape:
             (height, width), (h, w) = self.portrait.source.shape[:2], picture.shape[:2]

@@ -15,8 +15,11 @@ import numpy as np
 
 from ..errors import EmoInputError
 from ..files import readable_file, shown
+from .avif import colour_numbers
 from .png import SIGNATURE, without_extras
-from .profile import adobe_rgb, to_srgb
+from .profile import to_srgb
+from .spaces import Said, adobe_rgb, numbered_space, powered_space
+from .tiff import turn_to_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODES = ("L", "LA", "RGB", "RGBA", "I", "I;16", "F")  # what `load_picture` gives
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B")
 LARGE = 64_000_000  # pixels; a file that claims more has to have something in it:
 PIXELS_PER_BYTE = 2000  # an even colour, packed, has a thousand
 _DRAWINGS = ("EPS", "WMF")  # Pillow starts Ghostscript, or asks Windows
@@ -47,8 +51,8 @@ _TURNS = {
 
 
 def load_picture(path: str | Path, *, name: str) -> Image.Image:
-    """The (first) picture in a file, of one of MODES; what is transparent has alpha. Raises EmoInputError, about the
-    input `name`, for what is missing, no picture, damaged or too large."""
+    """The (first) picture in a file that is no thumbnail, of one of MODES; what is transparent has alpha. Raises
+    EmoInputError, about the input `name`, for what is missing, no picture, damaged or too large."""
     from PIL import Image, UnidentifiedImageError  # Pillow only where a file is read
 
     path = readable_file(path, name=name, allowed=_KIND, again=_AGAIN)
@@ -56,11 +60,15 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's, about tags that nobody reads and sizes that are looked at here
         try:
-            stream, profile = without_extras(file) if file.read(8) == SIGNATURE else (file, None)
+            head = file.read(8)
+            stream, said = without_extras(file) if head == SIGNATURE else (file, Said())
+            if head[4:] == b"ftyp":
+                said = Said(numbers=colour_numbers(file))
             with Image.open(stream) as picture:
+                _check_pages(picture, path, name)
                 _check_claim(picture, path, name)
                 picture.load()
-                profile = profile or picture.info.get("icc_profile") or _profile_of_camera(picture)
+                profile = said.profile or picture.info.get("icc_profile") or _named(said, picture, file_name)
                 upright = _upright(picture)
                 shining = to_srgb(_plain(upright), profile, file=file_name)
                 return shining if shining.mode in MODES else shining.convert("RGB")
@@ -77,6 +85,14 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
         except Exception as error:  # of every kind: struct.error, TypeError, KeyError, RuntimeError, OSError ...
             found = f"{file_name}, damaged or cut short ({_short(error)})"
             raise EmoInputError(name, found, "a whole picture file", _AGAIN) from error
+
+
+def _check_pages(picture: Image.Image, path: Path, name: str) -> None:
+    """Turn a TIFF to the page that is the picture. Raises EmoInputError for the raw file of a camera, of which only a
+    thumbnail can be read."""
+    if picture.format == "TIFF" and not turn_to_picture(picture):
+        found = f"{shown(path.name)}, of which only a thumbnail can be read ({picture.width}x{picture.height} pixels)"
+        raise EmoInputError(name, f"{found}, as of a camera's raw file", _KIND, "Export it as jpg or png.")
 
 
 def _check_claim(picture: Image.Image, path: Path, name: str) -> None:
@@ -103,6 +119,21 @@ def _upright(picture: Image.Image) -> Image.Image:
         log.info("EXIF that cannot be read (%s): the picture is taken as it is", _short(error))
         turn = None
     return picture if turn is None else picture.transpose(getattr(Image.Transpose, turn))
+
+
+def _named(said: Said, picture: Image.Image, file_name: str) -> bytes | None:
+    """The profile for a colour space that is only named; None for sRGB, and where there is none."""
+    grey = picture.mode in _GREY
+    try:
+        if said.numbers is not None:
+            return numbered_space(*said.numbers, grey=grey)
+        if said.power is not None:
+            return powered_space(said.power, grey=grey)
+    except ValueError as error:
+        told = "%s: its colours are %s, which is not obeyed: taken as sRGB. If they look wrong, export it as sRGB"
+        log.warning(told, file_name, error)
+        return None
+    return _profile_of_camera(picture)
 
 
 def _profile_of_camera(picture: Image.Image) -> bytes | None:

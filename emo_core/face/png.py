@@ -1,4 +1,4 @@
-"""A PNG without what is not pixels: in, an open file; out, a file to be read in its stead, and its colour profile.
+"""A PNG without what is not pixels: in, an open file; out, a file to be read in its stead, and what its colours mean.
 
 Pillow refuses a whole picture for a text in it that is long once unpacked (ComfyUI's own pictures hold workflows of
 megabytes), for a large profile, and for a wrong checksum of what nobody asked for. Its limits are the process's, and so
@@ -12,17 +12,21 @@ import struct
 import zlib
 from typing import IO
 
+from .spaces import Said
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NEEDED = (b"tRNS", b"eXIf")  # beside the critical ones, whose names begin with a capital
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _UPRIGHT = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # texts that may say which side is up
 _TEXT_BYTES = 2**19  # of such a text, unpacked; Pillow takes twice as much
+_COLOURS = (b"iCCP", b"cICP", b"sRGB", b"gAMA")
 _PROFILE_BYTES = 2**24  # unpacked; those of printers have two or three MB
 
 
-def without_extras(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
-    """The same picture, of what is needed to show it; and its ICC profile, if it has one that can be unpacked."""
-    ranges, profile, place = [(0, len(SIGNATURE))], None, len(SIGNATURE)
+def without_extras(file: IO[bytes]) -> tuple[IO[bytes], Said]:
+    """The same picture, of what is needed to show it; and what it says of its colours, its profile only if that can be
+    unpacked."""
+    ranges, colours, place = [(0, len(SIGNATURE))], {}, len(SIGNATURE)
     end = file.seek(0, io.SEEK_END)
     kind = b""
     while kind != b"IEND" and place < end:
@@ -33,12 +37,20 @@ def without_extras(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
         if after > end:  # cut short: Pillow says what it makes of the rest
             _append(ranges, place, end)
             break
-        if kind == b"iCCP":
-            profile = _profile(file.read(length))
+        if kind in _COLOURS:
+            colours[kind] = file.read(length)
         elif kind[:1].isupper() or kind in _NEEDED or (kind in _TEXTS and _is_short(kind, file, length)):
             _append(ranges, place, after)
         place = after
-    return io.BufferedReader(_Ranges(file, ranges)), profile
+    return io.BufferedReader(_Ranges(file, ranges)), _said(colours)
+
+
+def _said(colours: dict[bytes, bytes]) -> Said:
+    """What the chunks mean; sRGB counts before gAMA (PNG's third edition, 4.3)."""
+    profile = _profile(colours[b"iCCP"]) if b"iCCP" in colours else None
+    numbers, gamma = colours.get(b"cICP", b""), colours.get(b"gAMA", b"")
+    power = struct.unpack(">I", gamma)[0] / 100000 if len(gamma) == 4 and b"sRGB" not in colours else None
+    return Said(profile, (numbers[0], numbers[1]) if len(numbers) == 4 else None, power)
 
 
 def _append(ranges: list[tuple[int, int]], first: int, last: int) -> None:

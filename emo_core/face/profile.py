@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,28 +38,6 @@ def to_srgb(picture: Image.Image, profile: bytes | None, *, file: str) -> Image.
     except Exception as error:  # Pillow's own errors, what littlecms makes of broken bytes, a Pillow without it
         log.warning("%s: its colour profile cannot be used (%s), its colours are taken as sRGB", file, error)
         return picture
-
-
-def adobe_rgb() -> bytes:
-    """An ICC profile that says what Adobe RGB (1998) is: its colorants as seen under D50, and a gamma of 563/256.
-    Cameras name that space in EXIF alone."""
-    colorants = {"r": (0.60974, 0.31111, 0.01947), "g": (0.20528, 0.62567, 0.06087), "b": (0.14919, 0.06322, 0.74457)}
-    tags = {b"wtpt": _xyz(0.9642, 1.0, 0.8249), b"cprt": b"text\0\0\0\0none\0"}
-    tags[b"desc"] = b"desc\0\0\0\0" + struct.pack(">I", 10) + b"Adobe RGB\0" + bytes(78)
-    for name, place in colorants.items():
-        tags[f"{name}XYZ".encode()] = _xyz(*place)
-        tags[f"{name}TRC".encode()] = b"curv\0\0\0\0" + struct.pack(">IH", 1, 563)
-    table, data, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
-    for name_of, tag in tags.items():
-        table += name_of + struct.pack(">II", start + len(data), len(tag))
-        data += tag + bytes(-len(tag) % 4)
-    head = struct.pack(">I4x", start + len(data)) + bytes([2, 16, 0, 0]) + b"mntrRGB XYZ " + bytes(12) + b"acsp"
-    light = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1.0, 0.8249)))
-    return head + bytes(28) + light + bytes(48) + table + data
-
-
-def _xyz(*values: float) -> bytes:
-    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
 
 
 def _opened(profile: bytes | None) -> io.BytesIO:

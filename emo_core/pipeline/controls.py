@@ -94,10 +94,10 @@ def _speed(options: ControlOptions) -> Speed | None:
     if options.speed_video is None:
         return options.speed
     from ..face.driving import speed_from_timed
-    from ..video.read import open_frames
+    from ..video.read import length_s, open_frames
 
     with open_frames(options.speed_video) as (_, frames):
-        return speed_from_timed(frames)
+        return speed_from_timed(frames, length_s=length_s(options.speed_video))
 
 
 def _region(options: ControlOptions, portrait: Portrait) -> Tensor | Box | None:

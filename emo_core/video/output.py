@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import re
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import EmoInputError
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 FRAMES = "frames"  # the kind of a folder of pictures that we made
 SOUND = "audio.wav"
 _PICTURE = re.compile(r"(\d{6,12})\.png", re.ASCII)
+Copied = Callable[[Path, Path], Path]  # of a file and a folder: a copy of the file on the disk of the folder
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 
 
@@ -62,33 +63,44 @@ def picture_index(name: str) -> int | None:
     return int(number[1]) if number and picture_name(int(number[1])) == name else None
 
 
-def publish(joined: Path, path: Path, *, overwrite: bool) -> Path:
-    """Move a finished file to `path`, or to the next free name beside it; where it is now."""
-    if overwrite:
-        _move(joined, path)
-        return path
+def publish(joined: Path, path: Path, *, overwrite: bool, copied: Copied) -> Path:
+    """Move a finished file to `path`, or to the next free name beside it; where it is now. `copied` makes a copy of a
+    file on the disk of a folder: it is that which then takes the name, after the minutes that copying takes."""
+    near = joined
     while True:
-        free = free_path(path)
+        free = path if overwrite else free_path(path)
         try:
-            _move_to_free(joined, free)
+            _move(near, free, overwrite)
         except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno != errno.EXDEV or near != joined:
+                raise
+            near = copied(joined, path.parent)
             continue
         if free != path:
             log.warning("%s came to exist while this was made: written to %s", shown(path), shown(free))
         return free
 
 
-def publish_pictures(joined: Path, folder: Path, *, frames: int, overwrite: bool) -> Path:
+def publish_pictures(joined: Path, folder: Path, *, frames: int, overwrite: bool, copied: Copied) -> Path:
     """Move a folder of finished pictures to `folder`; where they are now. An earlier video of ours there is replaced
-    if it may be; with anything else in it the next free name is taken."""
+    if it may be; with anything else in it the next free name is taken. Raises EmoInputError where somebody puts files
+    of the same names there meanwhile."""
     new, ours = sorted(path.name for path in joined.iterdir()), _listed(folder)
     if not _usable(folder, new, ours if overwrite or _is_begun(folder) else set()):
         taken, folder, ours = folder, free_path(folder), set()
         log.warning("%s holds other files: written to %s", shown(taken), shown(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_mark(folder, FRAMES, frames=frames, sound=SOUND in new, begun=True, **_earlier(ours - set(new)))
-    for name in new:
-        _move(joined / name, folder / name)
+    for number, name in enumerate(new):
+        try:
+            _put(joined / name, folder / name, name in ours, copied)
+        except FileExistsError as error:
+            write_mark(folder, FRAMES, frames=number, sound=False, begun=True)  # what is behind it is not ours
+            found = f"{shown(folder / name)}, which came to exist while the pictures before it were put there"
+            remedy = "Start the same again: nothing is lost, and the pictures go to a folder of the next free name."
+            raise EmoInputError("output", found, "a folder that nobody else writes to", remedy) from error
     for stale in ours - {*new, MARK}:
         (folder / stale).unlink(missing_ok=True)
     write_mark(folder, FRAMES, frames=frames, sound=SOUND in new)
@@ -129,29 +141,35 @@ def _usable(folder: Path, new: list[str], replaceable: set[str]) -> bool:
     return not there or (bool(replaceable) and not there & set(new) - replaceable)
 
 
-def _move(source: Path, target: Path) -> None:
-    """Replace `target`, in one piece, also from another file system."""
+def _put(source: Path, target: Path, replace: bool, copied: Copied) -> None:
+    """As `_move`, also to another file system."""
     try:
-        os.replace(source, target)
+        _move(source, target, replace)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        near = free_path(target.with_name(f"{target.name}.moving"))
-        shutil.copyfile(source, near)
-        os.replace(near, target)
+        _move(copied(source, target.parent), target, replace)
         source.unlink()
 
 
-def _move_to_free(source: Path, target: Path) -> None:
-    """Raises FileExistsError rather than replace anything; a link is the one way of the system's to be sure of it."""
+def _move(source: Path, target: Path, replace: bool) -> None:
+    """In one piece. Raises FileExistsError rather than replace what may not be: a link is the one way of the system's
+    to be sure of it; a disk without links lets nobody else have a name that an empty file of ours has."""
+    if replace:
+        os.replace(source, target)
+        return
     try:
         os.link(source, target)
-        source.unlink()
     except FileExistsError:
         raise
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if exists(target):
-            raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
-        _move(source, target)
+        target.open("xb").close()
+        try:
+            os.replace(source, target)
+        except BaseException:
+            target.unlink()
+            raise
+    else:
+        source.unlink()

@@ -43,6 +43,24 @@ def open_frames(path: str | Path, *, name: str = "driving video") -> Iterator[tu
     input that named the file. Raises EmoInputError for what is no video, on opening or, where no frame can be read at
     all, when the first is asked for.
     """
+    with _opened(path, name) as (container, stream, file_name):
+        fps = _rate(stream, file_name, name)
+        clock = _Clock(1 / fps)
+        frames = _frames(container, stream, file_name=file_name, name=name)
+        yield fps, ((clock.seconds(found), picture) for found, picture in frames)
+
+
+def length_s(path: str | Path, *, name: str = "driving video") -> float | None:
+    """How long a video says that it is, if it does; nothing is decoded. Raises EmoInputError for what is no video."""
+    with _opened(path, name) as (container, stream, _):
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return container.duration / 1e6 if container.duration else None
+
+
+@contextmanager
+def _opened(path: str | Path, name: str) -> Iterator[tuple[InputContainer, VideoStream, str]]:
+    """The file, its pictures, its name for a message."""
     import av
     from av.error import FFmpegError
 
@@ -57,10 +75,7 @@ def open_frames(path: str | Path, *, name: str = "driving video") -> Iterator[tu
             stream = _pictures(container)
             if stream is None:
                 raise EmoInputError(name, f"no pictures in {file_name}", _ALLOWED, "Choose another file.")
-            fps = _rate(stream, file_name, name)
-            clock = _Clock(1 / fps)
-            frames = _frames(container, stream, file_name=file_name, name=name)
-            yield fps, ((clock.seconds(found), picture) for found, picture in frames)
+            yield container, stream, file_name
 
 
 def _pictures(container: InputContainer) -> VideoStream | None:

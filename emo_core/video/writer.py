@@ -28,6 +28,7 @@ from .encode import encode_segment, exact_fps
 from .formats import video_format
 from .job import Job, open_job
 from .join import join_copy, join_gif, join_png
+from .landing import Landing
 from .output import publish, publish_pictures
 from .sound import fit_audio
 
@@ -196,15 +197,16 @@ def _finish(
         if should_stop():
             raise UnfinishedVideo(f"all {job.finished_frames} frames of {job.path} are finished, and not yet joined")
 
-    with explain_disk_errors(job.path, job.finished_clips):
+    with explain_disk_errors(job.path, job.finished_clips), Landing(job) as landing:
+        overwrite, copied = job.overwrite, landing.copied
         if fmt.join == "png":
             join_png(segments, joined, audio=sound, check=check)
-            return publish_pictures(joined, job.path, frames=job.finished_frames, overwrite=job.overwrite)
+            return publish_pictures(joined, job.path, frames=job.finished_frames, overwrite=overwrite, copied=copied)
         if fmt.join == "gif":
             join_gif(segments, joined, fps=fps, check=check)
         else:
             join_copy(segments, joined, fmt=fmt, fps=fps, audio=sound, metadata=metadata, check=check)
-        written = publish(joined, job.path, overwrite=job.overwrite)
+        written = publish(joined, job.path, overwrite=overwrite, copied=copied)
     if fmt.join == "gif" and audio is not None:
         log.info("a GIF has no sound; choose .mp4 or .webm to keep it")
     return written

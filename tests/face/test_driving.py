@@ -111,8 +111,28 @@ def test_frames_of_any_rate_are_followed(monkeypatch: pytest.MonkeyPatch, fps: f
     assert keys.points[-2][0] == pytest.approx(1, abs=0.11)
 
 
-def test_more_than_can_be_looked_at_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_can_be_looked_at_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(driving, "MAX_DRIVING_FRAMES", 20)
     followed(monkeypatch, turning(20, 0.5))
     frames = ((index / 25 + (1e4 if index > 15 else 0.0), torch.zeros(2, 2, 3)) for index in range(1000))
     assert len(driving.speed_from_timed(frames).points) == 21
+    assert "of 10001 s only the first 1 s (20 frames) are followed" in caplog.text
+
+
+@pytest.mark.parametrize("count", [20, 50])
+def test_where_a_long_video_is_left_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    """Seen: all behind the 9000th frame was left out without a word."""
+    monkeypatch.setattr(driving, "MAX_DRIVING_FRAMES", 20)
+    followed(monkeypatch, turning(20, 0.5))
+    driving.speed_from_video(torch.zeros(count, 2, 2, 3), 10.0, length_s=count / 10)
+    driving.speed_from_timed((index / 10, torch.zeros(2, 2, 3)) for index in range(count))
+    if count == 20:
+        assert not caplog.text
+        return
+    left = "only the first 2 s (20 frames) are followed, then their mean holds ("
+    assert f"of {count / 10:.0f} s {left}" in caplog.text
+    assert f"of a longer time {left}" in caplog.text

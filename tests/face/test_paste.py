@@ -11,6 +11,7 @@ from torch import Tensor
 from emo_core.data import Portrait
 from emo_core.errors import EmoInputError
 from emo_core.face.crop import prepare_portrait
+from emo_core.face.image import in_colour
 from emo_core.face.paste import Paster, paste_back, paste_frames
 
 FACE_BOX = (179.0, 71.0, 272.0, 175.0)
@@ -197,3 +198,17 @@ def test_a_feather_that_is_no_share_is_named(feather: float) -> None:
     portrait = prepare_portrait(torch.rand(64, 64, 3), 64, (16, 16, 48, 48))
     with pytest.raises(EmoInputError, match=r"feather: found .*; expected 0 to 0\.5"):
         Paster(portrait, feather=feather)
+
+
+def test_frames_and_pictures_of_any_channels_are_pasted_as_portraits_are_read(upright: Portrait) -> None:
+    """Seen: grey frames were refused where grey pictures were not."""
+    paster, colour = Paster(upright), torch.rand(64, 64, 3)
+    for frame in (colour[..., :1], torch.cat([colour, torch.ones(64, 64, 1)], -1)):
+        assert torch.equal(paster(frame), paster(in_colour(frame, name="frame")))
+    grey = upright.source[..., :1]
+    assert torch.equal(paster(colour, grey), paster(colour, grey.repeat(1, 1, 3)))
+    for shape in ((64, 64), (64, 64, 2)):
+        with pytest.raises(EmoInputError, match=r"frame: found a tensor of shape \(64, 64"):
+            paster(torch.zeros(shape))
+        with pytest.raises(EmoInputError, match=r"original: found a tensor of shape \(64, 64"):
+            paster(colour, torch.zeros(shape))

@@ -34,6 +34,9 @@ def seeds(folder: Path) -> list[Path]:
     text = PngImagePlugin.PngInfo()
     text.add_text("prompt", "{" + "x" * 2000 + "}", zip=True)
     text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
+    named = PngImagePlugin.PngInfo()
+    named.add(b"gAMA", (100000).to_bytes(4, "big"))
+    named.add(b"cICP", bytes([12, 13, 0, 1]))
     rgb, deep = drawn(), Image.fromarray((np.arange(24 * 24).reshape(24, 24) * 100).astype(np.uint16))
     known: dict[str, tuple[Image.Image, dict[str, Any]]] = {
         "plain.jpg": (rgb, {"exif": exif(), "icc_profile": profile()}),
@@ -41,12 +44,14 @@ def seeds(folder: Path) -> list[Path]:
         "several.mpo": (rgb, {"save_all": True, "append_images": [rgb]}),
         "text.png": (rgb, {"pnginfo": text, "icc_profile": profile(), "exif": exif()}),
         "deep.png": (deep, {}),
+        "named.png": (rgb, {"pnginfo": named}),
         "palette.png": (drawn("P"), {"transparency": 3}),
         "moving.png": (rgb, {"save_all": True, "append_images": [drawn("L").convert("RGB")]}),
         "mask.png": (drawn("LA"), {}),
         "moving.webp": (drawn("RGBA"), {"save_all": True, "append_images": [rgb], "exif": exif()}),
         "plain.webp": (rgb, {"icc_profile": profile(), "lossless": True}),
         "plain.avif": (drawn("RGBA"), {"exif": exif(), "icc_profile": profile()}),
+        "named.avif": (rgb, {}),
         "raw.tiff": (rgb, {"exif": exif()}),
         "packed.tiff": (drawn("RGBA"), {"compression": "tiff_lzw", "icc_profile": profile()}),
         "lab.tiff": (ImageCms.profileToProfile(*lab()), {}),

@@ -617,6 +617,8 @@ def check_paste_back_keeps_what_lies_outside() -> None:
     inputs()
     image, portrait = LOADED["image"], LOADED["portrait"]
     frames = torch.rand(3, 128, 128, 3)
+    grey = run("EMO_PasteBack", image, frames[..., :1], portrait)[0]
+    assert torch.equal(grey, run("EMO_PasteBack", image, frames[..., :1].repeat(1, 1, 1, 3), portrait)[0])
     images = run("EMO_PasteBack", image, frames, portrait)[0]
     assert images.shape == (3, *image.shape[1:]) and images.dtype == torch.float32
     assert float((images - image).abs().max()) > 0.1

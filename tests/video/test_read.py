@@ -16,7 +16,7 @@ import torch
 from emo_core.errors import EmoInputError
 from emo_core.video.encode import encode_segment
 from emo_core.video.formats import video_format
-from emo_core.video.read import open_frames
+from emo_core.video.read import length_s, open_frames
 
 
 def test_frames_come_as_they_were_written(tmp_path: Path) -> None:
@@ -27,6 +27,7 @@ def test_frames_come_as_they_were_written(tmp_path: Path) -> None:
     with open_frames(path) as (fps, read):
         assert fps == pytest.approx(12)
         times, pictures = zip(*read, strict=True)
+    assert length_s(path) == pytest.approx(7 / 12, abs=0.02)
     seen = torch.stack(pictures)
     assert times == pytest.approx([index / 12 for index in range(7)], abs=1e-3)
     assert seen.shape == (7, 32, 48, 3) and seen.dtype == torch.float32
