@@ -172,8 +172,6 @@ class PreparePortrait(io.ComfyNode):
         framing: str = FRAMINGS[0],
         transparency: Tensor | None = None,
     ) -> Any:
-        schema.check_choice("choose_by", choose_by, CHOICES)
-        schema.check_choice("framing", framing, FRAMINGS)
         square: Any = framing
         schema.check_single("image", image)
         picture = without_transparent(as_image(image), transparency)

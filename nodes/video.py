@@ -80,7 +80,6 @@ class SampleToVideo(io.ComfyNode):
         paste_back: bool = False,
         **widgets: Any,
     ) -> Any:
-        schema.check_choice("format", format, FORMATS)
         settings = settings_of(**widgets)
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         height, width = reference.portrait.source.shape[:2] if paste_back else (sampling.side, sampling.side)

@@ -37,6 +37,122 @@ def check_every_node_looks_at_what_its_sockets_bring() -> None:
         assert hasattr(node.execute, "__wrapped__"), f"{name}: @schema.checked"
 
 
+def _odd_values() -> list[Any]:
+    """What nodes of other packs put on a link of any type."""
+    import numpy as np
+    import torch
+
+    scalars = [np.int64(2), np.float32(0.5), np.float64("nan"), np.str_("2"), np.bool_(True), torch.tensor(2)]
+    several = [np.array([1.0, 2.0]), torch.zeros(0), torch.zeros(2, device="meta"), [], [None], {}, (1, 2)]
+    numbers = [float("nan"), float("inf"), 1e9, -1e9, 1e300, 2.0, 2.5, 10**400, -(10**5000), 1 + 2j, True]
+    return [None, "x", "2", "1_0", " 0.5 ", "nan", "9" * 5000, "", b"2", object(), *numbers, *scalars, *several]
+
+
+def _is_as_declared(socket: Any, value: Any, looked_up: Any) -> bool:
+    kinds = {"INT": int, "FLOAT": float, "BOOLEAN": bool, "STRING": str, "COMBO": str}
+    if type(value) is not kinds[str(socket.get_io_type())]:
+        return False
+    if isinstance(value, str):
+        return socket.id in looked_up or value in getattr(socket, "options", [value])
+    return isinstance(value, bool) or socket.min <= value <= socket.max
+
+
+def check_every_widget_gets_what_it_declares_whatever_a_link_brings() -> None:
+    """A value of its type within its limits, or a sentence about it; never another exception."""
+    import inspect
+
+    schema, tried = part("nodes.schema"), set()
+    for node in nodes().values():
+        looked_up = inspect.signature(node.validate_inputs).parameters
+        declaration = node.GET_SCHEMA()
+        for socket in declaration.inputs:
+            if str(socket.get_io_type()) not in ("INT", "FLOAT", "BOOLEAN", "STRING", "COMBO"):
+                continue
+            tried.add(socket.id)
+            for value in _odd_values():
+                said = f"{declaration.node_id}.{socket.id} = {type(value).__name__}"
+                try:
+                    made = schema.arrived(node, {socket.id: [value] if declaration.is_input_list else value})[socket.id]
+                except Exception as error:
+                    told = f"{type(error).__name__}: {error}"
+                    assert told.startswith(f"EmoInputError: {socket.id}: found "), f"{said}: {told}"
+                    continue
+                each = _flat(made) if declaration.is_input_list else [made]
+                assert all(_is_as_declared(socket, one, looked_up) for one in each), f"{said}: {made!r}"
+    assert len(tried) > 35, tried
+
+
+def _flat(values: Any) -> list[Any]:
+    return [inner for value in values for inner in _flat(value)] if isinstance(values, list) else [values]
+
+
+def check_what_comes_through_links_is_within_limits() -> None:
+    audio = {"audio": None, **_AUDIO_WIDGETS}
+    square = {"size": 128, "margin": 0.58}
+    for node, given, sentence in (
+        ("EMO_EncodeAudio", {**audio, "trim_start": -1}, "trim_start: found -1; expected 0 or more. See what"),
+        ("EMO_EncodeAudio", {**audio, "trim_duration": -0.2}, "trim_duration: found -0.2; expected 0 or more"),
+        ("EMO_EncodeAudio", {**audio, "fps": 1e9}, "fps: found 1000000000; expected 120 or less"),
+        ("EMO_EncodeAudio", {**audio, "lead_out": 11.0}, "lead_out: found 11; expected 10 or less"),
+        ("EMO_PreparePortrait", {**square, "size": 2048.0}, "size: found 2048; expected 1024 or less"),
+        ("EMO_PreparePortrait", {**square, "size": 127.9}, "size: found 127.9; expected a whole number"),
+        ("EMO_PreparePortrait", {**square, "margin": True}, "margin: found True; expected a number"),
+        ("EMO_PreparePortrait", {**square, "margin": "wide"}, "margin: found 'wide'; expected a number"),
+        ("EMO_PreparePortrait", {**square, "straighten": "no"}, "straighten: found 'no'; expected true or false"),
+        ("EMO_SpeedController", {"speed": [0.3, 99]}, "speed: found 99; expected 2.4 or less"),
+        ("EMO_SpeedController", {"speed": []}, "speed: found nothing"),
+        ("EMO_SpeedController", {"speed": [0.3], "speeds": ["a"]}, "speeds: found 'a'; expected a number"),
+        ("EMO_SpeedController", {"speed": [0.3], "speeds": [[0.1, -1.0]]}, "speeds: found -1; expected 0 or more"),
+        ("EMO_SpeedController", {"speed": [0.3], "curve": [[]]}, "curve: found a value of type list; expected a text"),
+        ("EMO_Sampler", {"steps": None}, "steps: found nothing; expected what the socket is for. The node"),
+        ("EMO_Sampler", {"guidance": None}, "guidance: found nothing"),
+        ("EMO_Sampler", {"seed": None}, "seed: found nothing"),
+        ("EMO_Sampler", {"seed": -1}, "seed: found -1; expected 0 or more"),
+        ("EMO_SampleToVideo", {"filename_prefix": True}, "filename_prefix: found True; expected a text"),
+        ("EMO_SampleToVideo", {"format": 4}, "format: found '4'; expected one of mp4, mov, mkv, webm"),
+    ):
+        with refuses(sentence):
+            run(node, **given)
+
+
+def check_what_comes_through_links_becomes_what_is_declared() -> None:
+    import numpy as np
+    import torch
+
+    schema, every = part("nodes.schema"), nodes()
+    for node, given, wanted in (
+        ("EMO_PreparePortrait", {"size": 128.0, "margin": 1}, {"size": 128, "margin": 1.0}),
+        (
+            "EMO_PreparePortrait",
+            {"size": "128", "face_index": None, "angle": None},
+            {"size": 128, "face_index": 0, "angle": 0.0},
+        ),
+        (
+            "EMO_PreparePortrait",
+            {"straighten": np.bool_(False), "framing": None},
+            {"straighten": False, "framing": "heads"},
+        ),
+        ("EMO_EncodeAudio", {"lead_in": None, "fps": np.float32(25)}, {"lead_in": 0.0, "fps": 25.0}),
+        ("EMO_Sampler", {"steps": 2.0, "seed": np.int64(7)}, {"steps": 2, "seed": 7}),
+        ("EMO_Sampler", {"seed": f"{2**64 - 1}"}, {"seed": 2**64 - 1}),
+        ("EMO_Sampler", {"guidance": torch.tensor(1.5), "motion_drop": None}, {"guidance": 1.5, "motion_drop": 0.0}),
+        ("EMO_Sampler", {"step_cache": None, "guidance_until": None}, {"step_cache": 1, "guidance_until": 1.0}),
+        (
+            "EMO_SampleToVideo",
+            {"filename_prefix": 123, "paste_back": None},
+            {"filename_prefix": "123", "paste_back": False},
+        ),
+        ("EMO_SpeedController", {"driving_fps": [None, 30]}, {"driving_fps": [25.0, 30.0]}),
+        ("EMO_SpeedController", {"speeds": [None]}, {"speeds": []}),
+        ("EMO_SpeedController", {"speeds": torch.tensor([0.25, 0.5])}, {"speeds": [[0.25, 0.5]]}),
+        ("EMO_SpeedController", {"speeds": [(1, "2"), np.array([0.5])]}, {"speeds": [[1.0, 2.0], [0.5]]}),
+    ):
+        made = schema.arrived(every[node], given)
+        assert repr(made) == repr(wanted), f"{made!r} is not {wanted!r}"
+    ((curve,),) = run("EMO_SpeedController", 0.3, speeds=torch.tensor([0.25, 0.5]))
+    assert curve.speed == (0.25, 0.5)
+
+
 def check_the_lists_start_with_emo_mini_and_survive_any_folder() -> None:
     import folder_paths
 

@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pack import ROOT, part
@@ -191,6 +192,32 @@ def test_numbers_rise_whatever_the_name(tmp_path: Path, name: str) -> None:
     for number in (1, 2, 3):
         assert host.next_number(tmp_path, name) == number
         (tmp_path / f"{name}_{number:05}_.mp4").touch()
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (np.int64(2), 2),
+        (np.float32(0.5), 0.5),
+        (torch.tensor([3]), 3),
+        (" 2 ", 2),
+        ("18446744073709551615", 2**64 - 1),
+        ("2.5e1", 25.0),
+        ("1_000", None),
+        ("1,5", None),
+        ("", None),
+        (True, None),
+        (np.bool_(True), None),
+        (np.array([1.0, 2.0]), None),
+        (torch.zeros(1, device="meta"), None),
+        (10**400, None),
+        (None, None),
+    ],
+    ids=repr,
+)
+def test_a_number_is_one_whatever_holds_it(value: Any, number: int | float | None) -> None:
+    found = part("nodes.values").number_of(value)
+    assert found == number and type(found) is type(number)
 
 
 class FakeVAE:
