@@ -16,7 +16,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..emo_core.errors import EmoInputError
+from ..emo_core.errors import EmoInputError, empty_batch
 from .values import as_declared
 
 CATEGORY = "EMO"
@@ -110,6 +110,8 @@ def vae_input() -> Any:
 
 def check_single(name: str, images: Any) -> None:
     """Raises EmoInputError for a batch of pictures where one is wanted, with the nodes that make one of it."""
+    if getattr(images, "ndim", 0) == 4 and len(images) == 0:
+        raise empty_batch(name, "picture")
     if getattr(images, "ndim", 0) == 4 and len(images) != 1:
         remedy = "ImageFromBatch selects one of them; RebatchImages with a batch_size of 1 makes a video of each."
         raise EmoInputError(name, f"a batch of {len(images)} pictures", "one picture", remedy)

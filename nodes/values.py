@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from ..emo_core.errors import EmoInputError
 
 REMEDY = "See what the node that is linked there gives."
@@ -48,13 +52,21 @@ def number_of(value: Any) -> int | float | None:
     return None
 
 
+def tensor_of(value: Any) -> Tensor | None:
+    """A tensor, or an array of numbers as one; None for everything else."""
+    if isinstance(value, np.ndarray):
+        with suppress(TypeError, ValueError):  # of texts, objects and the like
+            return torch.from_numpy(value.copy())
+    return value if isinstance(value, Tensor) else None
+
+
 def told(value: Any) -> str:
     """A few words for what was found."""
     value = _plain(value)
     if isinstance(value, str | int | float):
         with suppress(ValueError):  # of a whole number with thousands of digits
             return _short(value) if isinstance(value, float) else repr(value)[:60]
-    return f"a value of type {type(value).__name__}"
+    return "nothing" if value is None else f"a value of type {type(value).__name__}"
 
 
 def _plain(value: Any) -> Any:

@@ -637,6 +637,65 @@ def check_bad_sound_is_told_on_the_node() -> None:
     assert frames == 25 and silent.waveform.samples.dtype == torch.float32
 
 
+def check_what_is_no_sound_is_told_on_the_node() -> None:
+    import numpy as np
+    import torch
+
+    inputs()
+    encode = {**_AUDIO_WIDGETS, "audio_encoder": LOADED["encoder"]}
+    samples = LOADED["audio"]["waveform"][..., :16000]
+
+    def of(waveform: Any, rate: Any = 16000) -> dict[str, Any]:
+        return {"waveform": waveform, "sample_rate": rate}
+
+    for audio, text in (
+        ({}, "audio: found nothing as its waveform; expected samples (1, channels, t). Connect an audio"),
+        ({"sample_rate": 16000}, "audio: found nothing as its waveform"),
+        (of(None), "audio: found nothing as its waveform"),
+        (of([0.0] * 16000), "audio: found a value of type list as its waveform"),
+        (of(np.array(["a", "b"])), "audio: found a value of type ndarray as its waveform"),
+        ({"waveform": samples}, "audio: found nothing as its sample_rate; expected a number of samples a second"),
+        (of(samples, None), "audio: found nothing as its sample_rate"),
+        (of(samples, float("nan")), "audio: found nan as its sample_rate"),
+        (of(samples, float("inf")), "audio: found inf as its sample_rate"),
+        (of(samples, 0), "audio: found 0 as its sample_rate"),
+        (of(samples, -16000), "audio: found -16000 as its sample_rate"),
+        (of(samples, "CD"), "audio: found 'CD' as its sample_rate"),
+        ((samples, 16000), "audio: found a value of type tuple; expected a recording"),
+        ([of(samples)], "audio: found a value of type list"),
+        ("voice.wav", "audio: found 'voice.wav'"),
+        (lambda: of(samples), "audio: found a value of type function"),
+        (of(samples[:0]), "audio: found an empty batch; expected a recording. See why what comes before made none"),
+    ):
+        with refuses(text):
+            run("EMO_EncodeAudio", audio=audio, **encode)
+    plain, _ = run("EMO_EncodeAudio", audio=of(samples), **encode)
+    for audio in (of(samples.numpy()), of(samples.numpy()[..., ::-1][..., ::-1]), of(samples, torch.tensor([16000]))):
+        same, _ = run("EMO_EncodeAudio", audio=audio, **encode)
+        assert same.identity == plain.identity
+    with refuses("audio_encoder_output: found no features of its layers"):
+        run("EMO_EncodeAudio", of(samples), 25.0, 0.0, 0.0, audio_encoder_output="x")
+
+
+def check_empty_batches_are_told_as_such() -> None:
+    import torch
+
+    inputs()
+    image, portrait, frames = LOADED["small"], LOADED["portrait"], torch.zeros(2, 128, 128, 3)
+    square = {"image": image, "size": 128, "margin": 0.58}
+    paste = {"original": LOADED["image"], "frames": frames, "portrait": portrait}
+    masks = torch.zeros(0, 512, 512)
+    for node, values, text in (
+        ("EMO_PreparePortrait", {**square, "image": image[:0]}, "image: found an empty batch; expected a picture. See"),
+        ("EMO_PreparePortrait", {**square, "face_mask": masks}, "face_mask: found an empty batch; expected a mask"),
+        ("EMO_FaceRegionController", {"mask": masks, "strength": 1.0}, "mask: found an empty batch; expected a mask"),
+        ("EMO_PasteBack", {**paste, "original": image[:0]}, "original: found an empty batch; expected a picture"),
+        ("EMO_PasteBack", {**paste, "frames": frames[:0]}, "frames: found an empty batch; expected a frame"),
+    ):
+        with refuses(text):
+            run(node, **values)
+
+
 def check_bad_pictures_are_told_on_the_node() -> None:
     import torch
 
