@@ -943,6 +943,30 @@ def check_a_video_is_written_with_its_workflow_and_resumed() -> None:
         run("EMO_SampleToVideo", **{**values, "format": "/../../x.mp4"})
 
 
+def check_a_workflow_that_cannot_be_written_costs_no_video() -> None:
+    from comfy_api.latest import io
+
+    deep: list[Any] = []
+    for _ in range(3000):
+        deep = [deep]
+    values = {**inputs(0.2), "seed": 11, "filename_prefix": "odd/emo", "format": "mp4"}
+    for extra in ([1], {"workflow": deep}):
+        hidden = {io.Hidden.prompt: {"1": deep}, io.Hidden.extra_pnginfo: extra}
+        (video,) = run("EMO_SampleToVideo", **values, hidden=hidden)
+        assert Path(video.get_stream_source()).is_file()
+    module = part("nodes.video")
+    job, _ = module.begin(_Named(), "odd/emo", "mp4", height=128, width=128)
+    with refuses("", "AttributeError"):  # whatever is wrong: the next job is let in
+        module.write(object(), job, {})
+    module.begin(_Named(), "odd/emo", "mp4", height=128, width=128)[0].remove()
+
+
+class _Named:
+    """As much of a `Sampling` as beginning a job takes."""
+
+    inputs = {"seed": 12}  # noqa: RUF012
+
+
 def main() -> None:
     comfyui, work = (Path(argument) for argument in sys.argv[1:3])
     start(comfyui, work)
