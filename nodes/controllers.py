@@ -241,7 +241,7 @@ class SpeedController(io.ComfyNode):
         cls,
         speed: Any,
         curve: Any = "",
-        control: Any = None,
+        control: list[Controls] | Controls | None = None,
         voice_speed: Any = 0.0,
         speeds: Any = None,
         driving_video: Any = None,

@@ -12,12 +12,14 @@ import inspect
 import typing
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from types import UnionType
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..emo_core.errors import EmoInputError, empty_batch
-from .values import as_declared
+from .host import LoadedPart
+from .values import REMEDY, as_declared, told
 
 CATEGORY = "EMO"
 
@@ -61,11 +63,31 @@ def arrived(node: Any, given: dict[str, Any]) -> dict[str, Any]:
 def _one(declared: Any, value: Any, *, hint: Any, options: Sequence[str] | None) -> Any:
     """`hint`: of the parameter in the node's `execute`. None is among its types where the node has words of its own."""
     if value is not None:
-        return as_declared(declared, value, options=options)
+        made = as_declared(declared, value, options=options)
+        _check_class(declared, made, hint)
+        return made
     if not declared.optional and type(None) not in typing.get_args(hint):
         remedy = "The node that is linked there gave nothing; see whether it is switched off or has failed."
         raise EmoInputError(declared.id, "nothing", "what the socket is for", remedy)
     return getattr(declared, "default", None)
+
+
+def _check_class(declared: Any, value: Any, hint: Any) -> None:
+    """Raises EmoInputError for an object of a class that the parameter has not, or another part of a model: nodes that
+    switch between links of any type bring everything everywhere."""
+    if isinstance(value, LoadedPart) and value.part.kind != declared.id:
+        remedy = "Connect the output of that name, of EMO Load Model."
+        raise EmoInputError(declared.id, f"the {value.part.kind} of a model", f"a {declared.id}", remedy)
+    classes = _classes(hint)
+    if classes and not isinstance(value, classes):
+        raise EmoInputError(declared.id, told(value), str(declared.get_io_type()), REMEDY)
+
+
+def _classes(hint: Any) -> tuple[type, ...]:
+    """The plain classes among the types of a hint: not Any, None, or lists and mappings of something."""
+    types = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
+    plain = (kind for kind in types if inspect.isclass(kind) and typing.get_origin(kind) is None)
+    return tuple(kind for kind in plain if kind not in (Any, type(None)))
 
 
 def _each(declared: Any, value: Any, take: Callable[[Any], Any]) -> list[Any]:

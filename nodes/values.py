@@ -22,7 +22,7 @@ REMEDY = "See what the node that is linked there gives."
 
 
 def as_declared(declared: Any, value: Any, *, options: Sequence[str] | None) -> Any:
-    """The value for an input of a schema (`io.Int.Input` and the like); sockets of other types take it as it is.
+    """The value for an input of a schema (`io.Int.Input` and the like), where the type of the host's says what it is.
     `options`: of a list to choose from, or None where the node looks the name up itself. Raises EmoInputError."""
     kind, name = str(declared.get_io_type()), declared.id
     if kind == "INT":
@@ -36,6 +36,8 @@ def as_declared(declared: Any, value: Any, *, options: Sequence[str] | None) -> 
         if options is not None and text not in options:
             raise EmoInputError(name, repr(text[:60]), f"one of {', '.join(options)}")
         return text
+    if kind in ("IMAGE", "MASK"):
+        return _pixels(name, value, "pictures (b, H, W, 3)" if kind == "IMAGE" else "masks (b, h, w)")
     return value
 
 
@@ -103,6 +105,14 @@ def _within(declared: Any, number: int | float) -> int | float:
 
 def _short(number: int | float) -> str:
     return f"{number:.10g}" if isinstance(number, float) else f"{number}"
+
+
+def _pixels(name: str, value: Any, allowed: str) -> Tensor:
+    tensor = tensor_of(value)
+    if tensor is None or tensor.ndim < 2:
+        found = told(value) if tensor is None else f"a tensor of shape {tuple(tensor.shape)}"
+        raise EmoInputError(name, found, allowed, REMEDY)
+    return tensor
 
 
 def _choice(name: str, value: Any) -> bool:

@@ -86,6 +86,52 @@ def _flat(values: Any) -> list[Any]:
     return [inner for value in values for inner in _flat(value)] if isinstance(values, list) else [values]
 
 
+def check_what_belongs_on_another_socket_is_told() -> None:
+    """As from nodes that switch between links of any type: a sentence that names the socket, whatever it is."""
+    inputs()
+    backbone, net, portrait, image = _of("backbone", "net", "portrait", "image").values()
+    given = [
+        backbone,
+        portrait,
+        LOADED["reference"],
+        LOADED["audio"],
+        LOADED["audio"]["waveform"][0, 0],
+        "x",
+        3,
+        [],
+        {},
+    ]
+    right = {"backbone": backbone, "reference_net": net, "portrait": portrait, "reference": LOADED["reference"]}
+    schema, tried = part("nodes.schema"), set()
+    for node in nodes().values():
+        declaration = node.GET_SCHEMA()
+        for socket in declaration.inputs:
+            kind = str(socket.get_io_type())
+            if kind not in ("IMAGE", "MASK") and (not kind.startswith("EMO_") or "," in kind):  # the VAE may be core's
+                continue
+            tried.add(socket.id)
+            for value in given:
+                if value is right.get(socket.id):
+                    continue
+                with refuses(f"{socket.id}: found "):
+                    schema.arrived(node, {socket.id: [value] if declaration.is_input_list else value})
+    assert len(tried) == 14, tried
+    for node, sockets, sentence in (
+        (
+            "EMO_Sampler",
+            {"backbone": net},
+            "backbone: found the reference_net of a model; expected a backbone. Connect",
+        ),
+        ("EMO_Sampler", {"vae": net}, "vae: found the reference_net of a model; expected a vae"),
+        ("EMO_Sampler", {"emo_audio": portrait}, "emo_audio: found a value of type Portrait; expected EMO_AUDIO. See"),
+        ("EMO_PasteBack", {"frames": "x"}, "frames: found 'x'; expected pictures (b, H, W, 3)"),
+    ):
+        with refuses(sentence):
+            schema.arrived(nodes()[node], sockets)
+    arrays = schema.arrived(nodes()["EMO_PreparePortrait"], {"image": image.numpy()})
+    assert (arrays["image"] == image).all()
+
+
 def check_what_comes_through_links_is_within_limits() -> None:
     audio = {"audio": None, **_AUDIO_WIDGETS}
     square = {"size": 128, "margin": 0.58}
