@@ -55,11 +55,12 @@ def number_of(value: Any) -> int | float | None:
 
 
 def tensor_of(value: Any) -> Tensor | None:
-    """A tensor, or an array of numbers as one; None for everything else."""
+    """A tensor, or an array of numbers as one; None for everything else, also for a tensor whose numbers do not all lie
+    in memory."""
     if isinstance(value, np.ndarray):
         with suppress(TypeError, ValueError):  # of texts, objects and the like
             return torch.from_numpy(value.copy())
-    return value if isinstance(value, Tensor) else None
+    return value if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta else None
 
 
 def told(value: Any) -> str:

@@ -699,6 +699,8 @@ def check_what_is_no_sound_is_told_on_the_node() -> None:
         ({"sample_rate": 16000}, "audio: found nothing as its waveform"),
         (of(None), "audio: found nothing as its waveform"),
         (of([0.0] * 16000), "audio: found a value of type list as its waveform"),
+        (of(samples.to("meta")), "audio: found a value of type Tensor as its waveform"),
+        (of(samples.to_sparse()), "audio: found a value of type Tensor as its waveform"),
         (of(np.array(["a", "b"])), "audio: found a value of type ndarray as its waveform"),
         ({"waveform": samples}, "audio: found nothing as its sample_rate; expected a number of samples a second"),
         (of(samples, None), "audio: found nothing as its sample_rate"),
