@@ -19,3 +19,9 @@ class EmoInputError(ValueError):
         """An exception is pickled by its message alone, which does not make it again: a worker process would be told to
         be broken instead of what it found."""
         return type(self), (self.name, self.found, self.allowed, self.remedy)
+
+
+def empty_batch(name: str, what: str) -> EmoInputError:
+    """The error for a batch of none of `what`, of which one is needed."""
+    remedy = f"See why what comes before made none: no {what} was found, selected or loaded there."
+    return EmoInputError(name, "an empty batch", f"a {what}", remedy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +17,11 @@ from ..emo_core.audio.waveform import ENCODER_RATE, MAX_LEAD_S, fit_video, lead_
 from ..emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, frame_count, resample_features, tail_frames
 from ..emo_core.config import AudioEncoderConfig
 from ..emo_core.data import Waveform
-from ..emo_core.errors import EmoInputError
+from ..emo_core.errors import EmoInputError, empty_batch
 from ..emo_core.video.fingerprint import fingerprint
 from ..emo_core.weights.folder import file_identity
 from . import host, schema
+from .values import number_of, tensor_of, told
 
 
 @dataclass(frozen=True)
@@ -146,11 +149,10 @@ def waveform_of(audio: Any) -> Waveform:
     """AUDIO of the host, {"waveform" (1, channels, t), "sample_rate"}, as a Waveform. Raises EmoInputError for None
     (a video without sound), several recordings at once, and what is no sound. Samples far above 1 and unusual rates
     become usual ones (`audio.file.usable`)."""
-    if audio is None:
-        remedy = "Connect an audio, for instance of LoadAudio; the video it comes from may be silent."
-        raise EmoInputError("audio", "none", "a recording", remedy)
-    samples = audio["waveform"].detach().cpu()
+    samples, rate = _parts_of(audio)
     if samples.ndim == 3:
+        if samples.shape[0] == 0:
+            raise empty_batch("audio", "recording")
         if samples.shape[0] != 1:
             found = f"a batch of {samples.shape[0]} recordings"
             raise EmoInputError("audio", found, "one recording", "Select one of the batch.")
@@ -160,7 +162,24 @@ def waveform_of(audio: Any) -> Waveform:
     if not samples.is_floating_point():
         allowed = "floating point samples, nominally -1 to 1"
         raise EmoInputError("audio", f"samples of type {samples.dtype}", allowed, "Load it with LoadAudio.")
-    return usable(Waveform(samples.float(), int(audio["sample_rate"])))
+    return usable(Waveform(samples.float(), rate))
+
+
+def _parts_of(audio: Any) -> tuple[Tensor, int]:
+    """The samples and the rate, whatever is on the socket. Raises EmoInputError if they are not both there."""
+    remedy = "Connect an audio, for instance of LoadAudio; the video it comes from may be silent."
+    if audio is None:
+        raise EmoInputError("audio", "none", "a recording", remedy)
+    if not isinstance(audio, Mapping):
+        raise EmoInputError("audio", told(audio), "a recording", remedy)
+    samples, rate = tensor_of(audio.get("waveform")), number_of(audio.get("sample_rate"))
+    if samples is None:
+        found = f"{told(audio.get('waveform'))} as its waveform"
+        raise EmoInputError("audio", found, "samples (1, channels, t)", remedy)
+    if rate is None or not 1 <= rate < math.inf:
+        found = f"{told(audio.get('sample_rate'))} as its sample_rate"
+        raise EmoInputError("audio", found, "a number of samples a second", remedy)
+    return samples.detach().cpu(), int(rate)
 
 
 def trimmed(waveform: Waveform, start_s: float, duration_s: float) -> Waveform:
@@ -209,7 +228,7 @@ def from_core(output: Any, whole: Waveform, waveform: Waveform, *, fps: float, s
         remedy = "Set it to what the model was trained at."
         raise EmoInputError("fps", "0 (the model's own)", "a number, with audio_encoder_output", remedy)
     check_waveform(waveform, fps)
-    layers = output.get("encoded_audio_all_layers")
+    layers = output.get("encoded_audio_all_layers") if isinstance(output, Mapping) else None
     if not layers or len(layers) < 2 or layers[0].ndim != 3:
         raise EmoInputError("audio_encoder_output", "no features of its layers", "what AudioEncoderEncode gives")
     seconds = output.get("audio_samples", 0) / ENCODER_RATE

@@ -241,7 +241,7 @@ class SpeedController(io.ComfyNode):
         cls,
         speed: Any,
         curve: Any = "",
-        control: Any = None,
+        control: list[Controls] | Controls | None = None,
         voice_speed: Any = 0.0,
         speeds: Any = None,
         driving_video: Any = None,
@@ -299,7 +299,7 @@ def curves_in(speeds: Any) -> list[list[float]]:
     """Numbers one by one are one curve; lists of numbers (from a node that gives all its numbers as one value) are a
     curve each."""
     values = [] if speeds is None else as_list(speeds)
-    if values and all(isinstance(value, list | tuple) for value in values):
+    if values and all(isinstance(value, list) for value in values):
         return [flat(value) for value in values]
     return [flat(values)]
 
@@ -314,11 +314,7 @@ def videos_in(driving: Any) -> list[list[Tensor]]:
 
 def flat(values: Any) -> list[float]:
     """Numbers from a list, a list of lists (a node that gives all its numbers as one value), or a single number."""
-    if values is None:
-        return []
-    if isinstance(values, list | tuple):
-        return [number for value in values for number in flat(value)]
-    return [float(values)]
+    return [number for value in values for number in flat(value)] if isinstance(values, list) else [values]
 
 
 class EmphasisController(io.ComfyNode):

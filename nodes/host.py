@@ -301,14 +301,24 @@ def next_number(folder: Path, name: str) -> int:
 
 def workflow_metadata(hidden: Any) -> dict[str, str]:
     """The workflow and the prompt as core writes them into a video, by name, for the frontend to read back; empty with
-    --disable-metadata."""
+    --disable-metadata. What cannot be written is left out, with a warning: no video is lost for it."""
     from comfy.cli_args import args
 
     if args.disable_metadata or hidden is None:
         return {}
-    extra: Mapping[str, Any] = hidden.extra_pnginfo or {}
+    extra: Any = {} if hidden.extra_pnginfo is None else hidden.extra_pnginfo
+    if not isinstance(extra, Mapping):
+        log.warning("extra_pnginfo, of type %s, is not written into the video", type(extra).__name__)
+        extra = {}
     values = {**extra, **({} if hidden.prompt is None else {"prompt": hidden.prompt})}
-    return {str(name): _for_javascript(value) for name, value in values.items()}
+    written = {}
+    for name, value in values.items():
+        try:
+            str(name).encode()  # half a letter
+            written[str(name)] = _for_javascript(value)
+        except Exception as error:  # nested too deep, or an object of another pack that raises what it likes
+            log.warning("%r is not written into the video (%s)", name, type(error).__name__)
+    return written
 
 
 def _for_javascript(value: object) -> str:

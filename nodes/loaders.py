@@ -15,7 +15,7 @@ from ..emo_core.weights.file import load_model
 from ..emo_core.weights.folder import file_identity, find_model, missing_model, model_names
 from ..emo_core.weights.part import load_part
 from . import host
-from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, check_choice, checked, make_input, make_schema
+from .schema import VAE, AudioEncoder, Backbone, ReferenceNet, checked, make_input, make_schema
 
 FAMILIES = ["auto", "emo", "v_express", "hallo", "echomimic"]
 PRECISIONS = ["auto", *host.DTYPES, "float8"]
@@ -73,8 +73,6 @@ class Asked:
 
 def look_up(model: str, family: str, precision: str) -> Asked:
     """The file or folder behind a name. Raises EmoInputError that says where it belongs and where to get it."""
-    check_choice("family", family, FAMILIES)
-    check_choice("precision", precision, PRECISIONS)
     folders = host.model_folders()
     path = find_model(model, folders)
     if path is None:

@@ -37,6 +37,5 @@ def of_square(mask: Tensor) -> Tensor:
 
 
 def lies_over(mask: Tensor | None, mask_over: str) -> Over:
-    """What the user chose, or is known of the mask. Raises EmoInputError for a choice that is none."""
-    schema.check_choice("mask_over", mask_over, list(OVER))
+    """What the user chose, or is known of the mask."""
     return "crop" if mask_over == "auto" and getattr(mask, _SQUARE, False) else OVER[mask_over]

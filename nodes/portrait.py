@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..emo_core.config import EmoConfig
 from ..emo_core.data import Portrait, PortraitDetail, ReferenceFeatures
-from ..emo_core.errors import EmoInputError
+from ..emo_core.errors import EmoInputError, empty_batch
 from ..emo_core.face.choose import ORDERS
 from ..emo_core.face.crop import DEFAULT_MARGIN, prepare_portrait
 from ..emo_core.face.drawing import draw_portrait
@@ -172,8 +172,6 @@ class PreparePortrait(io.ComfyNode):
         framing: str = FRAMINGS[0],
         transparency: Tensor | None = None,
     ) -> Any:
-        schema.check_choice("choose_by", choose_by, CHOICES)
-        schema.check_choice("framing", framing, FRAMINGS)
         square: Any = framing
         schema.check_single("image", image)
         picture = without_transparent(as_image(image), transparency)
@@ -320,6 +318,8 @@ class PasteBack(io.ComfyNode):
         transparency: Tensor | None = None,
     ) -> Any:
         _check_originals(original, portrait)
+        if not len(frames):
+            raise empty_batch("frames", "frame")
         over = lies_over(mask, mask_over)
         height, width = portrait.source.shape[:2]
         images = host.room_for_frames(len(frames), height=height, width=width)
@@ -344,7 +344,9 @@ def _pictures(original: Tensor, transparency: Tensor | None) -> Iterator[Tensor]
 
 def _check_originals(original: Tensor, portrait: Portrait) -> None:
     """Raises EmoInputError unless the originals are pictures of the portrait's size."""
-    if original.ndim != 4 or not len(original):
+    if original.ndim == 4 and not len(original):
+        raise empty_batch("original", "picture")
+    if original.ndim != 4:
         raise EmoInputError("original", f"a tensor of shape {tuple(original.shape)}", "pictures (b, H, W, 3)")
     height, width = portrait.source.shape[:2]
     if original.shape[1:3] != portrait.source.shape[:2]:

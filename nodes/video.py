@@ -80,7 +80,6 @@ class SampleToVideo(io.ComfyNode):
         paste_back: bool = False,
         **widgets: Any,
     ) -> Any:
-        schema.check_choice("format", format, FORMATS)
         settings = settings_of(**widgets)
         sampling = prepare_sampling(backbone, reference, emo_audio, vae, settings=settings, control=control)
         height, width = reference.portrait.source.shape[:2] if paste_back else (sampling.side, sampling.side)
@@ -90,8 +89,10 @@ class SampleToVideo(io.ComfyNode):
             sampling.inputs["picture"] = [
                 getattr(reference.portrait, name) for name in ("source", "crop_box", "angle_deg")
             ]
+        metadata = host.workflow_metadata(cls.hidden)
+        # Nothing may come between these two: `write` is what lets the job go, whatever happens.
         job, below = begin(sampling, filename_prefix, format, height=height, width=width)
-        written = write(sampling, job, host.workflow_metadata(cls.hidden), paster)
+        written = write(sampling, job, metadata, paster)
         result = ui.SavedResult(written.path.name, below, io.FolderType.output)
         return io.NodeOutput(host.file_video(written.path), ui=ui.PreviewVideo([result]))
 
@@ -109,8 +110,8 @@ def begin(sampling: Sampling, prefix: str, extension: str, *, height: int, width
 def write(sampling: Sampling, job: Job, metadata: dict[str, str], paster: Paster | None = None) -> WrittenVideo:
     """Sample what is missing and write the file, each frame in its picture if there is a paster; a stopped job keeps
     its finished clips."""
-    audio = sampling.audio
     try:
+        audio = sampling.audio
         clips = sampling.clips(job.state)
         return write_video(
             job.path,

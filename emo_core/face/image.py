@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import EmoInputError
+from ..errors import EmoInputError, empty_batch
 from .mask import over_picture
 from .picture_file import load_picture
 
@@ -102,6 +102,8 @@ def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
     A batch of one (1, H, W, c) is taken as the picture; 1, 3 or 4 channels; alpha is laid over middle grey.
     """
     if image.ndim == 4:
+        if image.shape[0] == 0:
+            raise empty_batch(name, "picture")
         if image.shape[0] != 1:
             raise EmoInputError(
                 name, f"a batch of {image.shape[0]} pictures", "one picture", "Select one of the batch."

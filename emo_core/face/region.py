@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import Box, Portrait, check_box
-from ..errors import EmoInputError
+from ..errors import EmoInputError, empty_batch
 from .mask import Over, over_crop, over_picture
 
 DEFAULT_EXPAND = 0.15  # of the box's width and height on each side; a talking head needs some room
@@ -64,6 +64,8 @@ def region_from_masks(
     without a portrait it is the crop. Raises EmoInputError, about the input `name`, for masks that are empty there, not
     finite, or of a shape that cannot be meant.
     """
+    if masks.ndim == 3 and len(masks) == 0:
+        raise empty_batch(name, "mask")
     if masks.ndim not in (2, 3) or 0 in masks.shape:
         raise EmoInputError(name, f"a tensor of shape {tuple(masks.shape)}", "(h, w) or (b, h, w)")
     masks = masks.detach().to("cpu", torch.float32)
@@ -89,6 +91,8 @@ def mask_box(mask: Tensor, picture: Tensor) -> Box:
     """The box, in the pixels of a picture (H, W, 3), around what a mask (h, w) or (1, h, w) over it marks."""
     while mask.ndim > 2 and mask.shape[0] == 1:
         mask = mask[0]
+    if mask.ndim == 3 and len(mask) == 0:
+        raise empty_batch("face_mask", "mask")
     if mask.ndim != 2 or 0 in mask.shape:
         raise EmoInputError("face_mask", f"a mask of shape {tuple(mask.shape)}", "(h, w)", "Select one mask.")
     mask = _finite(mask.detach().to("cpu", torch.float32), "face_mask")

@@ -119,6 +119,7 @@ def test_tensors_are_checked_and_brought_into_form() -> None:
     ("image", "word"),
     [
         (torch.rand(2, 20, 20, 3), "batch of 2"),
+        (torch.rand(0, 20, 20, 3), "an empty batch; expected a picture"),
         (torch.rand(3, 20, 20), "channels last"),
         (torch.rand(20, 20), "channels last"),
         (torch.zeros(20, 20, 3, dtype=torch.uint8), "255"),

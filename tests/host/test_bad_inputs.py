@@ -63,7 +63,7 @@ FAILED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 NOTHING = {  # node and socket, where another node's None arrives
     "image": "3", "size": "3", "portrait": "4", "reference_net": "4", "vae": "6", "backbone": "6", "reference": "6",
-    "emo_audio": "6", "filename_prefix": "6",
+    "emo_audio": "6", "filename_prefix": "6", "seed": "6", "guidance": "6",
 }  # fmt: skip
 NAMES = {
     "a zero byte": "a\0b",
@@ -127,6 +127,14 @@ def test_a_number_that_is_none_is_named(value: str, client: Client) -> None:
     steered = ("EMO_SpeedController", {"speed": ["40", 0], "curve": ""})
     run = client.run(changed(to_file(), {"40": ("TestNumber", {"said": value}), "41": steered, "6.control": ["41", 0]}))
     assert run.error["node_id"] == "41" and run.message.startswith("speed: found"), run.error
+
+
+@pytest.mark.parametrize(("name", "said"), [("trim_start", "-1"), ("trim_duration", "-0.5")])
+def test_a_number_outside_its_limits_is_named(name: str, said: str, client: Client) -> None:
+    """The host looks at what is typed alone: a link brought the end of the sound, or all of it."""
+    run = client.run(changed(quick(), {"40": ("TestNumber", {"said": said}), f"5.{name}": ["40", 0]}))
+    assert run.error["node_id"] == "5" and run.error["exception_type"].endswith("EmoInputError"), run.error
+    assert run.message.startswith(f"{name}: found {said}; expected 0 or more."), run.message
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -37,6 +37,168 @@ def check_every_node_looks_at_what_its_sockets_bring() -> None:
         assert hasattr(node.execute, "__wrapped__"), f"{name}: @schema.checked"
 
 
+def _odd_values() -> list[Any]:
+    """What nodes of other packs put on a link of any type."""
+    import numpy as np
+    import torch
+
+    scalars = [np.int64(2), np.float32(0.5), np.float64("nan"), np.str_("2"), np.bool_(True), torch.tensor(2)]
+    several = [np.array([1.0, 2.0]), torch.zeros(0), torch.zeros(2, device="meta"), [], [None], {}, (1, 2)]
+    numbers = [float("nan"), float("inf"), 1e9, -1e9, 1e300, 2.0, 2.5, 10**400, -(10**5000), 1 + 2j, True]
+    return [None, "x", "2", "1_0", " 0.5 ", "nan", "9" * 5000, "", b"2", object(), *numbers, *scalars, *several]
+
+
+def _is_as_declared(socket: Any, value: Any, looked_up: Any) -> bool:
+    kinds = {"INT": int, "FLOAT": float, "BOOLEAN": bool, "STRING": str, "COMBO": str}
+    if type(value) is not kinds[str(socket.get_io_type())]:
+        return False
+    if isinstance(value, str):
+        return socket.id in looked_up or value in getattr(socket, "options", [value])
+    return isinstance(value, bool) or socket.min <= value <= socket.max
+
+
+def check_every_widget_gets_what_it_declares_whatever_a_link_brings() -> None:
+    """A value of its type within its limits, or a sentence about it; never another exception."""
+    import inspect
+
+    schema, tried = part("nodes.schema"), set()
+    for node in nodes().values():
+        looked_up = inspect.signature(node.validate_inputs).parameters
+        declaration = node.GET_SCHEMA()
+        for socket in declaration.inputs:
+            if str(socket.get_io_type()) not in ("INT", "FLOAT", "BOOLEAN", "STRING", "COMBO"):
+                continue
+            tried.add(socket.id)
+            for value in _odd_values():
+                said = f"{declaration.node_id}.{socket.id} = {type(value).__name__}"
+                try:
+                    made = schema.arrived(node, {socket.id: [value] if declaration.is_input_list else value})[socket.id]
+                except Exception as error:
+                    told = f"{type(error).__name__}: {error}"
+                    assert told.startswith(f"EmoInputError: {socket.id}: found "), f"{said}: {told}"
+                    continue
+                each = _flat(made) if declaration.is_input_list else [made]
+                assert all(_is_as_declared(socket, one, looked_up) for one in each), f"{said}: {made!r}"
+    assert len(tried) > 35, tried
+
+
+def _flat(values: Any) -> list[Any]:
+    return [inner for value in values for inner in _flat(value)] if isinstance(values, list) else [values]
+
+
+def check_what_belongs_on_another_socket_is_told() -> None:
+    """As from nodes that switch between links of any type: a sentence that names the socket, whatever it is."""
+    inputs()
+    backbone, net, portrait, image = _of("backbone", "net", "portrait", "image").values()
+    given = [
+        backbone,
+        portrait,
+        LOADED["reference"],
+        LOADED["audio"],
+        LOADED["audio"]["waveform"][0, 0],
+        "x",
+        3,
+        [],
+        {},
+    ]
+    right = {"backbone": backbone, "reference_net": net, "portrait": portrait, "reference": LOADED["reference"]}
+    schema, tried = part("nodes.schema"), set()
+    for node in nodes().values():
+        declaration = node.GET_SCHEMA()
+        for socket in declaration.inputs:
+            kind = str(socket.get_io_type())
+            if kind not in ("IMAGE", "MASK") and (not kind.startswith("EMO_") or "," in kind):  # the VAE may be core's
+                continue
+            tried.add(socket.id)
+            for value in given:
+                if value is right.get(socket.id):
+                    continue
+                with refuses(f"{socket.id}: found "):
+                    schema.arrived(node, {socket.id: [value] if declaration.is_input_list else value})
+    assert len(tried) == 14, tried
+    for node, sockets, sentence in (
+        (
+            "EMO_Sampler",
+            {"backbone": net},
+            "backbone: found the reference_net of a model; expected a backbone. Connect",
+        ),
+        ("EMO_Sampler", {"vae": net}, "vae: found the reference_net of a model; expected a vae"),
+        ("EMO_Sampler", {"emo_audio": portrait}, "emo_audio: found a value of type Portrait; expected EMO_AUDIO. See"),
+        ("EMO_PasteBack", {"frames": "x"}, "frames: found 'x'; expected pictures (b, H, W, 3)"),
+    ):
+        with refuses(sentence):
+            schema.arrived(nodes()[node], sockets)
+    arrays = schema.arrived(nodes()["EMO_PreparePortrait"], {"image": image.numpy()})
+    assert (arrays["image"] == image).all()
+
+
+def check_what_comes_through_links_is_within_limits() -> None:
+    audio = {"audio": None, **_AUDIO_WIDGETS}
+    square = {"size": 128, "margin": 0.58}
+    for node, given, sentence in (
+        ("EMO_EncodeAudio", {**audio, "trim_start": -1}, "trim_start: found -1; expected 0 or more. See what"),
+        ("EMO_EncodeAudio", {**audio, "trim_duration": -0.2}, "trim_duration: found -0.2; expected 0 or more"),
+        ("EMO_EncodeAudio", {**audio, "fps": 1e9}, "fps: found 1000000000; expected 120 or less"),
+        ("EMO_EncodeAudio", {**audio, "lead_out": 11.0}, "lead_out: found 11; expected 10 or less"),
+        ("EMO_PreparePortrait", {**square, "size": 2048.0}, "size: found 2048; expected 1024 or less"),
+        ("EMO_PreparePortrait", {**square, "size": 127.9}, "size: found 127.9; expected a whole number"),
+        ("EMO_PreparePortrait", {**square, "margin": True}, "margin: found True; expected a number"),
+        ("EMO_PreparePortrait", {**square, "margin": "wide"}, "margin: found 'wide'; expected a number"),
+        ("EMO_PreparePortrait", {**square, "straighten": "no"}, "straighten: found 'no'; expected true or false"),
+        ("EMO_SpeedController", {"speed": [0.3, 99]}, "speed: found 99; expected 2.4 or less"),
+        ("EMO_SpeedController", {"speed": []}, "speed: found nothing"),
+        ("EMO_SpeedController", {"speed": [0.3], "speeds": ["a"]}, "speeds: found 'a'; expected a number"),
+        ("EMO_SpeedController", {"speed": [0.3], "speeds": [[0.1, -1.0]]}, "speeds: found -1; expected 0 or more"),
+        ("EMO_SpeedController", {"speed": [0.3], "curve": [[]]}, "curve: found a value of type list; expected a text"),
+        ("EMO_Sampler", {"steps": None}, "steps: found nothing; expected what the socket is for. The node"),
+        ("EMO_Sampler", {"guidance": None}, "guidance: found nothing"),
+        ("EMO_Sampler", {"seed": None}, "seed: found nothing"),
+        ("EMO_Sampler", {"seed": -1}, "seed: found -1; expected 0 or more"),
+        ("EMO_SampleToVideo", {"filename_prefix": True}, "filename_prefix: found True; expected a text"),
+        ("EMO_SampleToVideo", {"format": 4}, "format: found '4'; expected one of mp4, mov, mkv, webm"),
+    ):
+        with refuses(sentence):
+            run(node, **given)
+
+
+def check_what_comes_through_links_becomes_what_is_declared() -> None:
+    import numpy as np
+    import torch
+
+    schema, every = part("nodes.schema"), nodes()
+    for node, given, wanted in (
+        ("EMO_PreparePortrait", {"size": 128.0, "margin": 1}, {"size": 128, "margin": 1.0}),
+        (
+            "EMO_PreparePortrait",
+            {"size": "128", "face_index": None, "angle": None},
+            {"size": 128, "face_index": 0, "angle": 0.0},
+        ),
+        (
+            "EMO_PreparePortrait",
+            {"straighten": np.bool_(False), "framing": None},
+            {"straighten": False, "framing": "heads"},
+        ),
+        ("EMO_EncodeAudio", {"lead_in": None, "fps": np.float32(25)}, {"lead_in": 0.0, "fps": 25.0}),
+        ("EMO_Sampler", {"steps": 2.0, "seed": np.int64(7)}, {"steps": 2, "seed": 7}),
+        ("EMO_Sampler", {"seed": f"{2**64 - 1}"}, {"seed": 2**64 - 1}),
+        ("EMO_Sampler", {"guidance": torch.tensor(1.5), "motion_drop": None}, {"guidance": 1.5, "motion_drop": 0.0}),
+        ("EMO_Sampler", {"step_cache": None, "guidance_until": None}, {"step_cache": 1, "guidance_until": 1.0}),
+        (
+            "EMO_SampleToVideo",
+            {"filename_prefix": 123, "paste_back": None},
+            {"filename_prefix": "123", "paste_back": False},
+        ),
+        ("EMO_SpeedController", {"driving_fps": [None, 30]}, {"driving_fps": [25.0, 30.0]}),
+        ("EMO_SpeedController", {"speeds": [None]}, {"speeds": []}),
+        ("EMO_SpeedController", {"speeds": torch.tensor([0.25, 0.5])}, {"speeds": [[0.25, 0.5]]}),
+        ("EMO_SpeedController", {"speeds": [(1, "2"), np.array([0.5])]}, {"speeds": [[1.0, 2.0], [0.5]]}),
+    ):
+        made = schema.arrived(every[node], given)
+        assert repr(made) == repr(wanted), f"{made!r} is not {wanted!r}"
+    ((curve,),) = run("EMO_SpeedController", 0.3, speeds=torch.tensor([0.25, 0.5]))
+    assert curve.speed == (0.25, 0.5)
+
+
 def check_the_lists_start_with_emo_mini_and_survive_any_folder() -> None:
     import folder_paths
 
@@ -521,6 +683,67 @@ def check_bad_sound_is_told_on_the_node() -> None:
     assert frames == 25 and silent.waveform.samples.dtype == torch.float32
 
 
+def check_what_is_no_sound_is_told_on_the_node() -> None:
+    import numpy as np
+    import torch
+
+    inputs()
+    encode = {**_AUDIO_WIDGETS, "audio_encoder": LOADED["encoder"]}
+    samples = LOADED["audio"]["waveform"][..., :16000]
+
+    def of(waveform: Any, rate: Any = 16000) -> dict[str, Any]:
+        return {"waveform": waveform, "sample_rate": rate}
+
+    for audio, text in (
+        ({}, "audio: found nothing as its waveform; expected samples (1, channels, t). Connect an audio"),
+        ({"sample_rate": 16000}, "audio: found nothing as its waveform"),
+        (of(None), "audio: found nothing as its waveform"),
+        (of([0.0] * 16000), "audio: found a value of type list as its waveform"),
+        (of(samples.to("meta")), "audio: found a value of type Tensor as its waveform"),
+        (of(samples.to_sparse()), "audio: found a value of type Tensor as its waveform"),
+        (of(np.array(["a", "b"])), "audio: found a value of type ndarray as its waveform"),
+        ({"waveform": samples}, "audio: found nothing as its sample_rate; expected a number of samples a second"),
+        (of(samples, None), "audio: found nothing as its sample_rate"),
+        (of(samples, float("nan")), "audio: found nan as its sample_rate"),
+        (of(samples, float("inf")), "audio: found inf as its sample_rate"),
+        (of(samples, 0), "audio: found 0 as its sample_rate"),
+        (of(samples, -16000), "audio: found -16000 as its sample_rate"),
+        (of(samples, "CD"), "audio: found 'CD' as its sample_rate"),
+        ((samples, 16000), "audio: found a value of type tuple; expected a recording"),
+        ([of(samples)], "audio: found a value of type list"),
+        ("voice.wav", "audio: found 'voice.wav'"),
+        (lambda: of(samples), "audio: found a value of type function"),
+        (of(samples[:0]), "audio: found an empty batch; expected a recording. See why what comes before made none"),
+    ):
+        with refuses(text):
+            run("EMO_EncodeAudio", audio=audio, **encode)
+    plain, _ = run("EMO_EncodeAudio", audio=of(samples), **encode)
+    for audio in (of(samples.numpy()), of(samples.numpy()[..., ::-1][..., ::-1]), of(samples, torch.tensor([16000]))):
+        same, _ = run("EMO_EncodeAudio", audio=audio, **encode)
+        assert same.identity == plain.identity
+    with refuses("audio_encoder_output: found no features of its layers"):
+        run("EMO_EncodeAudio", of(samples), 25.0, 0.0, 0.0, audio_encoder_output="x")
+
+
+def check_empty_batches_are_told_as_such() -> None:
+    import torch
+
+    inputs()
+    image, portrait, frames = LOADED["small"], LOADED["portrait"], torch.zeros(2, 128, 128, 3)
+    square = {"image": image, "size": 128, "margin": 0.58}
+    paste = {"original": LOADED["image"], "frames": frames, "portrait": portrait}
+    masks = torch.zeros(0, 512, 512)
+    for node, values, text in (
+        ("EMO_PreparePortrait", {**square, "image": image[:0]}, "image: found an empty batch; expected a picture. See"),
+        ("EMO_PreparePortrait", {**square, "face_mask": masks}, "face_mask: found an empty batch; expected a mask"),
+        ("EMO_FaceRegionController", {"mask": masks, "strength": 1.0}, "mask: found an empty batch; expected a mask"),
+        ("EMO_PasteBack", {**paste, "original": image[:0]}, "original: found an empty batch; expected a picture"),
+        ("EMO_PasteBack", {**paste, "frames": frames[:0]}, "frames: found an empty batch; expected a frame"),
+    ):
+        with refuses(text):
+            run(node, **values)
+
+
 def check_bad_pictures_are_told_on_the_node() -> None:
     import torch
 
@@ -768,6 +991,30 @@ def check_a_video_is_written_with_its_workflow_and_resumed() -> None:
         assert len(list(container.decode(video=0))) == 22 and container.streams.audio
     with refuses("one of mp4"):
         run("EMO_SampleToVideo", **{**values, "format": "/../../x.mp4"})
+
+
+def check_a_workflow_that_cannot_be_written_costs_no_video() -> None:
+    from comfy_api.latest import io
+
+    deep: list[Any] = []
+    for _ in range(3000):
+        deep = [deep]
+    values = {**inputs(0.2), "seed": 11, "filename_prefix": "odd/emo", "format": "mp4"}
+    for extra in ([1], {"workflow": deep}):
+        hidden = {io.Hidden.prompt: {"1": deep}, io.Hidden.extra_pnginfo: extra}
+        (video,) = run("EMO_SampleToVideo", **values, hidden=hidden)
+        assert Path(video.get_stream_source()).is_file()
+    module = part("nodes.video")
+    job, _ = module.begin(_Named(), "odd/emo", "mp4", height=128, width=128)
+    with refuses("", "AttributeError"):  # whatever is wrong: the next job is let in
+        module.write(object(), job, {})
+    module.begin(_Named(), "odd/emo", "mp4", height=128, width=128)[0].remove()
+
+
+class _Named:
+    """As much of a `Sampling` as beginning a job takes."""
+
+    inputs = {"seed": 12}  # noqa: RUF012
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pack import ROOT, part
@@ -193,6 +194,32 @@ def test_numbers_rise_whatever_the_name(tmp_path: Path, name: str) -> None:
         (tmp_path / f"{name}_{number:05}_.mp4").touch()
 
 
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (np.int64(2), 2),
+        (np.float32(0.5), 0.5),
+        (torch.tensor([3]), 3),
+        (" 2 ", 2),
+        ("18446744073709551615", 2**64 - 1),
+        ("2.5e1", 25.0),
+        ("1_000", None),
+        ("1,5", None),
+        ("", None),
+        (True, None),
+        (np.bool_(True), None),
+        (np.array([1.0, 2.0]), None),
+        (torch.zeros(1, device="meta"), None),
+        (10**400, None),
+        (None, None),
+    ],
+    ids=repr,
+)
+def test_a_number_is_one_whatever_holds_it(value: Any, number: int | float | None) -> None:
+    found = part("nodes.values").number_of(value)
+    assert found == number and type(found) is type(number)
+
+
 class FakeVAE:
     """As much of core's VAE as is used: pictures (b, H, W, 3) in 0..1 to unscaled latents and back."""
 
@@ -252,6 +279,15 @@ def test_cores_vae_is_refused_where_it_does_not_fit() -> None:
         vae.vae_of(video, config.EMO_SD15)
 
 
+def host_that_writes_metadata(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """nodes.host with as much of comfy as it asks for there."""
+    arguments: Any = types.ModuleType("comfy.cli_args")
+    arguments.args = types.SimpleNamespace(disable_metadata=False)
+    monkeypatch.setitem(sys.modules, "comfy", types.ModuleType("comfy"))
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", arguments)
+    return part("nodes.host")
+
+
 def test_the_workflow_is_written_as_core_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments: Any = types.ModuleType("comfy.cli_args")
     arguments.args = types.SimpleNamespace(disable_metadata=False)
@@ -265,6 +301,37 @@ def test_the_workflow_is_written_as_core_writes_it(monkeypatch: pytest.MonkeyPat
     assert host.workflow_metadata(types.SimpleNamespace(prompt=None, extra_pnginfo=None)) == {}
     arguments.args.disable_metadata = True
     assert host.workflow_metadata(hidden) == {}
+
+
+class Wordless:
+    def __repr__(self) -> str:
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize("extra", [["workflow"], "workflow", 5, np.zeros(3)], ids=repr)
+def test_what_is_no_workflow_is_left_out_and_told(
+    extra: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = host_that_writes_metadata(monkeypatch)
+    hidden = types.SimpleNamespace(prompt={"1": {}}, extra_pnginfo=extra)
+    assert host.workflow_metadata(hidden) == {"prompt": '{"1": {}}'}
+    assert f"extra_pnginfo, of type {type(extra).__name__}, is not written into the video" in caplog.text
+
+
+def test_what_is_no_json_is_left_out_and_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = host_that_writes_metadata(monkeypatch)
+    deep: list[Any] = []
+    for _ in range(3000):
+        deep = [deep]
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    extra = {"workflow": {"nodes": []}, "deep": deep, "circle": circle, "odd": {"a": Wordless()}, "\ud800": 1}
+    written = host.workflow_metadata(types.SimpleNamespace(prompt={"1": deep}, extra_pnginfo=extra))
+    assert {name: json.loads(text) for name, text in written.items()} == {"workflow": {"nodes": []}}
+    for name in ("'deep'", "'circle'", "'odd'", r"'\ud800'", "'prompt'"):
+        assert f"{name} is not written into the video (" in caplog.text
 
 
 def strictly(text: str) -> Any:
@@ -288,11 +355,7 @@ def brace_counted(text: str) -> str:
 
 def test_the_workflow_is_json_that_a_browser_reads_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host writes NaN into the prompt for every node that asks to be run each time."""
-    arguments: Any = types.ModuleType("comfy.cli_args")
-    arguments.args = types.SimpleNamespace(disable_metadata=False)
-    monkeypatch.setitem(sys.modules, "comfy", types.ModuleType("comfy"))
-    monkeypatch.setitem(sys.modules, "comfy.cli_args", arguments)
-    host = part("nodes.host")
+    host = host_that_writes_metadata(monkeypatch)
     texts = {"note": 'so } it { goes }} "{" \\', "\ud83d": "a \ud800 b \0 c 肖像", "line": "one\ntwo\u2028three"}
     nan, inf = float("nan"), float("inf")
     prompt = {"1": {"inputs": texts, "is_changed": [nan, (inf, -inf), {"deep": [nan]}], "other": 0.1}}
