@@ -221,6 +221,8 @@ def train_stage(options: Options, stage: int) -> None:
     if options.start_from:
         grown = load_grown(model, _stage_weights(options.start_from))
         log.info("new: %s", [name for name in grown if not name.startswith(TRAINED_BEFORE)])
+        if options.audio_was:
+            _hear_as_before(model, options)
     else:
         _tell_of_nothing(options.root, _stage_folder(options, stage))
     _load_posed(model, options.root)
@@ -405,6 +407,22 @@ def _tell_of_nothing(root: Path, stage: str) -> None:
             log.warning("%s begins with untrained networks; trained ones: --start-from %s", stage, " or ".join(trained))
 
 
+def _hear_as_before(model: EmoModel, options: Options) -> None:
+    """The network of --start-from was trained on the encoder in --audio-was, and hears the root's."""
+    from ..audio.encoder import AudioEncoder
+    from .audio_change import hear_as_before
+    from .audio_encoder import ENCODER
+    from .voices.corpus import VoiceCorpus
+
+    was, now = (AudioEncoder(options.config.audio_encoder).eval() for _ in range(2))
+    assert options.audio_was is not None
+    _fill(was, options.audio_was / ENCODER)
+    _fill(now, options.root / "audio" / ENCODER)
+    records = VoiceCorpus(options.root / "voices").utterances("train")[:400]
+    found = hear_as_before(model.audio_projection, was, now, records)
+    log.info("--audio-was: %.2f of what that encoder said is found again", found)
+
+
 def _stage_weights(folder: Path) -> dict[str, torch.Tensor]:
     """The moving average that a stage left in `folder`, by the model's names."""
     from .checkpoint import find_checkpoint, load_shards
@@ -446,10 +464,14 @@ def prepare(step: str, options: Options) -> None:
     """Raises EmoInputError for what is missing on this machine, and for a root that is not ours to write to."""
     require(f"train {step}", programs=("flite",) if step == "voices" else (), packages=_packages(step))
     inputs = {"--start-from": options.start_from, "--average-with": options.average_with}
+    inputs |= {"--audio-was": options.audio_was}
     for name, folder in inputs.items():
         if folder is not None and not exists(folder) and step != "restore":  # which takes a model's name
             found = f"no folder at {shown(folder)}"
             raise EmoInputError(name, found, "the folder of an earlier step", "Check the path.")
+    if options.audio_was and not options.start_from:
+        remedy = "Name the network that was trained on it with --start-from."
+        raise EmoInputError("--audio-was", "no --start-from beside it", "both", remedy)
     if _is_first():  # the others find what the first one claimed
         claim_root(options.root)
 

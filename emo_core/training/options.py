@@ -57,6 +57,7 @@ class Options:
     overwrite: bool
     photos: list[Path] | None = None
     takes: int = 3
+    audio_was: Path | None = None
     size: int | None = None
 
     def __post_init__(self) -> None:
@@ -146,6 +147,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
     parser.add_argument(
         "--start-from", type=expanded, help="folder whose weights to start from, also of a smaller network"
+    )
+    parser.add_argument(
+        "--audio-was",
+        type=expanded,
+        metavar="FOLDER",
+        help="stages: the audio encoder that --start-from's network was trained on, where the root has another by now",
     )
     parser.add_argument(
         "--average-with", type=expanded, metavar="FOLDER", help="export: the mean of these weights and --start-from's"

@@ -205,6 +205,8 @@ def test_a_stage_without_its_start_says_so(root: Path) -> None:
         run("stage3", root, "--start-from", str(root / "nowhere"))
     with pytest.raises(EmoInputError, match="no checkpoint"):
         run("stage3", root, "--start-from", str(root / "heads"))
+    with pytest.raises(EmoInputError, match=r"--audio-was: found no --start-from"):
+        run("stage3", root, "--audio-was", str(root / "heads"))
 
 
 @pytest.mark.parametrize(
