@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{machine(device)}\n{watched_run.as_text()}\n")
         return 0
     sections = Sections(options.output, device)
-    if options.limits:
+    if options.limits is not None:
         _limits(options, device, sections)
     else:
         _cases(options, device, sections)
@@ -289,7 +289,7 @@ def _limits(options: argparse.Namespace, device: torch.device, sections: Section
     try:
         limits = [float(limit) for limit in options.limits.split(",")]
     except ValueError as error:
-        raise EmoInputError("limits", options.limits, "numbers of GB, such as 8,6") from error
+        raise EmoInputError("limits", repr(options.limits), "numbers of GB, such as 8,6") from error
     if device.type != "cuda":
         raise EmoInputError("limits", f"the device {device}", "a CUDA device, whose memory torch can be held to")
     began = time.perf_counter()
