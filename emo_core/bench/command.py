@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from ..errors import EmoInputError
-from ..files import expanded, output_named
+from ..files import expanded, output_named, shown
 from ..pipeline.graphs import Graphs
 from ..weights.build import usable_device
 from ..weights.locate import resolve
@@ -145,9 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.write_released or options.released:
         return _released(options)
     if options.needs:
-        dtype = _dtype(options)
-        sys.stdout.write(f"{needs_table(all_needs(dtype), dtype)}\n")
-        return 0
+        return _needs(options)
     if options.peer:
         return _peer(options, device)
     if options.soak:
@@ -155,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{machine(device)}\n{watched_run.as_text()}\n")
         return 0
     sections = Sections(options.output, device)
-    if options.limits:
+    if options.limits is not None:
         _limits(options, device, sections)
     else:
         _cases(options, device, sections)
@@ -172,6 +170,9 @@ def _refuse_impossible(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise EmoInputError(name.replace("_", "-"), f"{value}", "a number above 0")
+    if options.output is not None and options.write_released is not None:
+        found = f"{shown(options.output)} with --write-released, which measures nothing"
+        raise EmoInputError("output", found, "none")
     if options.server is not None and not options.server.startswith(("http://", "https://")):
         raise EmoInputError("server", repr(options.server), "an address such as http://127.0.0.1:8188")
     if options.released is not None:
@@ -288,7 +289,7 @@ def _limits(options: argparse.Namespace, device: torch.device, sections: Section
     try:
         limits = [float(limit) for limit in options.limits.split(",")]
     except ValueError as error:
-        raise EmoInputError("limits", options.limits, "numbers of GB, such as 8,6") from error
+        raise EmoInputError("limits", repr(options.limits), "numbers of GB, such as 8,6") from error
     if device.type != "cuda":
         raise EmoInputError("limits", f"the device {device}", "a CUDA device, whose memory torch can be held to")
     began = time.perf_counter()
@@ -326,6 +327,16 @@ def _peer(options: argparse.Namespace, device: torch.device) -> int:
     return 0 if line.is_same else 1
 
 
+def _needs(options: argparse.Namespace) -> int:
+    dtype = _dtype(options)
+    rows = all_needs(dtype)
+    sys.stdout.write(f"{needs_table(rows, dtype)}\n")
+    if options.output:
+        figures = {"dtype": str(dtype).removeprefix("torch."), "needs": [asdict(row) for row in rows]}
+        write_figures(options.output, figures)
+    return 0
+
+
 def _released(options: argparse.Namespace) -> int:
     dtype = _dtype(options)
     if options.write_released:
@@ -334,7 +345,10 @@ def _released(options: argparse.Namespace) -> int:
     device = options.device or "cpu"
     steps = 2 if options.steps is None else options.steps
     peaks = measure_released(options.released, dtype, steps=steps, device=device)
-    sys.stdout.write(f"{machine(torch.device(device))}\n{peaks.as_text()}\n")
+    about = machine(torch.device(device))
+    sys.stdout.write(f"{about}\n{peaks.as_text()}\n")
+    if options.output:
+        write_figures(options.output, {"machine": about, "released": asdict(peaks)})
     return 0
 
 

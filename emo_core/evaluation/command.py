@@ -171,7 +171,8 @@ def _chosen(option: str, named: str | None, names: tuple[str, ...]) -> tuple[str
     wanted = names if named is None else tuple(name.strip() for name in named.split(","))
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise EmoInputError(option, f"{', '.join(unknown)}", f"some of {', '.join(names)}")
+        found = ", ".join(repr(name) if name else "an empty name" for name in unknown)
+        raise EmoInputError(option, found, f"some of {', '.join(names)}")
     return wanted
 
 

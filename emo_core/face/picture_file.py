@@ -18,7 +18,7 @@ from ..files import readable_file, shown
 from .avif import colour_numbers
 from .png import SIGNATURE, without_extras
 from .profile import to_srgb
-from .spaces import Said, adobe_rgb, numbered_space, powered_space
+from .spaces import Said, adobe_rgb, measured_space, numbered_space
 from .tiff import turn_to_picture
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def _named(said: Said, picture: Image.Image, file_name: str) -> bytes | None:
     try:
         if said.numbers is not None:
             return numbered_space(*said.numbers, grey=grey)
-        if said.power is not None:
-            return powered_space(said.power, grey=grey)
+        if said.power is not None or said.primaries is not None:
+            return measured_space(said, grey=grey)
     except ValueError as error:
         told = "%s: its colours are %s, which is not obeyed: taken as sRGB. If they look wrong, export it as sRGB"
         log.warning(told, file_name, error)

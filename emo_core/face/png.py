@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from typing import IO
 
 from .spaces import Said
@@ -19,7 +20,7 @@ _NEEDED = (b"tRNS", b"eXIf")  # beside the critical ones, whose names begin with
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _UPRIGHT = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # texts that may say which side is up
 _TEXT_BYTES = 2**19  # of such a text, unpacked; Pillow takes twice as much
-_COLOURS = (b"iCCP", b"cICP", b"sRGB", b"gAMA")
+_COLOURS = (b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _PROFILE_BYTES = 2**24  # unpacked; those of printers have two or three MB
 
 
@@ -46,11 +47,19 @@ def without_extras(file: IO[bytes]) -> tuple[IO[bytes], Said]:
 
 
 def _said(colours: dict[bytes, bytes]) -> Said:
-    """What the chunks mean; sRGB counts before gAMA (PNG's third edition, 4.3)."""
+    """What the chunks mean; sRGB counts before gAMA and cHRM (PNG's third edition, 4.3)."""
     profile = _profile(colours[b"iCCP"]) if b"iCCP" in colours else None
-    numbers, gamma = colours.get(b"cICP", b""), colours.get(b"gAMA", b"")
-    power = struct.unpack(">I", gamma)[0] / 100000 if len(gamma) == 4 and b"sRGB" not in colours else None
-    return Said(profile, (numbers[0], numbers[1]) if len(numbers) == 4 else None, power)
+    numbers, gamma, places = (colours.get(name, b"") for name in (b"cICP", b"gAMA", b"cHRM"))
+    said = Said(profile, (numbers[0], numbers[1]) if len(numbers) == 4 else None)
+    if b"sRGB" in colours:
+        return said
+    if len(gamma) == 4:
+        said = replace(said, power=struct.unpack(">I", gamma)[0] / 100000)
+    if len(places) == 32:
+        values = [value / 100000 for value in struct.unpack(">8I", places)]
+        white, red, green, blue = zip(values[::2], values[1::2], strict=True)
+        said = replace(said, primaries=(red, green, blue), white=white)
+    return said
 
 
 def _append(ranges: list[tuple[int, int]], first: int, last: int) -> None:

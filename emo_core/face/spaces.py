@@ -1,6 +1,7 @@
 """Colour spaces that a file names without a profile: in, the numbers; out, an ICC profile that says the same.
 
-Numbers of ISO 23091-2 stand in PNG (cICP) and AVIF (nclx), a gamma in PNG (gAMA), Adobe RGB in a camera's EXIF.
+Numbers of ISO 23091-2 stand in PNG (cICP) and AVIF (nclx), a gamma and primaries in PNG (gAMA, cHRM), Adobe RGB in a
+camera's EXIF.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ _D50 = (0.9642, 1.0, 0.8249)  # the white of every profile
 _D65 = (0.3127, 0.3290)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
-Primaries = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]  # x, y of red, green and blue
+Point = tuple[float, float]  # x, y
+Primaries = tuple[Point, Point, Point]  # red, green and blue
 _SRGB: Primaries = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _ADOBE: Primaries = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 # By number; those of old television (5 to 7) are next to sRGB, 2 is "not said".
@@ -26,18 +28,23 @@ _PRIMARIES: dict[int, Primaries] = {
 # By number; television's (1, 6, 14, 15) is shown as sRGB's is by whoever shows still pictures.
 _GAMMAS: dict[int, float | None] = {**dict.fromkeys((1, 2, 6, 13, 14, 15), None), 4: 2.2, 5: 2.8, 8: 1.0}
 _NAMES = {16: "PQ (HDR)", 18: "HLG (HDR)"}
-_USUAL = 0.1  # by such a share a gamma may be off 1 / 2.2 and be that of sRGB
+# Powers taken for sRGB's: about 1 / 2.2, and television's, which ffmpeg names in frames of ordinary videos: 1 / 1.961.
+_USUAL = (0.9 / 2.2, 1.02 / 1.961)
+_NEAR = 0.011  # of x and y: what is rounded, and the primaries of old television
+_WHITES = 0.12  # so far from D65 a white may be in x and y
 _GAMMA_RANGE = (0.1, 2.0)  # of the PNG's gAMA, which is 1 / gamma
 
 
 @dataclass(frozen=True)
 class Said:
     """What a file says of its colours beside what Pillow reads: an ICC profile, the numbers of primaries and transfer,
-    the power that light was raised to (sRGB: about 1 / 2.2)."""
+    the power that light was raised to (sRGB: about 1 / 2.2), the places of the primaries and of white."""
 
     profile: bytes | None = None
     numbers: tuple[int, int] | None = None
     power: float | None = None
+    primaries: Primaries | None = None
+    white: Point = _D65
 
 
 def numbered_space(primaries: int, transfer: int, *, grey: bool) -> bytes | None:
@@ -50,13 +57,40 @@ def numbered_space(primaries: int, transfer: int, *, grey: bool) -> bytes | None
     return _grey(gamma or 1.0) if grey else _colours(space, gamma)
 
 
-def powered_space(power: float, *, grey: bool) -> bytes | None:
-    """The profile for what a PNG's gAMA says; None if that is as good as sRGB. Raises ValueError for what is none."""
-    if abs(power * 2.2 - 1) <= _USUAL:
+def measured_space(said: Said, *, grey: bool) -> bytes | None:
+    """The profile for a PNG's gAMA and cHRM; None if they are as good as sRGB. Raises ValueError for what is none."""
+    gamma = None if said.power is None else _gamma_of(said.power)
+    if grey:
+        return None if gamma is None else _grey(gamma)
+    if said.primaries is None or _is_near(said, _SRGB):
+        return None if gamma is None else _colours(_SRGB, gamma)
+    if gamma is None and _is_near(said, _ADOBE):
+        return adobe_rgb()
+    _refuse_impossible(said.primaries, said.white)
+    return _colours(said.primaries, gamma, said.white)
+
+
+def _gamma_of(power: float) -> float | None:
+    """None for the curve of sRGB."""
+    if _USUAL[0] <= power <= _USUAL[1]:
         return None
     if not _GAMMA_RANGE[0] <= power <= _GAMMA_RANGE[1]:
         raise ValueError(f"of a gamma of {power:g}")
-    return _grey(1 / power) if grey else _colours(_SRGB, 1 / power)
+    return 1 / power
+
+
+def _is_near(said: Said, primaries: Primaries) -> bool:
+    """Whether a file names these, under D65."""
+    assert said.primaries is not None
+    return bool(np.allclose((*said.primaries, said.white), (*primaries, _D65), rtol=0, atol=_NEAR))
+
+
+def _refuse_impossible(primaries: Primaries, white: Point) -> None:
+    """Raises ValueError for primaries that white does not lie between; all other numbers stay small."""
+    corners = np.array([(x, y, 1.0) for x, y in primaries]).T
+    possible = min(y for _, y in primaries) > 0 and np.allclose(white, _D65, rtol=0, atol=_WHITES)
+    if not possible or abs(np.linalg.det(corners)) < 1e-4 or np.linalg.solve(corners, (*white, 1.0)).min() <= 0:
+        raise ValueError("of primaries with no white between them")
 
 
 def adobe_rgb() -> bytes:
@@ -68,22 +102,22 @@ def _grey(gamma: float) -> bytes:
     return _profile(b"GRAY", {b"kTRC": _curve(gamma)})
 
 
-def _colours(primaries: Primaries, gamma: float | None) -> bytes:
-    """Three primaries under D65 and a gamma, or the curve of sRGB."""
+def _colours(primaries: Primaries, gamma: float | None, white: Point = _D65) -> bytes:
+    """Three primaries under a white and a gamma, or the curve of sRGB."""
     tags = {}
-    for letter, place in zip("rgb", _under_d50(primaries).T, strict=True):
+    for letter, place in zip("rgb", _under_d50(primaries, white).T, strict=True):
         tags[f"{letter}XYZ".encode()] = _xyz(*place)
         tags[f"{letter}TRC".encode()] = _curve(gamma)
     return _profile(b"RGB ", tags)
 
 
-def _under_d50(primaries: Primaries) -> np.ndarray:
-    """Chromaticities under D65 -> a column of X, Y, Z for each, as seen under D50 (Bradford's way)."""
+def _under_d50(primaries: Primaries, white_point: Point) -> np.ndarray:
+    """Chromaticities under a white -> a column of X, Y, Z for each, as seen under D50 (Bradford's way)."""
 
     def xyz(x: float, y: float) -> np.ndarray:
         return np.array([x / y, 1.0, (1 - x - y) / y])
 
-    white, columns = xyz(*_D65), np.stack([xyz(x, y) for x, y in primaries], axis=1)
+    white, columns = xyz(*white_point), np.stack([xyz(x, y) for x, y in primaries], axis=1)
     light = columns * np.linalg.solve(columns, white)
     adapted = np.diag((_BRADFORD @ np.array(_D50)) / (_BRADFORD @ white))
     return np.asarray(np.linalg.inv(_BRADFORD) @ adapted @ _BRADFORD @ light)

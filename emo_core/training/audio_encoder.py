@@ -31,7 +31,7 @@ from ..config import PRESETS, AudioEncoderConfig
 from ..errors import EmoInputError
 from ..files import readable_file
 from ..weights.read import read_tensors
-from ..whole import write_text_whole, written_whole
+from ..whole import explain_unwritable, write_text_whole, written_whole
 from .checkpoint import put_moments
 from .records import load_weights
 from .root import claim_step
@@ -333,8 +333,10 @@ def train(
     elif start_from is not None:
         load_weights(trainer.encoder, start_from, what="--start-from")
     saved_s = trainer.elapsed_s
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.jsonl").open("a") as file:
+    lines = folder / "log.jsonl"
+    with explain_unwritable(lines):
+        folder.mkdir(parents=True, exist_ok=True)
+    with explain_unwritable(lines), lines.open("a", encoding="utf-8") as file:
         while trainer.elapsed_s < 60 * settings.minutes:
             line = trainer.advance()
             if trainer.step % 10 == 0:

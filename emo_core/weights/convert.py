@@ -53,6 +53,9 @@ def convert(
     ours = saved_here(path)
     gathered = None if ours else gather(path, family)
     if ours or gathered is not None:
+        if part is not None:
+            whole = "a whole EMO model" if gathered is None else f"a whole model of the family {gathered.family}"
+            raise EmoInputError("part", f"{part!r} of {whole}", "none: a model is written whole")
         refuse_source(path, model_files(path) if gathered is None else gathered.files.values(), output)
         model = load_model(path, family, device="cpu", dtype=dtype)
         return save_model(model, output, dtype=dtype, overwrite=overwrite)

@@ -25,11 +25,11 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*_: object, **__: object) -> None:
         raise Measured
 
-    for name in ("_cases", "_limits", "measure_peer", "measure_released"):
+    for name in ("_cases", "_limits", "measure_peer", "measure_released", "all_needs"):
         monkeypatch.setattr(command, name, measured)
 
 
-DOORS = [[], ["--limits", "8"], ["--peer", "checkout"], ["--released", "net.pth"]]
+DOORS = [[], ["--limits", "8"], ["--peer", "checkout"], ["--released", "net.pth"], ["--needs"]]
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -84,6 +84,14 @@ def test_random_weights_do_not_take_the_place_of_real_ones(tmp_path: Path, monke
     monkeypatch.setattr(released, "_everything", lambda _: torch.nn.Identity())
     for _ in range(2):  # its own folder, again
         released.write_hallo(tmp_path / "random", torch.float32)
+
+
+def test_figures_are_refused_where_nothing_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(
+        EmoInputError, match=r"figures.json with --write-released, which measures nothing; expected none"
+    ):
+        main(["--write-released", str(tmp_path / "random"), "--output", str(tmp_path / "figures.json")])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["soak.wav", "soak.mp4", "soak.json", "soak.png", "notes.txt"])

@@ -85,5 +85,6 @@ def test_no_card_and_no_numbers_are_a_sentence() -> None:
         measure_limits(case, [8], device=CPU)
     with pytest.raises(EmoInputError, match="limits: found the device cpu"):
         main(["--limits", "8,6", "--device", "cpu"])
-    with pytest.raises(EmoInputError, match="limits: found 8;6; expected numbers of GB"):
-        main(["--limits", "8;6", "--device", "cpu"])
+    for said in ("8;6", ""):  # without any it was as if there had been no --limits
+        with pytest.raises(EmoInputError, match=f"limits: found '{said}'; expected numbers of GB"):
+            main(["--limits", said, "--device", "cpu"])

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
+import pytest
 import torch
 
+from emo_core.bench import needs as counting
+from emo_core.bench.command import main
 from emo_core.bench.needs import needs, needs_table
 from emo_core.config import TINY, TINY_REFERENCED
 
@@ -36,3 +41,13 @@ def test_a_vae_that_reads_the_portrait_needs_more_for_larger_pictures_alone() ->
     small, large = (needs(TINY_REFERENCED, size, torch.float16) for size in (64, 256))
     assert small.step == large.step and small.weights == large.weights
     assert 6 < large.decode_1 / small.decode_1 < 16
+
+
+def test_the_figures_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen: the table was printed, and there was no file."""
+    monkeypatch.setattr(counting, "SIZES", {"tiny": (TINY, (64, 128))})
+    for dtype in ("float16", "float32"):  # the second takes the place of the first
+        assert main(["--needs", "--dtype", dtype, "--output", str(tmp_path / "needs.json")]) == 0
+    written = json.loads((tmp_path / "needs.json").read_text())
+    assert (written["dtype"], [row["size"] for row in written["needs"]]) == ("float32", [64, 128])
+    assert written["needs"][0] == dataclasses.asdict(needs(TINY, 64, torch.float32))

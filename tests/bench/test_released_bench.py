@@ -45,6 +45,9 @@ def test_small_files_are_whole_load_and_run(tmp_path: Path, capsys: pytest.Captu
     peaks = measure_released(path, torch.float32, steps=1, size=64)
     assert (peaks.frames, peaks.steps) == (16, 1) and peaks.on_disk > report.bytes
     assert 0 < peaks.loading <= peaks.clip and "target 1.15x" in peaks.as_text()
-    assert main(["--released", str(path), "--steps", "0", "--dtype", "float16"]) == 0
+    figures = tmp_path / "figures.json"
+    assert main(["--released", str(path), "--steps", "0", "--dtype", "float16", "--output", str(figures)]) == 0
     said = capsys.readouterr().out
     assert "GB at the peak" in said and "frames" not in said
+    written = json.loads(figures.read_text())
+    assert "torch" in written["machine"] and written["released"]["on_disk"] == peaks.on_disk

@@ -74,7 +74,7 @@ def test_one_set_alone_and_sets_that_are_none(tmp_path: Path, capsys: pytest.Cap
     asked += ["--testset", str(tmp_path / "sets"), "--only", "psnr", "--sets", "puppets", "--device", "cpu"]
     assert main(asked) == 0
     assert "heads:" not in capsys.readouterr().out
-    for option, said in (("heads,dolls", "sets: found dolls"), ("", "sets")):
+    for option, said in (("heads,dolls", "sets: found 'dolls'"), ("", "sets: found an empty name")):
         with pytest.raises(EmoInputError, match=said):
             main([*asked, "--sets", option])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from emo_core.data import GenerateSettings
+from emo_core.errors import EmoInputError
 from emo_core.evaluation.command import SECTION_NAMES, _chosen
 from emo_core.evaluation.photographs import Showing
 from emo_core.evaluation.report import Row
@@ -194,3 +195,11 @@ def test_portraits_without_truth_are_judged_at_the_two_largest_sizes():
 def test_every_section_has_a_name_on_the_command_line():
     assert tuple(SECTIONS) == SECTION_NAMES == _chosen("only", None, SECTION_NAMES)
     assert _chosen("only", "lipsync, seams", SECTION_NAMES) == ("lipsync", "seams")
+
+
+@pytest.mark.parametrize("named", ["", " ", "seams,", "no such"])
+def test_a_section_of_no_name_is_told(named: str) -> None:
+    """Seen: "only: found ; expected"."""
+    found = "'no such'" if named == "no such" else "an empty name"
+    with pytest.raises(EmoInputError, match=f"only: found {found}; expected some of"):
+        _chosen("only", named, SECTION_NAMES)

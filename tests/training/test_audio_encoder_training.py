@@ -169,12 +169,30 @@ def test_saved_encoder_is_the_trained_one(tmp_path: Path, stream: Stream) -> Non
     assert torch.equal(fresh(samples, frames=12), trainer.encoder(samples, frames=12))
 
 
-def test_it_can_start_from_another_encoder(tmp_path: Path, records: list[VoiceRecord]) -> None:
+@pytest.fixture
+def corpus(records: list[VoiceRecord]) -> VoiceCorpus:
     class Corpus:
         def utterances(self, split: str) -> list[VoiceRecord]:
             return records if split == "train" else []
 
-    corpus: VoiceCorpus = Corpus()  # type: ignore[assignment]
+    return Corpus()  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("taken", ["folder", "file"])
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, corpus: VoiceCorpus, taken: str) -> None:
+    """Seen: IsADirectoryError."""
+    folder = tmp_path / "audio"
+    if taken == "folder":
+        (folder / "log.jsonl").mkdir(parents=True)
+    else:
+        folder.write_text("mine")
+    with pytest.raises(
+        EmoInputError, match=r"output: found .*log\.jsonl, which cannot be written \((is a dir|file ex|not a d)"
+    ):
+        train(corpus, folder, SMALL, dataclasses.replace(FAST, minutes=0.0))
+
+
+def test_it_can_start_from_another_encoder(tmp_path: Path, corpus: VoiceCorpus) -> None:
     torch.manual_seed(7)
     other = AudioEncoder(SMALL)
     no_time = dataclasses.replace(FAST, minutes=0.0)

@@ -1,6 +1,8 @@
 """Voices: phones cover the sound, the mouth does what they ask, the corpus is the same twice and split cleanly."""
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,33 @@ def test_sentences_never_cross_sides() -> None:
     assert len(train) > 390
     assert not train & test
     assert all(is_test_sentence(s) for s in test)
+
+
+@needs_flite
+@pytest.mark.parametrize(
+    "after", ["exit 3", 'rm "$f"', 'truncate -s 0 "$f"', 'truncate -s 44 "$f"', 'truncate -s 9000 "$f"']
+)
+def test_a_sound_that_flite_could_not_write_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """On a full disk flite says nothing and ends as if all were well, with a file of no bytes or a part of the sound;
+    seen: "flite: found ; expected speech", and a part was taken for the whole."""
+    program = tmp_path / "flite"
+    program.write_text(f'#!/bin/sh\n{shutil.which("flite")} "$@"\nfor f; do :; done\n{after}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    sentence = (
+        r"flite: found no whole sound written \(exit status \d\); expected speech\. See that the disk of temporary"
+    )
+    with pytest.raises(EmoInputError, match=sentence):
+        synthesise("She had a dark suit.", "slt")
+
+
+@needs_flite
+def test_no_place_for_what_flite_writes_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EmoInputError, match=r"no whole sound written \(No such file or directory\).*gone\) has room"):
+        synthesise("She had a dark suit.", "slt")
 
 
 @needs_flite

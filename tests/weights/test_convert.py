@@ -186,6 +186,17 @@ def test_other_files_are_refused_in_one_sentence(parts: Path, tmp_path: Path, ca
         load_model(parts / "vae.bin", device="cpu")
 
 
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_a_part_of_a_whole_model_is_refused(part: str, tmp_path: Path) -> None:
+    """Seen: the whole model was written in its stead, with status 0."""
+    (ours,) = save_model(EmoModel(TINY), tmp_path / "model.safetensors")
+    released = made.hallo(tmp_path / "released")
+    for path, called in ((ours, "a whole EMO model"), (released, "a whole model of the family hallo")):
+        with pytest.raises(EmoInputError, match=f"part: found '{part}' of {called}; expected none: a model is written"):
+            convert(path, tmp_path / "out.safetensors", part=part)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_bare_tensors_of_ours_are_called_what_they_are(tmp_path: Path) -> None:
     """A state dict without its configuration: nothing says which network they make."""
     model = EmoModel(TINY)

@@ -24,6 +24,8 @@ TRAIN_VOICES = ("slt", "rms", "kal16")
 HELD_OUT_VOICE = "awb"
 VOICES = (*TRAIN_VOICES, HELD_OUT_VOICE)
 
+_WAV_HEAD = 44  # bytes, as flite writes it; the last four are the samples' bytes
+
 Samples = NDArray[np.float32]
 
 
@@ -70,15 +72,44 @@ def synthesise(text: str, voice: str = "slt", manner: Manner | None = None) -> U
     if voice == "kal16":
         features["int_f0_target_mean"] = _KAL_PITCH_HZ * manner.pitch
     options = [part for name, value in features.items() for part in ("--setf", f"{name}={value:.4f}")]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "speech.wav"
-        command = [program, "-voice", voice, *options, "-psdur", "-t", text, "-o", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 fixed program, own text
-        if done.returncode or not path.is_file():
-            raise EmoInputError("flite", done.stderr.strip()[:200], "speech", "Check its installation: flite -lv.")
-        samples, sample_rate = _read(path)
-    phones = _parse_times(done.stdout)
+    command = [program, "-voice", voice, *options, "-psdur", "-t", text, "-o"]
+    samples, sample_rate, times = _spoken(command)
+    phones = _parse_times(times)
     return as_utterance(samples, sample_rate * manner.tract, phones, native=16_000, voice=voice, text=text)
+
+
+def _spoken(command: Sequence[str]) -> tuple[Samples, int, str]:
+    """Samples, their rate and what flite prints; `command` is without the file. EmoInputError where it wrote no whole
+    sound: of a full disk it says nothing, and may end as if all were well."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "speech.wav"
+            done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)  # noqa: S603 fixed program, own text
+            if done.returncode == 0 and _is_whole(path):
+                return *_read(path), done.stdout
+    except OSError as error:
+        raise _unspoken(error.strerror or str(error)) from error
+    raise _unspoken(done.stderr.strip()[:200] or f"exit status {done.returncode}")
+
+
+def _unspoken(why: str) -> EmoInputError:
+    remedy = (
+        f"See that the disk of temporary files ({_temporary()}) has room, and check flite's installation: flite -lv."
+    )
+    return EmoInputError("flite", f"no whole sound written ({why})", "speech", remedy)
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # none that can be written to
+        return "TMPDIR"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a WAV file is as long as its head says: to be read, it need not be."""
+    head = path.read_bytes()[:_WAV_HEAD] if path.is_file() else b""
+    return len(head) == _WAV_HEAD and path.stat().st_size >= _WAV_HEAD + int.from_bytes(head[-4:], "little")
 
 
 def _read(path: Path) -> tuple[Samples, int]:
