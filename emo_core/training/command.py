@@ -30,6 +30,7 @@ from .loop import LoopSettings, Parts, train
 from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
 from .records import load_weights, read_weights, refuse_others, write_weights
+from .result import digests_of, refuse_undoing, write_result
 from .root import begin_step, claim_root, refuse_replacing
 from .stages import (
     STAGES,
@@ -95,20 +96,20 @@ def make_puppets(options: Options) -> None:
 
 def train_vae(options: Options) -> None:
     torch.manual_seed(options.seed)
-    if not options.decoder_only:
-        _refuse_replacing(options, "vae", VAE_WEIGHTS)
+    step, path = "vae-decoder" if options.decoder_only else "vae", options.root / "vae" / VAE_WEIGHTS
+    begin = options.start_from or (path.parent if options.decoder_only else None)
+    loop = _replacing_loop(options, step, path, begin)
     vae = VAE(options.config.vae)
-    if options.decoder_only or options.start_from:
+    if begin:
         from .growth import load_grown
 
-        folder = options.start_from or options.root / "vae"
-        log.info("going on from %s; new: %s", folder, load_grown(vae, _load(folder / VAE_WEIGHTS)))
+        log.info("going on from %s; new: %s", begin, load_grown(vae, _load(begin / VAE_WEIGHTS)))
     if options.decoder_only:  # latents stay what they were, so that trained stages stay good
         vae.autoencoder.encoder.requires_grad_(False)
-    loop = options.loop("vae-decoder" if options.decoder_only else "vae")
     measure = _train_referenced if vae.reads_portrait else _train_alone
     measured = measure(vae, options, loop)
-    write_weights(vae, options.root / "vae" / VAE_WEIGHTS)
+    if _is_first():
+        write_result(vae, path, loop.folder / "checkpoint")
     log.info("%s", measured(128))
 
 
@@ -172,7 +173,8 @@ def train_audio(options: Options) -> None:
     refuse_replacing(options.root / "audio" / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
     corpus = VoiceCorpus(options.root / "voices")
     start = _load(options.start_from / ENCODER) if options.start_from else None
-    train_encoder(corpus, options.root / "audio", options.config.audio_encoder, settings, start_from=start)
+    folder, config = options.root / "audio", options.config.audio_encoder
+    train_encoder(corpus, folder, config, settings, start_from=start, overwrite=options.overwrite)
 
 
 @torch.no_grad()
@@ -287,7 +289,8 @@ def train_pose(options: Options) -> None:
         raise EmoInputError(
             "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
         )
-    _refuse_replacing(options, "pose", POSED)
+    path = options.root / "pose" / POSED
+    loop = _replacing_loop(options, "pose", path, options.start_from)
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:
         load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
@@ -299,8 +302,9 @@ def train_pose(options: Options) -> None:
         left = {kind: left_over(posed, test) for kind, test in tests.items()}
         return {f"{kind}_{name}": value for kind, each in left.items() for name, value in each.items()}
 
-    train(PosedStep(posed), batches, options.loop("pose"), probe=measured)
-    write_weights(posed, options.root / "pose" / POSED)
+    train(PosedStep(posed), batches, loop, probe=measured)
+    if _is_first():
+        write_result(posed, path, loop.folder / "checkpoint")
     log.info("%s", measured())
 
 
@@ -451,13 +455,17 @@ def _fill(module: torch.nn.Module, path: Path) -> None:
     load_weights(module, _load(path), what=shown(path))
 
 
-def _refuse_replacing(options: Options, step: str, name: str) -> None:
-    """The weights that a step leaves are its own to replace, and nobody else's."""
-    from .checkpoint import find_checkpoint
+def _replacing_loop(options: Options, step: str, path: Path, begin: Path | None) -> LoopSettings:
+    """The loop of a step that leaves the weights `path`. Raises EmoInputError where it would neither go on from them,
+    by its checkpoint, nor begin with them, which is what lies in the folder `begin`."""
+    from .checkpoint import find_checkpoint, load_counters
 
-    folder = options.root / step
-    goes_on = find_checkpoint(folder / "checkpoint") is not None
-    refuse_replacing(folder / name, goes_on=goes_on, overwrite=options.overwrite)
+    checkpoint = find_checkpoint(options.root / step / "checkpoint")
+    if checkpoint is not None:
+        refuse_undoing(path, load_counters(checkpoint).known, checkpoint, overwrite=options.overwrite)
+    begins = begin is not None and begin.resolve() == path.parent.resolve()
+    refuse_replacing(path, goes_on=begins or checkpoint is not None, overwrite=options.overwrite)
+    return replace(options.loop(step), known=digests_of(path))
 
 
 def prepare(step: str, options: Options) -> None:
