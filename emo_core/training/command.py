@@ -24,7 +24,7 @@ from ..errors import EmoInputError
 from ..files import exists, shown
 from ..installed import require
 from ..models.emo import EmoModel
-from ..models.vae import VAE
+from ..models.vae import ENCODING, VAE
 from .launch import launch
 from .loop import LoopSettings, Parts, train
 from .options import LAUNCHED, Options, build_parser
@@ -105,7 +105,9 @@ def train_vae(options: Options) -> None:
 
         log.info("going on from %s; new: %s", begin, load_grown(vae, _load(begin / VAE_WEIGHTS)))
     if options.decoder_only:  # latents stay what they were, so that trained stages stay good
-        vae.autoencoder.encoder.requires_grad_(False)
+        for name, parameter in vae.named_parameters():
+            if name.startswith(ENCODING):
+                parameter.requires_grad_(False)
     measure = _train_referenced if vae.reads_portrait else _train_alone
     measured = measure(vae, options, loop)
     if _is_first():
@@ -182,18 +184,19 @@ def make_latents(options: Options) -> None:
     """Encode all frames with the trained VAE and all utterances with the trained audio encoder."""
     from ..audio.encoder import AudioEncoder
     from ..audio.waveform import normalise
-    from .audio_encoder import ENCODER
     from .latents import encode_clips, save_audio
+    from .origin import write_origin
     from .voices.corpus import VoiceCorpus
 
     folder, clips = options.root / "latents", _clips(options)
-    vae = VAE(options.config.vae)
-    _fill(vae, options.root / "vae" / VAE_WEIGHTS)
+    made_with = {name: _load(path) for name, path in _latents_makers(options.root).items()}
+    vae, encoder = VAE(options.config.vae), AudioEncoder(options.config.audio_encoder).eval()
+    for module, (name, tensors) in zip((vae, encoder), made_with.items(), strict=True):
+        load_weights(module, tensors, what=name)
+    write_origin(folder, {})  # until all of them are of these two
     vae.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
         encode_clips(vae, clips, folder)
-    encoder = AudioEncoder(options.config.audio_encoder).eval()
-    _fill(encoder, options.root / "audio" / ENCODER)
     encoder.to(options.device)
     corpus, features = VoiceCorpus(options.root / "voices"), {}
     wanted = {str(clip["utterance"]).partition("@")[0] for clip in clips.clips}
@@ -204,6 +207,24 @@ def make_latents(options: Options) -> None:
                 samples = normalise(torch.from_numpy(record.samples)[None]).to(options.device)
                 features[name] = encoder(samples, len(record.loudness))[0].cpu().numpy().astype(np.float16)
     save_audio(folder, features)
+    write_origin(folder, made_with)
+
+
+def _latents_makers(root: Path) -> dict[str, Path]:
+    """The networks that latents are made with."""
+    from .audio_encoder import ENCODER
+
+    return {"VAE": root / "vae" / VAE_WEIGHTS, "audio encoder": root / "audio" / ENCODER}
+
+
+def _tell_of_others_latents(root: Path) -> None:
+    """A warning where the latents were made with another VAE or audio encoder than the root's."""
+    from .origin import is_other
+
+    for name, path in _latents_makers(root).items():
+        if _is_first() and exists(path) and is_other(root / "latents", name, _load(path)):
+            made = "%s was made with another %s than lies in %s by now, and so was what is trained on it: %s"
+            log.warning(made, root / "latents", name, path, "run `train latents` again, and go on with pose and stages")
 
 
 def train_stage(options: Options, stage: int) -> None:
@@ -212,6 +233,7 @@ def train_stage(options: Options, stage: int) -> None:
     from .growth import load_grown
     from .latents import load_audio
 
+    _tell_of_others_latents(options.root)
     torch.manual_seed(options.seed)
     settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
     settings = replace(settings, motion_patch_drop=options.motion_patch_drop)
@@ -264,6 +286,7 @@ def sample_latents(options: Options) -> None:
     from .latents import load_audio
     from .sampled import sample_clips
 
+    _tell_of_others_latents(options.root)
     model = EmoModel(options.config)
     load_weights(
         model, _stage_weights(options.start_from or options.root / "stage3"), what="--start-from", strict=False
@@ -291,6 +314,7 @@ def train_pose(options: Options) -> None:
         )
     path = options.root / "pose" / POSED
     loop = _replacing_loop(options, "pose", path, options.start_from)
+    _tell_of_others_latents(options.root)
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:
         load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
@@ -330,6 +354,7 @@ def export(options: Options) -> None:
 
     folder = options.root / "export"
     refuse_output(folder, overwrite=options.overwrite)
+    _tell_of_others_latents(options.root)
     model = EmoModel(options.config)
     _fill(model.vae, options.root / "vae" / VAE_WEIGHTS)
     _fill(model.audio_encoder, options.root / "audio" / ENCODER)
