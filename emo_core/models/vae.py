@@ -21,6 +21,8 @@ from ..libraries import importing
 from .flow import shrunk
 from .referenced_autoencoder import Draft, ReferencedAutoencoder
 
+ENCODING = ("autoencoder.encoder.", "autoencoder.quant_conv.")  # the parameters that decide what latents say
+
 
 class VAE(nn.Module):
     """Encode and decode with the configuration's scaling already applied. `autoencoder` is diffusers' own module, or

@@ -34,6 +34,7 @@ from ..weights.read import read_tensors
 from ..whole import explain_unwritable, write_text_whole, written_whole
 from .checkpoint import put_moments
 from .records import load_weights
+from .result import digest, digests_of, put, refuse_undoing
 from .root import claim_step
 from .voices.augment import augment
 from .voices.corpus import FPS, VoiceCorpus, VoiceRecord
@@ -44,6 +45,7 @@ from .voices.visemes import MOUTH_ACTIONS, phone_frames
 log = logging.getLogger(__name__)
 
 CHECKPOINT, ENCODER = "checkpoint.safetensors", "encoder.safetensors"
+_KNOWN = "known"  # in the checkpoint: digests of the encoder's file that it replaced, and of the one that it left
 _AGAIN = "Remove it to begin anew, or put back one that is whole."
 FRAME = round(SAMPLE_RATE / FPS)  # samples
 PHONE_HZ = 100
@@ -257,23 +259,23 @@ class Trainer:
         return self.settings.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
     def save(self, folder: Path) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save, save_file
 
         tensors = {f"encoder.{k}": v for k, v in self.encoder.state_dict().items()}
         tensors |= {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        about = {"step": str(self.step), "elapsed_s": repr(self.elapsed_s)}
-        with written_whole(folder / CHECKPOINT) as part:
-            save_file(tensors, part, about)
         config = json.dumps(dataclasses.asdict(self.encoder.config))
         state = {k: v.contiguous() for k, v in self.encoder.state_dict().items()}
-        with written_whole(folder / ENCODER) as part:
-            save_file(state, part, {"audio_encoder": config})
+        content = save(state, {"audio_encoder": config})
+        known = (*digests_of(folder / ENCODER), digest(content))
+        about = {"step": str(self.step), "elapsed_s": repr(self.elapsed_s), _KNOWN: " ".join(known)}
+        with written_whole(folder / CHECKPOINT) as part:
+            save_file(tensors, part, about)
+        put(content, folder / ENCODER)
 
     def load(self, path: Path) -> None:
-        readable_file(path, name="checkpoint", allowed="an audio encoder's", again=_AGAIN)
-        tensors, about = read_tensors(path)
+        tensors, about = _read_checkpoint(path)
         for name, module in (("encoder", self.encoder), ("heads", self.heads)):
             own = {k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")}
             load_weights(module, own, what=f"checkpoint {path}")
@@ -283,6 +285,11 @@ class Trainer:
             self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
         except (KeyError, ValueError) as error:
             raise EmoInputError("checkpoint", f"{path} without its step ({error})", "a whole one", _AGAIN) from error
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    readable_file(path, name="checkpoint", allowed="an audio encoder's", again=_AGAIN)
+    return read_tensors(path)
 
 
 def read_mouth(encoder: AudioEncoder, heads: Heads, record: VoiceRecord) -> tuple[NDArray[np.float32], ...]:
@@ -319,13 +326,17 @@ def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 def train(
     corpus: VoiceCorpus, folder: Path, config: AudioEncoderConfig, settings: EncoderTraining, *,
-    start_from: Mapping[str, Tensor] | None = None,
+    start_from: Mapping[str, Tensor] | None = None, overwrite: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train (or go on with) the encoder in `folder` until its minutes are used; returns and writes the report.
 
     `start_from`: another encoder's tensors, where `folder` has no checkpoint yet. What it says stays near enough that
-    a network trained on it only has to follow.
+    a network trained on it only has to follow. `overwrite`: also an encoder that something else wrote there since.
     """
+    if (folder / CHECKPOINT).exists():
+        _, about = _read_checkpoint(folder / CHECKPOINT)
+        known = about[_KNOWN].split() if _KNOWN in about else None
+        refuse_undoing(folder / ENCODER, known, folder / CHECKPOINT, overwrite=overwrite)
     trainer = Trainer(config, Stream(corpus.utterances("train") + corpus.utterances("accents")), settings)
     if (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
@@ -373,11 +384,13 @@ def main() -> None:
     parser.add_argument("--config", choices=sorted(PRESETS), default="emo-mini")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="replace an encoder that something else wrote there")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = EncoderTraining(minutes=options.minutes, seed=options.seed)
     claim_step(options.output, {"corpus": options.corpus})
-    report = train(VoiceCorpus(options.corpus), options.output, PRESETS[options.config].audio_encoder, settings)
+    config = PRESETS[options.config].audio_encoder
+    report = train(VoiceCorpus(options.corpus), options.output, config, settings, overwrite=options.overwrite)
     log.info("%s", json.dumps(report, indent=1))
 
 

@@ -26,7 +26,7 @@ from ..files import exists, shown
 from ..owned import MARK, free_path, mark_of, write_mark
 from ..weights.pickled import first_five
 from ..weights.read import read_header
-from ..whole import explain_unwritable
+from ..whole import explain_unwritable, write_text_whole
 from .records import fits, read_json, read_weights, refuse_others
 
 SHARD_BYTES = 15_000_000  # so that one file travels anywhere
@@ -45,6 +45,7 @@ class Counters:
 
     step: int = 0
     trained_s: float = 0.0
+    known: tuple[str, ...] | None = None  # digests of the weights file that the run replaces (see `result`)
 
 
 def save_shards(tensors: Mapping[str, Tensor], folder: Path, name: str) -> None:
@@ -255,4 +256,11 @@ def load_counters(folder: Path) -> Counters:
     if min(said["step"], said["trained_s"]) < 0:
         found = f"{shown(folder / COUNTERS)} with numbers below 0"
         raise EmoInputError("checkpoint", found, "what a run has done", _AGAIN)
-    return Counters(said["step"], float(said["trained_s"]))
+    known = said.get("known")  # which earlier versions did not keep
+    if known is not None and not fits(known, [str]):
+        raise EmoInputError("checkpoint", f"{shown(folder / COUNTERS)} with other values in it", "digests", _AGAIN)
+    return Counters(said["step"], float(said["trained_s"]), None if known is None else tuple(known))
+
+
+def save_counters(counters: Counters, folder: Path) -> None:
+    write_text_whole(folder / COUNTERS, json.dumps(asdict(counters)))

@@ -24,12 +24,13 @@ from ..errors import EmoInputError
 from ..files import exists, shown
 from ..installed import require
 from ..models.emo import EmoModel
-from ..models.vae import VAE
+from ..models.vae import ENCODING, VAE
 from .launch import launch
 from .loop import LoopSettings, Parts, train
 from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
 from .records import load_weights, read_weights, refuse_others, write_weights
+from .result import digests_of, refuse_undoing, write_result
 from .root import begin_step, claim_root, refuse_replacing
 from .stages import (
     STAGES,
@@ -95,20 +96,22 @@ def make_puppets(options: Options) -> None:
 
 def train_vae(options: Options) -> None:
     torch.manual_seed(options.seed)
-    if not options.decoder_only:
-        _refuse_replacing(options, "vae", VAE_WEIGHTS)
+    step, path = "vae-decoder" if options.decoder_only else "vae", options.root / "vae" / VAE_WEIGHTS
+    begin = options.start_from or (path.parent if options.decoder_only else None)
+    loop = _replacing_loop(options, step, path, begin)
     vae = VAE(options.config.vae)
-    if options.decoder_only or options.start_from:
+    if begin:
         from .growth import load_grown
 
-        folder = options.start_from or options.root / "vae"
-        log.info("going on from %s; new: %s", folder, load_grown(vae, _load(folder / VAE_WEIGHTS)))
+        log.info("going on from %s; new: %s", begin, load_grown(vae, _load(begin / VAE_WEIGHTS)))
     if options.decoder_only:  # latents stay what they were, so that trained stages stay good
-        vae.autoencoder.encoder.requires_grad_(False)
-    loop = options.loop("vae-decoder" if options.decoder_only else "vae")
+        for name, parameter in vae.named_parameters():
+            if name.startswith(ENCODING):
+                parameter.requires_grad_(False)
     measure = _train_referenced if vae.reads_portrait else _train_alone
     measured = measure(vae, options, loop)
-    write_weights(vae, options.root / "vae" / VAE_WEIGHTS)
+    if _is_first():
+        write_result(vae, path, loop.folder / "checkpoint")
     log.info("%s", measured(128))
 
 
@@ -172,7 +175,8 @@ def train_audio(options: Options) -> None:
     refuse_replacing(options.root / "audio" / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
     corpus = VoiceCorpus(options.root / "voices")
     start = _load(options.start_from / ENCODER) if options.start_from else None
-    train_encoder(corpus, options.root / "audio", options.config.audio_encoder, settings, start_from=start)
+    folder, config = options.root / "audio", options.config.audio_encoder
+    train_encoder(corpus, folder, config, settings, start_from=start, overwrite=options.overwrite)
 
 
 @torch.no_grad()
@@ -180,18 +184,19 @@ def make_latents(options: Options) -> None:
     """Encode all frames with the trained VAE and all utterances with the trained audio encoder."""
     from ..audio.encoder import AudioEncoder
     from ..audio.waveform import normalise
-    from .audio_encoder import ENCODER
     from .latents import encode_clips, save_audio
+    from .origin import write_origin
     from .voices.corpus import VoiceCorpus
 
     folder, clips = options.root / "latents", _clips(options)
-    vae = VAE(options.config.vae)
-    _fill(vae, options.root / "vae" / VAE_WEIGHTS)
+    made_with = {name: _load(path) for name, path in _latents_makers(options.root).items()}
+    vae, encoder = VAE(options.config.vae), AudioEncoder(options.config.audio_encoder).eval()
+    for module, (name, tensors) in zip((vae, encoder), made_with.items(), strict=True):
+        load_weights(module, tensors, what=name)
+    write_origin(folder, {})  # until all of them are of these two
     vae.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast(options.device.type, torch.bfloat16, enabled=options.bf16):
         encode_clips(vae, clips, folder)
-    encoder = AudioEncoder(options.config.audio_encoder).eval()
-    _fill(encoder, options.root / "audio" / ENCODER)
     encoder.to(options.device)
     corpus, features = VoiceCorpus(options.root / "voices"), {}
     wanted = {str(clip["utterance"]).partition("@")[0] for clip in clips.clips}
@@ -202,6 +207,24 @@ def make_latents(options: Options) -> None:
                 samples = normalise(torch.from_numpy(record.samples)[None]).to(options.device)
                 features[name] = encoder(samples, len(record.loudness))[0].cpu().numpy().astype(np.float16)
     save_audio(folder, features)
+    write_origin(folder, made_with)
+
+
+def _latents_makers(root: Path) -> dict[str, Path]:
+    """The networks that latents are made with."""
+    from .audio_encoder import ENCODER
+
+    return {"VAE": root / "vae" / VAE_WEIGHTS, "audio encoder": root / "audio" / ENCODER}
+
+
+def _tell_of_others_latents(root: Path) -> None:
+    """A warning where the latents were made with another VAE or audio encoder than the root's."""
+    from .origin import is_other
+
+    for name, path in _latents_makers(root).items():
+        if _is_first() and exists(path) and is_other(root / "latents", name, _load(path)):
+            made = "%s was made with another %s than lies in %s by now, and so was what is trained on it: %s"
+            log.warning(made, root / "latents", name, path, "run `train latents` again, and go on with pose and stages")
 
 
 def train_stage(options: Options, stage: int) -> None:
@@ -210,6 +233,7 @@ def train_stage(options: Options, stage: int) -> None:
     from .growth import load_grown
     from .latents import load_audio
 
+    _tell_of_others_latents(options.root)
     torch.manual_seed(options.seed)
     settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
     settings = replace(settings, motion_patch_drop=options.motion_patch_drop)
@@ -262,6 +286,7 @@ def sample_latents(options: Options) -> None:
     from .latents import load_audio
     from .sampled import sample_clips
 
+    _tell_of_others_latents(options.root)
     model = EmoModel(options.config)
     load_weights(
         model, _stage_weights(options.start_from or options.root / "stage3"), what="--start-from", strict=False
@@ -287,7 +312,9 @@ def train_pose(options: Options) -> None:
         raise EmoInputError(
             "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
         )
-    _refuse_replacing(options, "pose", POSED)
+    path = options.root / "pose" / POSED
+    loop = _replacing_loop(options, "pose", path, options.start_from)
+    _tell_of_others_latents(options.root)
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:
         load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
@@ -299,8 +326,9 @@ def train_pose(options: Options) -> None:
         left = {kind: left_over(posed, test) for kind, test in tests.items()}
         return {f"{kind}_{name}": value for kind, each in left.items() for name, value in each.items()}
 
-    train(PosedStep(posed), batches, options.loop("pose"), probe=measured)
-    write_weights(posed, options.root / "pose" / POSED)
+    train(PosedStep(posed), batches, loop, probe=measured)
+    if _is_first():
+        write_result(posed, path, loop.folder / "checkpoint")
     log.info("%s", measured())
 
 
@@ -326,6 +354,7 @@ def export(options: Options) -> None:
 
     folder = options.root / "export"
     refuse_output(folder, overwrite=options.overwrite)
+    _tell_of_others_latents(options.root)
     model = EmoModel(options.config)
     _fill(model.vae, options.root / "vae" / VAE_WEIGHTS)
     _fill(model.audio_encoder, options.root / "audio" / ENCODER)
@@ -451,13 +480,17 @@ def _fill(module: torch.nn.Module, path: Path) -> None:
     load_weights(module, _load(path), what=shown(path))
 
 
-def _refuse_replacing(options: Options, step: str, name: str) -> None:
-    """The weights that a step leaves are its own to replace, and nobody else's."""
-    from .checkpoint import find_checkpoint
+def _replacing_loop(options: Options, step: str, path: Path, begin: Path | None) -> LoopSettings:
+    """The loop of a step that leaves the weights `path`. Raises EmoInputError where it would neither go on from them,
+    by its checkpoint, nor begin with them, which is what lies in the folder `begin`."""
+    from .checkpoint import find_checkpoint, load_counters
 
-    folder = options.root / step
-    goes_on = find_checkpoint(folder / "checkpoint") is not None
-    refuse_replacing(folder / name, goes_on=goes_on, overwrite=options.overwrite)
+    checkpoint = find_checkpoint(options.root / step / "checkpoint")
+    if checkpoint is not None:
+        refuse_undoing(path, load_counters(checkpoint).known, checkpoint, overwrite=options.overwrite)
+    begins = begin is not None and begin.resolve() == path.parent.resolve()
+    refuse_replacing(path, goes_on=begins or checkpoint is not None, overwrite=options.overwrite)
+    return replace(options.loop(step), known=digests_of(path))
 
 
 def prepare(step: str, options: Options) -> None:

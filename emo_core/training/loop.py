@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class LoopSettings:
     workers: int = 0  # processes that draw batches ahead of a GPU; 0: drawn between the steps
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
     tells_progress: bool = False  # batches get `done` (1,): the share of the training that is over
+    known: tuple[str, ...] | None = None  # digests of the weights file that the run replaces (see `result`)
     cuda_graph: bool = False  # forward and backward are recorded once and replayed: for small networks on one GPU
 
 
@@ -156,7 +157,7 @@ class Run:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         refuse_place(settings.folder / "checkpoint")
-        self.module, self.settings, self.counters = module, settings, Counters()
+        self.module, self.settings, self.counters = module, settings, Counters(known=settings.known)
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.find_unused)],
@@ -179,7 +180,7 @@ class Run:
         self.trained = {name: p for name, p in self.kept.items() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.kept.items()}
         if checkpoint:
-            self.counters = load_counters(checkpoint)
+            self.counters = replace(load_counters(checkpoint), known=settings.known)
             average = load_whole(checkpoint, "average", module, wanted)
             for name, value in average.items():
                 if name in self.average:  # earlier versions kept what other files hold, too

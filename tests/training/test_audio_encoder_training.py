@@ -21,6 +21,7 @@ from emo_core.training.audio_encoder import (
     layer_weights,
     train,
 )
+from emo_core.training.records import write_weights
 from emo_core.training.voices.augment import augment, other_throats
 from emo_core.training.voices.corpus import FPS, VoiceCorpus, VoiceRecord
 from emo_core.training.voices.phones import PHONE_INDEX
@@ -205,3 +206,24 @@ def test_it_can_start_from_another_encoder(tmp_path: Path, corpus: VoiceCorpus) 
     assert all(torch.equal(found[name], value) for name, value in again.items())
     with pytest.raises(EmoInputError, match="--start-from"):
         train(corpus, tmp_path / "b", TINY.audio_encoder, no_time, start_from=other.state_dict())
+
+
+def test_an_encoder_that_was_put_there_since_is_not_undone(tmp_path: Path, records: list[VoiceRecord]) -> None:
+    class Corpus:
+        def utterances(self, split: str) -> list[VoiceRecord]:
+            return records if split == "train" else []
+
+    corpus: VoiceCorpus = Corpus()  # type: ignore[assignment]
+    short, path = dataclasses.replace(FAST, minutes=0.001), tmp_path / "encoder.safetensors"
+    train(corpus, tmp_path, SMALL, short)
+    before = path.stat()
+    train(corpus, tmp_path, SMALL, short)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    write_weights(AudioEncoder(SMALL), path)
+    other = path.read_bytes()
+    with pytest.raises(EmoInputError, match=r"which something else wrote since .*checkpoint.* aside .*--overwrite"):
+        train(corpus, tmp_path, SMALL, short)
+    assert path.read_bytes() == other
+    train(corpus, tmp_path, SMALL, short, overwrite=True)
+    assert path.read_bytes() != other
+    train(corpus, tmp_path, SMALL, dataclasses.replace(FAST, minutes=0.002))  # its own again
