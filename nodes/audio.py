@@ -18,7 +18,7 @@ from ..emo_core.audio.windows import MARGIN_S, PIECE_S, encode_frames, frame_cou
 from ..emo_core.config import AudioEncoderConfig
 from ..emo_core.data import Waveform
 from ..emo_core.errors import EmoInputError, empty_batch
-from ..emo_core.video.fingerprint import fingerprint
+from ..emo_core.fingerprint import fingerprint
 from ..emo_core.weights.folder import file_identity
 from . import host, schema
 from .values import number_of, tensor_of, told

@@ -21,9 +21,9 @@ from ..emo_core.face.identity import with_identity
 from ..emo_core.face.image import as_image, without_transparent
 from ..emo_core.face.paste import DEFAULT_FEATHER, Paster, paste_frames
 from ..emo_core.face.region import mask_box
+from ..emo_core.fingerprint import fingerprint
 from ..emo_core.pipeline.placement import detail_to_device
 from ..emo_core.pipeline.reference import encode_portrait
-from ..emo_core.video.fingerprint import fingerprint
 from ..emo_core.weights.folder import file_identity
 from . import host, schema
 from .masks import lies_over, mask_over_input, transparency_input

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..emo_core.config import EmoConfig, VAEConfig
 from ..emo_core.data import PortraitDetail
 from ..emo_core.errors import EmoInputError
+from ..emo_core.fingerprint import fingerprint
 from ..emo_core.models.parts import check_vae
 from ..emo_core.pipeline.placement import dtype_of
-from ..emo_core.video.fingerprint import fingerprint
 from .host import LoadedPart
 
 

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"config", "files", "libraries"},
-    {"installed", "whole", "lock"},
+    {"installed", "whole", "lock", "fingerprint"},
     {"owned"},
     {"data", "channels"},
     {"audio", "face", "control", "models", "diffusion", "weights", "video"},

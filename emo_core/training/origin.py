@@ -13,8 +13,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..files import exists
+from ..fingerprint import fingerprint
 from ..models.vae import ENCODING
-from ..video.fingerprint import fingerprint
 from ..whole import write_text_whole
 from .records import read_json
 

@@ -24,8 +24,8 @@ from ..diffusion.schedule import clean_estimate
 from ..diffusion.space import from_diffused, to_diffused
 from ..errors import EmoInputError
 from ..files import exists
+from ..fingerprint import fingerprint
 from ..models.emo import EmoModel
-from ..video.fingerprint import fingerprint
 from ..whole import write_text_whole, written_whole
 from .batches import Sampling, StageBatches
 from .clips import ClipDataset

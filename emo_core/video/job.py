@@ -20,9 +20,9 @@ from typing import Literal
 from ..data import ClipState
 from ..errors import EmoInputError
 from ..files import fitting_name, shown
+from ..fingerprint import fingerprint
 from ..lock import LOCK_FILE, FolderLock, take_lock
 from .disk import explain_disk_errors, write_atomically
-from .fingerprint import fingerprint
 from .formats import video_format
 from .journal import (
     JOINED,

@@ -20,7 +20,7 @@ from emo_core.audio.recording import Recording
 from emo_core.audio.room import fit_length, padded, silent
 from emo_core.audio.waveform import fit_video, with_lead
 from emo_core.data import Waveform
-from emo_core.video.fingerprint import fingerprint
+from emo_core.fingerprint import fingerprint
 from emo_core.video.sound import fit_audio, write_wav
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_a_long_recording_is_held_once_from_file_to_file(tmp_path: Path) -> None
         "import av, numpy, torch, soxr; from fractions import Fraction\n"
         "from emo_core.audio import check_waveform, mono_16k, normalise, read_audio\n"
         "from emo_core.audio.waveform import fit_video, with_lead\n"
-        "from emo_core.video.fingerprint import fingerprint\n"
+        "from emo_core.fingerprint import fingerprint\n"
         "from emo_core.video.sound import encode_audio_stream, add_audio_stream, fit_audio, write_wav\n"
         "from emo_core.video.formats import video_format"
     )

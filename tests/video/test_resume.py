@@ -17,8 +17,8 @@ import torch
 
 from emo_core.data import Clip, ClipState, GenerateSettings, Waveform
 from emo_core.errors import EmoInputError
+from emo_core.fingerprint import fingerprint
 from emo_core.video import UnfinishedVideo, find_unfinished, open_job, write_video
-from emo_core.video.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[2]
 CLIPS = 5
