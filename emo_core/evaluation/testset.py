@@ -197,7 +197,7 @@ def _shown(photos: Sequence[Path]) -> dict[str, int]:
 
 def _make(folder: Path, spec: TruthSpec, sources: Sources) -> TruthSet:
     _refuse_undrawable(folder, spec, sources)
-    from ..training.voices.corpus import VoiceCorpus, build_corpus
+    from ..training.voices.corpus import Split, VoiceCorpus, build_corpus
     from .cases import draw_set
 
     log.info("drawing %d clips of %s and portraits of %d into %s", spec.cases, spec.kind, spec.people, folder)
@@ -205,7 +205,9 @@ def _make(folder: Path, spec: TruthSpec, sources: Sources) -> TruthSet:
     if sources.voices:
         corpus = VoiceCorpus(sources.voices)
     else:
-        corpus = build_corpus(_voices(folder, sources), minutes=4.0, seed=1000 + spec.seed)
+        voices = _voices(folder, sources)
+        heard: tuple[Split, ...] = ("test_sentences", "test_voice")
+        corpus = build_corpus(voices, minutes=4.0, seed=1000 + spec.seed, splits=("train", *heard))
     if spec.kind == HEADS:
         from .head_cast import Heads
 

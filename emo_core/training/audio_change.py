@@ -3,7 +3,7 @@ and the one that it will hear; the projection's first layer then takes what the 
 
 An encoder that learns for longer says much the same in other directions. What a linear map finds again of it (least
 squares over some minutes of speech) is folded into that layer, which is linear itself: no step of the network's
-training is lost. emo-mini's, after 95 minutes more and other voices: the features of a new voice were .39 correlated
+training is lost. emo-mini's, after 72 minutes more and of other voices: the features of a new voice were .39 correlated
 with the old ones, of which the map found 82 % of the variance again; the loss in the mouth box of unseen puppets was
 1.44 before and after, of heads .57 and .59.
 """

@@ -171,11 +171,11 @@ def train_audio(options: Options) -> None:
     from .voices.corpus import VoiceCorpus
 
     settings = EncoderTraining(minutes=options.minutes, seed=options.seed)
-    goes_on = (options.root / "audio" / CHECKPOINT).exists()
-    refuse_replacing(options.root / "audio" / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
+    folder, config = options.root / "audio", options.config.audio_encoder
+    goes_on = (folder / CHECKPOINT).exists() or _is_folder_of(folder / ENCODER, options.start_from)
+    refuse_replacing(folder / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
     corpus = VoiceCorpus(options.root / "voices")
     start = _load(options.start_from / ENCODER) if options.start_from else None
-    folder, config = options.root / "audio", options.config.audio_encoder
     train_encoder(corpus, folder, config, settings, start_from=start, overwrite=options.overwrite)
 
 
@@ -488,9 +488,14 @@ def _replacing_loop(options: Options, step: str, path: Path, begin: Path | None)
     checkpoint = find_checkpoint(options.root / step / "checkpoint")
     if checkpoint is not None:
         refuse_undoing(path, load_counters(checkpoint).known, checkpoint, overwrite=options.overwrite)
-    begins = begin is not None and begin.resolve() == path.parent.resolve()
-    refuse_replacing(path, goes_on=begins or checkpoint is not None, overwrite=options.overwrite)
+    goes_on = checkpoint is not None or _is_folder_of(path, begin)
+    refuse_replacing(path, goes_on=goes_on, overwrite=options.overwrite)
     return replace(options.loop(step), known=digests_of(path))
+
+
+def _is_folder_of(path: Path, begin: Path | None) -> bool:
+    """Whether a step begins with the very file that it will replace."""
+    return begin is not None and begin.resolve() == path.parent.resolve()
 
 
 def prepare(step: str, options: Options) -> None:

@@ -120,3 +120,12 @@ def test_weights_that_came_while_a_run_was_killed_are_not_undone(root: Path) -> 
     counters = root / "vae" / "checkpoint" / "counters.json"
     counters.write_text(json.dumps(json.loads(counters.read_text()) | {"known": []}))  # not at its end yet
     refused("vae", path, root)
+
+
+def test_the_audio_encoder_may_begin_with_the_file_that_it_replaces(root: Path) -> None:
+    """The very thing that the sentence about an undone result advises."""
+    path = root / "audio" / "encoder.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"of another run")
+    refused("audio", path, root, match="root: found .*which exists")
+    refused("audio", path, root, "--start-from", str(path.parent), match="voice corpus: found no shards")
