@@ -9,7 +9,6 @@ What a step needs, and that the root is ours, is looked at before any work.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,12 +24,12 @@ from ..files import exists, shown
 from ..installed import require
 from ..models.emo import EmoModel
 from ..models.vae import ENCODING, VAE
-from .launch import launch
+from .launch import is_first, launch
 from .loop import LoopSettings, Parts, train
 from .options import LAUNCHED, Options, build_parser
 from .recipe import HeadsRecipe, head_jobs, utterance_id
-from .records import load_weights, read_weights, refuse_others, write_weights
-from .result import digests_of, refuse_undoing, write_result
+from .records import load_weights, refuse_others, write_weights
+from .result import write_result
 from .root import begin_step, claim_root, refuse_replacing
 from .stages import (
     STAGES,
@@ -42,15 +41,26 @@ from .stages import (
     optimizer_groups,
     select_trainable,
 )
+from .trained import (
+    POSED,
+    VAE_WEIGHTS,
+    fill,
+    follow_audio,
+    is_folder_of,
+    latents_makers,
+    load_part,
+    load_posed,
+    replacing_loop,
+    stage_weights,
+    tell_of_nothing,
+    tell_of_others_latents,
+)
 
 if TYPE_CHECKING:
     from .clips import ClipDataset
     from .latents import LatentDataset
 
 log = logging.getLogger(__name__)
-
-POSED = "posed_portrait.safetensors"
-VAE_WEIGHTS = "vae.safetensors"
 
 
 def make_voices(options: Options) -> None:
@@ -98,19 +108,19 @@ def train_vae(options: Options) -> None:
     torch.manual_seed(options.seed)
     step, path = "vae-decoder" if options.decoder_only else "vae", options.root / "vae" / VAE_WEIGHTS
     begin = options.start_from or (path.parent if options.decoder_only else None)
-    loop = _replacing_loop(options, step, path, begin)
+    loop = replacing_loop(options, step, path, begin)
     vae = VAE(options.config.vae)
     if begin:
         from .growth import load_grown
 
-        log.info("going on from %s; new: %s", begin, load_grown(vae, _load(begin / VAE_WEIGHTS)))
+        log.info("going on from %s; new: %s", begin, load_grown(vae, load_part(begin / VAE_WEIGHTS)))
     if options.decoder_only:  # latents stay what they were, so that trained stages stay good
         for name, parameter in vae.named_parameters():
             if name.startswith(ENCODING):
                 parameter.requires_grad_(False)
     measure = _train_referenced if vae.reads_portrait else _train_alone
     measured = measure(vae, options, loop)
-    if _is_first():
+    if is_first():
         write_result(vae, path, loop.folder / "checkpoint")
     log.info("%s", measured(128))
 
@@ -172,10 +182,10 @@ def train_audio(options: Options) -> None:
 
     settings = EncoderTraining(minutes=options.minutes, seed=options.seed)
     folder, config = options.root / "audio", options.config.audio_encoder
-    goes_on = (folder / CHECKPOINT).exists() or _is_folder_of(folder / ENCODER, options.start_from)
+    goes_on = (folder / CHECKPOINT).exists() or is_folder_of(folder / ENCODER, options.start_from)
     refuse_replacing(folder / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
     corpus = VoiceCorpus(options.root / "voices")
-    start = _load(options.start_from / ENCODER) if options.start_from else None
+    start = load_part(options.start_from / ENCODER) if options.start_from else None
     train_encoder(corpus, folder, config, settings, start_from=start, overwrite=options.overwrite)
 
 
@@ -189,7 +199,7 @@ def make_latents(options: Options) -> None:
     from .voices.corpus import VoiceCorpus
 
     folder, clips = options.root / "latents", _clips(options)
-    made_with = {name: _load(path) for name, path in _latents_makers(options.root).items()}
+    made_with = {name: load_part(path) for name, path in latents_makers(options.root).items()}
     vae, encoder = VAE(options.config.vae), AudioEncoder(options.config.audio_encoder).eval()
     for module, (name, tensors) in zip((vae, encoder), made_with.items(), strict=True):
         load_weights(module, tensors, what=name)
@@ -210,30 +220,13 @@ def make_latents(options: Options) -> None:
     write_origin(folder, made_with)
 
 
-def _latents_makers(root: Path) -> dict[str, Path]:
-    """The networks that latents are made with."""
-    from .audio_encoder import ENCODER
-
-    return {"VAE": root / "vae" / VAE_WEIGHTS, "audio encoder": root / "audio" / ENCODER}
-
-
-def _tell_of_others_latents(root: Path) -> None:
-    """A warning where the latents were made with another VAE or audio encoder than the root's."""
-    from .origin import is_other
-
-    for name, path in _latents_makers(root).items():
-        if _is_first() and exists(path) and is_other(root / "latents", name, _load(path)):
-            made = "%s was made with another %s than lies in %s by now, and so was what is trained on it: %s"
-            log.warning(made, root / "latents", name, path, "run `train latents` again, and go on with pose and stages")
-
-
 def train_stage(options: Options, stage: int) -> None:
     """Stages 1 to 3; starts from `start_from` (another stage's folder) when it has no checkpoint of its own."""
     from .batches import Sampling, StageBatches
     from .growth import load_grown
     from .latents import load_audio
 
-    _tell_of_others_latents(options.root)
+    tell_of_others_latents(options.root)
     torch.manual_seed(options.seed)
     settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
     settings = replace(settings, motion_patch_drop=options.motion_patch_drop)
@@ -243,13 +236,13 @@ def train_stage(options: Options, stage: int) -> None:
         settings = replace(settings, speed=True)
     model = EmoModel(options.config)
     if options.start_from:
-        grown = load_grown(model, _stage_weights(options.start_from))
+        grown = load_grown(model, stage_weights(options.start_from))
         log.info("new: %s", [name for name in grown if not name.startswith(TRAINED_BEFORE)])
         if options.audio_was:
-            _hear_as_before(model, options)
+            follow_audio(model, options)
     else:
-        _tell_of_nothing(options.root, _stage_folder(options, stage))
-    _load_posed(model, options.root)
+        tell_of_nothing(options.root, _stage_folder(options, stage))
+    load_posed(model, options.root)
     select_trainable(model, settings)
     step = StageStep(model, settings)
     cached = partial(_cached, options, _clips(options), load_audio(options.root / "latents"))
@@ -286,12 +279,10 @@ def sample_latents(options: Options) -> None:
     from .latents import load_audio
     from .sampled import sample_clips
 
-    _tell_of_others_latents(options.root)
+    tell_of_others_latents(options.root)
     model = EmoModel(options.config)
-    load_weights(
-        model, _stage_weights(options.start_from or options.root / "stage3"), what="--start-from", strict=False
-    )
-    _load_posed(model, options.root)
+    load_weights(model, stage_weights(options.start_from or options.root / "stage3"), what="--start-from", strict=False)
+    load_posed(model, options.root)
     model.to(options.device).eval()
     clips = _clips(options)
     cached = _cached(options, clips, load_audio(options.root / "latents"), "train")
@@ -313,11 +304,11 @@ def train_pose(options: Options) -> None:
             "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
         )
     path = options.root / "pose" / POSED
-    loop = _replacing_loop(options, "pose", path, options.start_from)
-    _tell_of_others_latents(options.root)
+    loop = replacing_loop(options, "pose", path, options.start_from)
+    tell_of_others_latents(options.root)
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:
-        load_grown(posed, _load(options.start_from / POSED), prefix="posed_portrait.")
+        load_grown(posed, load_part(options.start_from / POSED), prefix="posed_portrait.")
     cached = partial(_cached, options, _clips(options), load_audio(options.root / "latents"))
     tests = {k: PosedBatches(clips, 64, seed=options.seed)(0, 0) for k, clips in _by_kind(cached("test")).items()}
     batches = PosedBatches(cached("train"), options.batch, seed=options.seed, heads_share=options.heads_share)
@@ -327,7 +318,7 @@ def train_pose(options: Options) -> None:
         return {f"{kind}_{name}": value for kind, each in left.items() for name, value in each.items()}
 
     train(PosedStep(posed), batches, loop, probe=measured)
-    if _is_first():
+    if is_first():
         write_result(posed, path, loop.folder / "checkpoint")
     log.info("%s", measured())
 
@@ -354,14 +345,14 @@ def export(options: Options) -> None:
 
     folder = options.root / "export"
     refuse_output(folder, overwrite=options.overwrite)
-    _tell_of_others_latents(options.root)
+    tell_of_others_latents(options.root)
     model = EmoModel(options.config)
-    _fill(model.vae, options.root / "vae" / VAE_WEIGHTS)
-    _fill(model.audio_encoder, options.root / "audio" / ENCODER)
-    _load_posed(model, options.root)
-    trained = _stage_weights(options.start_from or options.root / "stage3")
+    fill(model.vae, options.root / "vae" / VAE_WEIGHTS)
+    fill(model.audio_encoder, options.root / "audio" / ENCODER)
+    load_posed(model, options.root)
+    trained = stage_weights(options.start_from or options.root / "stage3")
     if options.average_with:
-        other = _stage_weights(options.average_with)
+        other = stage_weights(options.average_with)
         refuse_others(trained, other, what="--average-with")
         trained = {name: tensor.lerp(other[name], 0.5) for name, tensor in trained.items()}
     load_weights(model, trained, what="--start-from", strict=False)
@@ -425,79 +416,6 @@ def _stage_folder(options: Options, stage: int) -> str:
     return f"stage{stage}" + ("-frames" if options.single_frames else "")
 
 
-def _tell_of_nothing(root: Path, stage: str) -> None:
-    """A warning where a stage begins with untrained networks although trained ones lie beside it."""
-    from .checkpoint import find_checkpoint
-
-    if find_checkpoint(root / stage / "checkpoint") is None:
-        others = ("restored", "stage1", "stage2-frames", "stage2", "stage3")
-        trained = [str(root / name) for name in others if find_checkpoint(root / name / "checkpoint") is not None]
-        if trained:
-            log.warning("%s begins with untrained networks; trained ones: --start-from %s", stage, " or ".join(trained))
-
-
-def _hear_as_before(model: EmoModel, options: Options) -> None:
-    """The network of --start-from was trained on the encoder in --audio-was, and hears the root's."""
-    from ..audio.encoder import AudioEncoder
-    from .audio_change import hear_as_before
-    from .audio_encoder import ENCODER
-    from .voices.corpus import VoiceCorpus
-
-    was, now = (AudioEncoder(options.config.audio_encoder).eval() for _ in range(2))
-    assert options.audio_was is not None
-    _fill(was, options.audio_was / ENCODER)
-    _fill(now, options.root / "audio" / ENCODER)
-    records = VoiceCorpus(options.root / "voices").utterances("train")[:400]
-    found = hear_as_before(model.audio_projection, was, now, records)
-    log.info("--audio-was: %.2f of what that encoder said is found again", found)
-
-
-def _stage_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The moving average that a stage left in `folder`, by the model's names."""
-    from .checkpoint import find_checkpoint, load_shards
-
-    checkpoint = find_checkpoint(folder / "checkpoint")
-    if checkpoint is None:
-        found = f"no checkpoint of a stage in {shown(folder)}"
-        raise EmoInputError("--start-from", found, "the folder of a stage", "Train that stage first, or name another.")
-    averaged = {name.removeprefix("model."): value for name, value in load_shards(checkpoint, "average").items()}
-    log.info("%d tensors from %s", len(averaged), checkpoint)
-    return averaged
-
-
-def _load_posed(model: EmoModel, root: Path) -> None:
-    """The posed portrait that the step `pose` left, for models that have one."""
-    if model.posed_portrait is not None:
-        _fill(model.posed_portrait, root / "pose" / POSED)
-
-
-def _load(path: Path) -> dict[str, torch.Tensor]:
-    step = {POSED: "pose", VAE_WEIGHTS: "vae"}.get(path.name, "audio")
-    return read_weights(path, what="training", again=f"Run `train {step}` first.")
-
-
-def _fill(module: torch.nn.Module, path: Path) -> None:
-    load_weights(module, _load(path), what=shown(path))
-
-
-def _replacing_loop(options: Options, step: str, path: Path, begin: Path | None) -> LoopSettings:
-    """The loop of a step that leaves the weights `path`. Raises EmoInputError where it would neither go on from them,
-    by its checkpoint, nor begin with them, which is what lies in the folder `begin`."""
-    from .checkpoint import find_checkpoint, load_counters
-
-    checkpoint = find_checkpoint(options.root / step / "checkpoint")
-    if checkpoint is not None:
-        refuse_undoing(path, load_counters(checkpoint).known, checkpoint, overwrite=options.overwrite)
-    goes_on = checkpoint is not None or _is_folder_of(path, begin)
-    refuse_replacing(path, goes_on=goes_on, overwrite=options.overwrite)
-    return replace(options.loop(step), known=digests_of(path))
-
-
-def _is_folder_of(path: Path, begin: Path | None) -> bool:
-    """Whether a step begins with the very file that it will replace."""
-    return begin is not None and begin.resolve() == path.parent.resolve()
-
-
 def prepare(step: str, options: Options) -> None:
     """Raises EmoInputError for what is missing on this machine, and for a root that is not ours to write to."""
     require(f"train {step}", programs=("flite",) if step == "voices" else (), packages=_packages(step))
@@ -510,13 +428,8 @@ def prepare(step: str, options: Options) -> None:
     if options.audio_was and not options.start_from:
         remedy = "Name the network that was trained on it with --start-from."
         raise EmoInputError("--audio-was", "no --start-from beside it", "both", remedy)
-    if _is_first():  # the others find what the first one claimed
+    if is_first():  # the others find what the first one claimed
         claim_root(options.root)
-
-
-def _is_first() -> bool:
-    """Whether this is the only process, or the first of those that `accelerate launch` started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _written(step: str, options: Options) -> tuple[str, ...]:
@@ -567,7 +480,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     step = arguments.pop("step")
     options = Options(config=PRESETS[arguments.pop("preset")], **arguments)
     prepare(step, options)
-    locks = begin_step(options.root, _written(step, options)) if _is_first() else []
+    locks = begin_step(options.root, _written(step, options)) if is_first() else []
     try:
         if step in LAUNCHED:
             launch(STEPS[step], (options,), processes=options.processes)

@@ -71,3 +71,8 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the first of those that `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
