@@ -92,7 +92,8 @@ class _Library:
     def speak(self, text: str, voice: str, parameters: dict[int, int]) -> tuple[Samples, list[tuple[str, int]]]:
         """Samples at `rate`, and each phone's name with the sample it begins at."""
         if self.lib.espeak_SetVoiceByName(voice.encode()):
-            raise EmoInputError("voice", repr(voice), "an accent of espeak-ng with one of its variants")
+            remedy = "Versions differ in the names of accents: 1.51 has those of ACCENTS."
+            raise EmoInputError("voice", repr(voice), "an accent of espeak-ng with one of its variants", remedy)
         for parameter, value in parameters.items():
             self.lib.espeak_SetParameter(parameter, value, 0)
         self.sounds.clear()
