@@ -39,6 +39,9 @@ def read_image(path: str | Path, *, name: str = "portrait") -> Tensor:
     """A picture file -> (H, W, 3) float 0..1. `name` is the input that named the file. Raises EmoInputError for what is
     missing, broken or too small."""
     picture = load_picture(path, name=name)
+    if "A" in picture.getbands() and picture.getchannel("A").getextrema() == (0, 0):
+        log.warning("%s: it is transparent all over, which is not obeyed: its colours are taken as they are", name)
+        picture.putalpha(255)
     image = torch.empty(picture.height, picture.width, 3)
     for first, values in _strips(picture, name):
         image[first : first + len(values)] = over_grey(values)

@@ -19,7 +19,7 @@ from .avif import colour_numbers
 from .png import SIGNATURE, without_extras
 from .profile import to_srgb
 from .spaces import Said, adobe_rgb, measured_space, numbered_space
-from .tiff import turn_to_picture
+from .tiff import grey_as_meant, turn_to_picture, unreadable_kind
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,8 +68,9 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
                 _check_pages(picture, path, name)
                 _check_claim(picture, path, name)
                 picture.load()
+                grey = grey_as_meant(picture)
                 profile = said.profile or picture.info.get("icc_profile") or _named(said, picture, file_name)
-                upright = _upright(picture)
+                upright = _upright(picture, grey)
                 shining = to_srgb(_plain(upright), profile, file=file_name)
                 return shining if shining.mode in MODES else shining.convert("RGB")
         except EmoInputError:
@@ -93,6 +94,12 @@ def _check_pages(picture: Image.Image, path: Path, name: str) -> None:
     if picture.format == "TIFF" and not turn_to_picture(picture):
         found = f"{shown(path.name)}, of which only a thumbnail can be read ({picture.width}x{picture.height} pixels)"
         raise EmoInputError(name, f"{found}, as of a camera's raw file", _KIND, "Export it as jpg or png.")
+    unread = unreadable_kind(picture) if picture.format == "TIFF" else None
+    if unread is not None:
+        found = f"{shown(path.name)}, a TIFF with {unread}"
+        raise EmoInputError(
+            name, found, "one whose channels lie together", "Save it as png, or with interleaved pixels."
+        )
 
 
 def _check_claim(picture: Image.Image, path: Path, name: str) -> None:
@@ -108,8 +115,8 @@ def _check_claim(picture: Image.Image, path: Path, name: str) -> None:
         raise EmoInputError(name, found, "a whole picture file", _AGAIN)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """As the camera's EXIF tag says."""
+def _upright(picture: Image.Image, pixels: Image.Image) -> Image.Image:
+    """The pixels of a picture, as its camera's EXIF tag says."""
     from PIL import Image
 
     try:
@@ -118,7 +125,7 @@ def _upright(picture: Image.Image) -> Image.Image:
     except Exception as error:  # Pillow's reader of EXIF raises errors of every kind for damage
         log.info("EXIF that cannot be read (%s): the picture is taken as it is", _short(error))
         turn = None
-    return picture if turn is None else picture.transpose(getattr(Image.Transpose, turn))
+    return pixels if turn is None else pixels.transpose(getattr(Image.Transpose, turn))
 
 
 def _named(said: Said, picture: Image.Image, file_name: str) -> bytes | None:

@@ -53,6 +53,17 @@ def test_transparent_pixels_become_middle_grey(tmp_path: Path) -> None:
     assert torch.equal(image[:, 20:], saved(gradient(), tmp_path / "b.png")[:, 20:])
 
 
+@pytest.mark.parametrize("suffix", ["png", "tga", "webp", "tif"])
+def test_what_is_transparent_all_over_is_seen_and_told(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many programs write 32 bits whose fourth channel nobody filled; viewers show the colours. Seen: no face found."""
+    picture = Image.new("RGBA", (32, 32), (200, 100, 50, 0))
+    picture.save(tmp_path / f"a.{suffix}", **({"exact": True, "lossless": True} if suffix == "webp" else {}))
+    seen = read_image(tmp_path / f"a.{suffix}")
+    assert (seen[0, 0] * 255).round().tolist() == [200, 100, 50] and "transparent all over" in caplog.text
+
+
 def test_a_palette_with_a_transparent_colour_keeps_it_transparent(tmp_path: Path) -> None:
     picture = Image.new("P", (20, 20), 1)
     picture.putpalette([255, 0, 0, 0, 255, 0])
