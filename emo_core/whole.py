@@ -55,10 +55,19 @@ def _is_elsewhere(error: Exception, path: Path) -> bool:
     return where not in path.parents and path.parent not in where.parents
 
 
+def refuse_folder(path: Path) -> None:
+    """Raises EmoInputError where a file is to lie in the end and a folder lies now: better before long work than
+    after."""
+    if path.is_dir() and not path.is_symlink():
+        found = f"{shown(path)}, which is a folder"
+        raise EmoInputError("output", found, "a file of ours, or nothing", "Move the folder, or choose another place.")
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A new empty file beside `path`, which becomes `path` when the block ends, and goes if the block fails. A link at
     `path` is replaced itself, never what it leads to."""
+    refuse_folder(path)
     part = path.with_name(fitting_name(path.name, f".{secrets.token_hex(4)}{_UNFINISHED}"))
     with explain_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ from ..config import PRESETS, AudioEncoderConfig
 from ..errors import EmoInputError
 from ..files import readable_file
 from ..weights.read import read_tensors
-from ..whole import explain_unwritable, write_text_whole, written_whole
+from ..whole import explain_unwritable, refuse_folder, write_text_whole, written_whole
 from .checkpoint import put_moments
 from .records import load_weights
 from .result import digest, digests_of, put, refuse_undoing
@@ -44,7 +44,7 @@ from .voices.visemes import MOUTH_ACTIONS, phone_frames
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, ENCODER = "checkpoint.safetensors", "encoder.safetensors"
+CHECKPOINT, ENCODER, REPORT = "checkpoint.safetensors", "encoder.safetensors", "report.json"
 _KNOWN = "known"  # in the checkpoint: digests of the encoder's file that it replaced, and of the one that it left
 _AGAIN = "Remove it to begin anew, or put back one that is whole."
 FRAME = round(SAMPLE_RATE / FPS)  # samples
@@ -337,6 +337,8 @@ def train(
         _, about = _read_checkpoint(folder / CHECKPOINT)
         known = about[_KNOWN].split() if _KNOWN in about else None
         refuse_undoing(folder / ENCODER, known, folder / CHECKPOINT, overwrite=overwrite)
+    for name in (ENCODER, CHECKPOINT, REPORT):
+        refuse_folder(folder / name)
     trainer = Trainer(config, Stream(corpus.utterances("train") + corpus.utterances("accents")), settings)
     if (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
@@ -361,7 +363,7 @@ def train(
                 log.info("audio encoder: step %d, loss %.3f, jaw r %s", trainer.step, line["loss"], found)
     trainer.save(folder)
     report = {s: evaluate(trainer.encoder, trainer.heads, corpus.utterances(s)) for s in _TESTS if corpus.utterances(s)}
-    write_text_whole(folder / "report.json", json.dumps(report, indent=1))
+    write_text_whole(folder / REPORT, json.dumps(report, indent=1))
     return report
 
 

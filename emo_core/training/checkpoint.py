@@ -46,6 +46,7 @@ class Counters:
     step: int = 0
     trained_s: float = 0.0
     known: tuple[str, ...] | None = None  # digests of the weights file that the run replaces (see `result`)
+    latents: str | None = None  # what the latents that it learns from were made with (see `origin`)
 
 
 def save_shards(tensors: Mapping[str, Tensor], folder: Path, name: str) -> None:
@@ -256,10 +257,10 @@ def load_counters(folder: Path) -> Counters:
     if min(said["step"], said["trained_s"]) < 0:
         found = f"{shown(folder / COUNTERS)} with numbers below 0"
         raise EmoInputError("checkpoint", found, "what a run has done", _AGAIN)
-    known = said.get("known")  # which earlier versions did not keep
-    if known is not None and not fits(known, [str]):
+    known, latents = said.get("known"), said.get("latents")  # which earlier versions did not keep
+    if not (known is None or fits(known, [str])) or not (latents is None or fits(latents, str)):
         raise EmoInputError("checkpoint", f"{shown(folder / COUNTERS)} with other values in it", "digests", _AGAIN)
-    return Counters(said["step"], float(said["trained_s"]), None if known is None else tuple(known))
+    return Counters(said["step"], float(said["trained_s"]), None if known is None else tuple(known), latents)
 
 
 def save_counters(counters: Counters, folder: Path) -> None:

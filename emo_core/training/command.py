@@ -50,10 +50,12 @@ from .trained import (
     latents_makers,
     load_part,
     load_posed,
+    loop_on_latents,
     replacing_loop,
     stage_weights,
     tell_of_nothing,
     tell_of_others_latents,
+    tell_of_unread_start,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +153,9 @@ def _train_referenced(vae: VAE, options: Options, loop: LoopSettings) -> Callabl
     loss = DecoderLoss(patches=options.patch_loss)
     if options.patch_loss:  # of a decoder whose flow has found its way
         loss = replace(loss, flow=0.0)
-    size, drawing = options.config.vae.size, Drawing(heads_share=options.heads_share)
+    size = options.config.vae.size
+    shares = {"heads_share": options.heads_share, "sampled_share": options.sampled_share}
+    drawing = Drawing(**shares, noise=options.latent_noise)
     sampled = load_sampled(options.root / "latents", clips) if options.decoder_only else {}
     batches = DecoderBatches(
         clips, options.batch, size=size, loss=loss, drawing=drawing, sampled=sampled, seed=options.seed
@@ -183,6 +187,7 @@ def train_audio(options: Options) -> None:
     settings = EncoderTraining(minutes=options.minutes, seed=options.seed)
     folder, config = options.root / "audio", options.config.audio_encoder
     goes_on = (folder / CHECKPOINT).exists() or is_folder_of(folder / ENCODER, options.start_from)
+    tell_of_unread_start(options, folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None)
     refuse_replacing(folder / ENCODER, goes_on=goes_on, overwrite=options.overwrite)
     corpus = VoiceCorpus(options.root / "voices")
     start = load_part(options.start_from / ENCODER) if options.start_from else None
@@ -223,10 +228,13 @@ def make_latents(options: Options) -> None:
 def train_stage(options: Options, stage: int) -> None:
     """Stages 1 to 3; starts from `start_from` (another stage's folder) when it has no checkpoint of its own."""
     from .batches import Sampling, StageBatches
+    from .checkpoint import find_checkpoint
     from .growth import load_grown
     from .latents import load_audio
 
     tell_of_others_latents(options.root)
+    loop = loop_on_latents(options.loop(_stage_folder(options, stage)), options.root)
+    tell_of_unread_start(options, find_checkpoint(loop.folder / "checkpoint"))
     torch.manual_seed(options.seed)
     settings = replace(STAGES[stage], mouth_weight=options.mouth_weight, eye_weight=options.eye_weight)
     settings = replace(settings, motion_patch_drop=options.motion_patch_drop)
@@ -265,7 +273,7 @@ def train_stage(options: Options, stage: int) -> None:
             return audio_gaps(step, batches) if settings.audio else {}
 
     loop = replace(
-        options.loop(_stage_folder(options, stage)),
+        loop,
         find_unused=not settings.temporal,
         channels_last=options.bf16 and settings.everything,  # torch 2.13 crashes where few parameters need gradients
         leave_out=tuple(f"model.{part}" for part in TRAINED_BEFORE),
@@ -304,7 +312,7 @@ def train_pose(options: Options) -> None:
             "preset", f"{options.config.name}, which turns no portrait", "one that does, such as emo-mini"
         )
     path = options.root / "pose" / POSED
-    loop = replacing_loop(options, "pose", path, options.start_from)
+    loop = loop_on_latents(replacing_loop(options, "pose", path, options.start_from), options.root)
     tell_of_others_latents(options.root)
     posed = PosedPortrait(options.config.posed_portrait, options.config.vae.latent_channels)
     if options.start_from:

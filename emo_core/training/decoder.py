@@ -55,8 +55,8 @@ class Drawing:
     heads_share: float = 0.25  # of the rows, where there are both kinds
     reference_share: float = 0.9  # of the rows whose portrait is the reference, where the clip has one
     noise: float = 0.08  # standard deviation, of latents near 1; the decoder sees 0 to this much
-    rough_share: float = 0.15  # of the rows, which have more: up to `rough_noise`
-    rough_noise: float = 0.25
+    rough_share: float = 0.15  # of the rows, which have `rougher` times as much
+    rougher: float = 3.0
     grey_share: float = 0.05  # of the rows that are black and white
     sampled_share: float = 0.35  # of the rows whose latents are a stage's, of the clips that have such
 
@@ -166,7 +166,7 @@ class DecoderBatches:
             self._vary(row, boxes, rng)
         row["corners"] = torch.from_numpy(_corners(boxes, self.size, rng))
         rough = rng.random() < self.drawing.rough_share
-        most = self.drawing.rough_noise if rough else self.drawing.noise
+        most = self.drawing.noise * (self.drawing.rougher if rough else 1)
         row["noise"] = torch.full((1, 1, 1), most * rng.random())
         return row | self._said(said, frame)
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import EmoInputError
 from ..files import shown
 from ..pipeline.graphs import Recorder
-from ..whole import explain_unwritable
+from ..whole import explain_unwritable, refuse_folder
 from .checkpoint import (
     Counters,
     find_checkpoint,
@@ -37,6 +37,7 @@ from .checkpoint import (
 
 log = logging.getLogger(__name__)
 
+LOG = "log.jsonl"
 LOST = 5  # gradients in a row that are no numbers, after which a run ends: a few come of bad luck
 
 Batch = dict[str, Tensor]
@@ -64,6 +65,7 @@ class LoopSettings:
     find_unused: bool = False  # stage 1 leaves a few of ReferenceNet's last layers without a reader
     tells_progress: bool = False  # batches get `done` (1,): the share of the training that is over
     known: tuple[str, ...] | None = None  # digests of the weights file that the run replaces (see `result`)
+    latents: str | None = None  # what the latents that it learns from were made with (see `origin`)
     cuda_graph: bool = False  # forward and backward are recorded once and replayed: for small networks on one GPU
 
 
@@ -104,7 +106,7 @@ def train(
         last = now
         if run.is_main and now - logged > settings.log_every_s:
             line = run.summary(recent) | {"steps_per_s": len(recent) / (now - logged)}
-            _log_line(settings.folder / "log.jsonl", line | dict(probe(module) if probe else {}))
+            _log_line(settings.folder / LOG, line | dict(probe(module) if probe else {}))
             recent, logged = [], time.monotonic()
         if now - saved > settings.save_every_s:
             run.save()
@@ -157,7 +159,8 @@ class Run:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         refuse_place(settings.folder / "checkpoint")
-        self.module, self.settings, self.counters = module, settings, Counters(known=settings.known)
+        self.module, self.settings = module, settings
+        self.counters = Counters(known=settings.known, latents=settings.latents)
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.find_unused)],
@@ -180,7 +183,7 @@ class Run:
         self.trained = {name: p for name, p in self.kept.items() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.kept.items()}
         if checkpoint:
-            self.counters = replace(load_counters(checkpoint), known=settings.known)
+            self.counters = replace(load_counters(checkpoint), known=settings.known, latents=settings.latents)
             average = load_whole(checkpoint, "average", module, wanted)
             for name, value in average.items():
                 if name in self.average:  # earlier versions kept what other files hold, too
@@ -188,6 +191,7 @@ class Run:
             log.info("continuing %s at step %d", settings.folder, self.counters.step)
         with explain_unwritable(settings.folder):
             settings.folder.mkdir(parents=True, exist_ok=True)
+            refuse_folder(settings.folder / LOG)
         on_gpu = self.accelerator.device.type == "cuda"
         self._ahead = torch.cuda.Event() if on_gpu else None  # the step before is done
         self._lost = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)

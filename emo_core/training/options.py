@@ -11,6 +11,7 @@ import torch
 from ..config import EMO_MINI, PRESETS, EmoConfig
 from ..errors import EmoInputError
 from ..files import expanded, output_named
+from .decoder import Drawing
 from .loop import LoopSettings
 
 DESCRIPTION = """emo-mini from nothing, one step at a time; every step continues where it was stopped.
@@ -48,6 +49,8 @@ class Options:
     crops: float
     heads_share: float
     patch_loss: float
+    latent_noise: float
+    sampled_share: float
     with_speed: bool
     motion_patch_drop: float
     workers: int
@@ -69,10 +72,10 @@ class Options:
                 raise EmoInputError(f"--{name}", f"{value}", "a number above 0")
         if self.seed > MAX_SEED:
             raise EmoInputError("--seed", f"{self.seed}", f"at most {MAX_SEED}")
-        for name in ("still_share", "crops", "heads_share", "motion_patch_drop"):
+        for name in ("still_share", "crops", "heads_share", "sampled_share", "motion_patch_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise EmoInputError(f"--{name.replace('_', '-')}", f"{getattr(self, name)}", "0 to 1")
-        for name in ("mouth_weight", "eye_weight", "patch_loss"):
+        for name in ("mouth_weight", "eye_weight", "patch_loss", "latent_noise"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise EmoInputError(f"--{name.replace('_', '-')}", f"{getattr(self, name)}", "0 or more")
         if self.size is not None and self.size < 1:
@@ -143,6 +146,21 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="W",
         help="vae that is given the portrait: weight of a critic of mouths and eyes; late, with --decoder-only",
+    )
+    parser.add_argument(
+        "--latent-noise",
+        type=float,
+        default=Drawing.noise,
+        metavar="S",
+        help="vae that is given the portrait: the most noise on its latents, of deviation 1; late, 0.02 finds the flow"
+        " more exactly",
+    )
+    parser.add_argument(
+        "--sampled-share",
+        type=float,
+        default=Drawing.sampled_share,
+        metavar="F",
+        help="vae --decoder-only: share of rows from what `sampled` wrote, of the clips that it knows",
     )
     parser.add_argument("--decoder-only", action="store_true", help="vae: improve the decoder, keep the latents")
     parser.add_argument(

@@ -35,6 +35,14 @@ def is_other(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> bool:
     return name in said and said[name] != _origin(tensors)
 
 
+def origin_of(folder: Path) -> str | None:
+    """What the latents in `folder` were made with, in one word; None where nobody kept it."""
+    if not exists(folder / MADE_WITH):
+        return None
+    said = read_json(folder / MADE_WITH, dict, what="latents", again="Run `train latents` again.")
+    return " ".join(f"{said[name]}" for name in sorted(said)) or None
+
+
 def _origin(tensors: Mapping[str, Tensor]) -> str:
     """Of a VAE the part that makes latents alone: decoders get better while latents stay what they are."""
     making = {name: value for name, value in tensors.items() if name.startswith(ENCODING)}

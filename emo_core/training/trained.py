@@ -89,11 +89,36 @@ def replacing_loop(options: Options, step: str, path: Path, begin: Path | None) 
     from .checkpoint import find_checkpoint, load_counters
 
     checkpoint = find_checkpoint(options.root / step / "checkpoint")
+    tell_of_unread_start(options, checkpoint)
     if checkpoint is not None:
         refuse_undoing(path, load_counters(checkpoint).known, checkpoint, overwrite=options.overwrite)
     goes_on = checkpoint is not None or is_folder_of(path, begin)
     refuse_replacing(path, goes_on=goes_on, overwrite=options.overwrite)
     return replace(options.loop(step), known=digests_of(path))
+
+
+def loop_on_latents(loop: LoopSettings, root: Path) -> LoopSettings:
+    """The loop of a step that learns from the root's latents, which its checkpoint remembers; a warning where it goes
+    on from one that has learnt from others."""
+    from .checkpoint import find_checkpoint, load_counters
+    from .origin import origin_of
+
+    now, checkpoint = origin_of(root / "latents"), find_checkpoint(loop.folder / "checkpoint")
+    was = load_counters(checkpoint).latents if checkpoint else None
+    if is_first() and checkpoint and now and was and was != now:
+        told = "%s has learnt from other latents than lie in %s by now, made with another VAE or audio encoder; %s"
+        remedy = "it has to learn anew what they mean: move it aside and --start-from it for a whole training"
+        log.warning(told, shown(checkpoint), shown(root / "latents"), remedy)
+    return replace(loop, latents=now)
+
+
+def tell_of_unread_start(options: Options, checkpoint: Path | None) -> None:
+    """A step goes on where it was stopped, and not from --start-from, which is where it began, or is meant to."""
+    if not is_first() or checkpoint is None or options.start_from is None:
+        return
+    if options.start_from.resolve() not in checkpoint.resolve().parents:
+        told = "going on from %s, not from --start-from %s; move the former aside to begin with the latter"
+        log.warning(told, shown(checkpoint), shown(options.start_from))
 
 
 def is_folder_of(path: Path, begin: Path | None) -> bool:

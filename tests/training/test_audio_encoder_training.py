@@ -193,6 +193,17 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, corpus: VoiceCorpu
         train(corpus, folder, SMALL, dataclasses.replace(FAST, minutes=0.0))
 
 
+@pytest.mark.parametrize("name", ["report.json", "encoder.safetensors", "checkpoint.safetensors"])
+def test_what_could_not_be_written_at_its_end_is_told_at_its_beginning(
+    name: str, tmp_path: Path, corpus: VoiceCorpus
+) -> None:
+    folder = tmp_path / "audio"
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(EmoInputError, match=f"output: found .*{name}, which is a folder"):
+        train(corpus, folder, SMALL, dataclasses.replace(FAST, minutes=10.0))
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
 def test_it_can_start_from_another_encoder(tmp_path: Path, corpus: VoiceCorpus) -> None:
     torch.manual_seed(7)
     other = AudioEncoder(SMALL)

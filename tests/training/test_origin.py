@@ -25,7 +25,7 @@ from emo_core.training.voices import build_corpus
 
 pytest.importorskip("accelerate")
 
-TOLD = "was made with another"
+TOLD, LEARNT = "was made with another", "has learnt from other latents"
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="voices are flite's")
@@ -38,11 +38,11 @@ def test_what_learns_from_latents_of_other_networks_tells_it(tmp_path: Path, cap
     write_clips(root / "puppets", 3, CONFIG.vae.size)
     build_corpus(root / "voices", minutes=0.2, splits=("train",), processes=1)
 
-    def told(step: str, *more: str) -> list[str]:
+    def told(step: str, *more: str, what: str = TOLD) -> list[str]:
         capfd.readouterr()
         fixed = ["--root", str(root), "--preset", "tiny-referenced", "--processes", "1", "--batch", "2"]
         assert main([step, *fixed, "--minutes", "0.002", *more]) == 0
-        return [line for line in capfd.readouterr().err.splitlines() if TOLD in line]
+        return [line for line in capfd.readouterr().err.splitlines() if what in line]
 
     told("latents")
     assert not told("pose")
@@ -55,7 +55,14 @@ def test_what_learns_from_latents_of_other_networks_tells_it(tmp_path: Path, cap
     write_weights(AudioEncoder(CONFIG.audio_encoder), encoder)
     assert [str(path) in line for path, line in zip((vae, encoder), told("stage2"), strict=True)] == [True, True]
     told("latents")
-    assert not told("stage2")
+    (line,) = told("stage2", what=LEARNT)
+    assert str(root / "stage2") in line and "--start-from" in line
+    assert not told("stage2") and not told("stage2", what=LEARNT)  # once
+    assert len(told("pose", what=LEARNT)) == 1
+    shutil.copytree(root / "stage2", tmp_path / "other")
+    (line,) = told("stage2", "--start-from", str(tmp_path / "other"), what="going on from")
+    assert str(root / "stage2" / "checkpoint") in line and str(tmp_path / "other") in line
+    assert not told("stage2", "--start-from", str(root / "stage2"), what="going on from")
     (root / "latents" / "made_with.json").unlink()  # of before it was kept
     write_weights(VAE(CONFIG.vae), vae)
     assert not told("stage2")
