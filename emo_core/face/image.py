@@ -118,22 +118,24 @@ def as_image(image: Tensor, *, name: str = "portrait") -> Tensor:
         raise EmoInputError(
             name, f"{width}x{height} pixels", f"at least {MIN_SIDE}x{MIN_SIDE}", "Give a larger picture."
         )
+    return in_colour(image, name=name)
+
+
+def in_colour(image: Tensor, *, name: str) -> Tensor:
+    """A picture (H, W, c) of 1, 3 or 4 channels as (H, W, 3) float32 on the CPU, alpha laid over middle grey. `name` is
+    the input that it came from. Values a little outside 0..1 are cut. Raises EmoInputError for another shape, and for
+    values that count to 255, are NaN or infinite."""
+    _check_channels(image, name)
     if not image.is_floating_point():
         raise EmoInputError(name, f"values of type {image.dtype}", "float in 0..1", "Divide 8-bit values by 255.")
     image = image.detach().to("cpu", torch.float32)
     low, high = (float(value) for value in image.aminmax())  # NaN is handed on; no copy of a picture of 8k
     if not (math.isfinite(low) and math.isfinite(high)):
         raise EmoInputError(name, "values that are not numbers (NaN or infinite)", "float in 0..1")
+    if high > OVERSHOOT:
+        raise EmoInputError(name, f"values up to {high:g}", "float in 0..1", "Divide 8-bit values by 255.")
     if low < 0 or high > 1:
         image = image.clamp(0, 1)
-    return in_colour(image, name=name)
-
-
-def in_colour(image: Tensor, *, name: str) -> Tensor:
-    """A picture (H, W, c) of 1, 3 or 4 channels as (H, W, 3) float32 on the CPU, alpha laid over middle grey. `name` is
-    the input that it came from. Raises EmoInputError for another shape."""
-    _check_channels(image, name)
-    image = image.detach().to("cpu", torch.float32)
     if image.shape[-1] == 4:
         return over_grey(image)
     return image.expand(*image.shape[:2], 3)

@@ -29,7 +29,7 @@ from ..audio.encoder import AudioEncoder
 from ..audio.waveform import normalise
 from ..config import PRESETS, AudioEncoderConfig
 from ..errors import EmoInputError
-from ..files import readable_file
+from ..files import readable_file, shown
 from ..weights.read import read_tensors
 from ..whole import explain_unwritable, refuse_folder, write_text_whole, written_whole
 from .checkpoint import put_moments
@@ -289,7 +289,10 @@ class Trainer:
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     readable_file(path, name="checkpoint", allowed="an audio encoder's", again=_AGAIN)
-    return read_tensors(path)
+    try:
+        return read_tensors(path)
+    except EmoInputError as error:  # which knows of models alone
+        raise EmoInputError("checkpoint", f"{error.found} in {shown(path.parent)}", error.allowed, _AGAIN) from error
 
 
 def read_mouth(encoder: AudioEncoder, heads: Heads, record: VoiceRecord) -> tuple[NDArray[np.float32], ...]:

@@ -1,5 +1,6 @@
 """Any picture becomes (H, W, 3) in 0..1; what is no picture gets a message that says so."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from emo_core.errors import EmoInputError
-from emo_core.face.image import as_image, read_image, without_transparent
+from emo_core.face.image import as_image, in_colour, read_image, without_transparent
 
 
 def gradient(width: int = 40, height: int = 30) -> Image.Image:
@@ -115,6 +116,22 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
 def test_one_pixel_is_too_small(tmp_path: Path) -> None:
     with pytest.raises(EmoInputError, match="1x1 pixels"):
         saved(Image.new("RGB", (1, 1)), tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (torch.full((20, 24, 3), 200, dtype=torch.uint8), "values of type torch.uint8"),
+        (torch.full((20, 24, 3), 200.0), "values up to 200"),
+        (torch.full((20, 24, 4), 200.0), "values up to 200"),
+        (torch.full((20, 24, 1), float("nan")), "values that are not numbers"),
+    ],
+)
+@pytest.mark.parametrize("door", [as_image, in_colour], ids=["portrait", "frame"])
+def test_pictures_that_count_otherwise_are_refused_at_every_door(values: Tensor, said: str, door: Callable) -> None:
+    """Seen: white portraits and frames without a face."""
+    with pytest.raises(EmoInputError, match=f"portrait: found {said}"):
+        door(values, name="portrait")
 
 
 def test_tensors_are_checked_and_brought_into_form() -> None:

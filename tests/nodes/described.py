@@ -1,6 +1,9 @@
 """What the nodes say of themselves, without a host: `descriptions()` gives node id -> schema.
 
-`python tests/nodes/described.py` writes it into locales/en/nodeDefs.json, which must say the same.
+`python tests/nodes/described.py` writes it into locales/en/nodeDefs.json, which must say the same, and the order of
+the inputs into `order.json` beside this file. That order only grows: a saved workflow keeps the values of a node's
+widgets as a list, by their places, and an input that is put between two others gives every old workflow wrong values
+without a word.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALES = ROOT / "locales"
+ORDER = ROOT / "tests" / "nodes" / "order.json"
 PACK = "emo_pack_described"
 
 
@@ -121,7 +125,18 @@ def _in_words(schema: Schema) -> dict[str, Any]:
     }
 
 
+def moved() -> list[str]:
+    """The nodes whose inputs do not begin with those of `order.json`, in that order."""
+    kept = json.loads(ORDER.read_text(encoding="utf-8"))
+    now = {name: list(node["inputs"]) for name, node in english().items()}
+    return [name for name, inputs in kept.items() if now.get(name, [])[: len(inputs)] != inputs]
+
+
 def main() -> None:
+    if moved():
+        sys.exit(f"inputs may only be added at the end: {', '.join(moved())}")
+    order = {name: list(node["inputs"]) for name, node in english().items()}
+    ORDER.write_text(json.dumps(order, indent=1) + "\n", encoding="utf-8")
     text = json.dumps(english(), indent=2, ensure_ascii=False) + "\n"
     path = LOCALES / "en" / "nodeDefs.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from described import LOCALES, ROOT, english
+from described import LOCALES, ORDER, ROOT, english, moved
 
 HELP = ROOT / "web" / "docs"
 MAX_HELP_BYTES = 1_500_000  # pictures included
@@ -37,6 +37,12 @@ def texts(tree: Any) -> list[str]:
 
 def test_english_is_what_the_nodes_say(said: dict[str, Any]) -> None:
     assert locale("en") == said, "run: python tests/nodes/described.py"
+
+
+def test_old_workflows_find_their_values(said: dict[str, Any]) -> None:
+    """Seen: a workflow of an earlier version, whose paste_back became guidance_from."""
+    assert not moved(), "inputs may only be added at the end"
+    assert json.loads(ORDER.read_text(encoding="utf-8")) == {name: list(node["inputs"]) for name, node in said.items()}
 
 
 def test_every_text_is_translated(said: dict[str, Any]) -> None:

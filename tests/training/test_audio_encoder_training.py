@@ -219,6 +219,18 @@ def test_it_can_start_from_another_encoder(tmp_path: Path, corpus: VoiceCorpus) 
         train(corpus, tmp_path / "b", TINY.audio_encoder, no_time, start_from=other.state_dict())
 
 
+def test_a_checkpoint_cut_short_is_called_by_its_name_and_can_be_begun_anew(
+    tmp_path: Path, corpus: VoiceCorpus
+) -> None:
+    """Seen: "model: ... Download it again"."""
+    no_time = dataclasses.replace(FAST, minutes=0.0)
+    train(corpus, tmp_path, SMALL, no_time)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(EmoInputError, match=rf"checkpoint: found {path.name}.*{tmp_path.name}.* Remove it to begin"):
+        train(corpus, tmp_path, SMALL, no_time)
+
+
 def test_an_encoder_that_was_put_there_since_is_not_undone(tmp_path: Path, records: list[VoiceRecord]) -> None:
     class Corpus:
         def utterances(self, split: str) -> list[VoiceRecord]:
