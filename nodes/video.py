@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -20,6 +23,24 @@ from .portrait import Reference
 from .sampling import Sampling, prepare_sampling, sampling_inputs, settings_of
 
 FORMATS = ["mp4", "mov", "mkv", "webm"]
+
+
+@dataclass
+class _Kept:
+    """The last video of each prefix and format that this server wrote, and how often one of them had gone."""
+
+    last: dict[tuple[Any, ...], Path] = field(default_factory=dict)
+    gone: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+
+    def times_gone(self, *key: Any) -> str:
+        path = self.last.get(key)
+        if path is not None and not path.exists():
+            del self.last[key]
+            self.gone[key] += 1
+        return str(self.gone[key])
+
+
+_KEPT = _Kept()
 
 
 class SampleToVideo(io.ComfyNode):
@@ -67,6 +88,12 @@ class SampleToVideo(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, filename_prefix: Any = None, format: Any = None, **others: Any) -> str:
+        """A finished video that was taken away since is made again: the host keeps results, and would hand on its
+        name."""
+        return _KEPT.times_gone(filename_prefix, format)
+
+    @classmethod
     @schema.checked
     def execute(
         cls,
@@ -93,6 +120,7 @@ class SampleToVideo(io.ComfyNode):
         # Nothing may come between these two: `write` is what lets the job go, whatever happens.
         job, below = begin(sampling, filename_prefix, format, height=height, width=width)
         written = write(sampling, job, metadata, paster)
+        _KEPT.last[filename_prefix, format] = written.path
         result = ui.SavedResult(written.path.name, below, io.FolderType.output)
         return io.NodeOutput(host.file_video(written.path), ui=ui.PreviewVideo([result]))
 

@@ -119,6 +119,18 @@ def test_a_changed_picture_is_seen(client: Client, server: Server) -> None:
     assert changed.end == "execution_success" and changed.executed == ["2", "3", "9"]
 
 
+def test_a_video_that_was_taken_away_is_made_again(client: Client, server: Server) -> None:
+    """Seen: success, the name of a file that is not there, and a traceback in the nodes behind."""
+    changes = {"3.size": 256, "5.trim_duration": 0.4, "6.steps": 2, "6.filename_prefix": "gone/a"}
+    graph = changed(stored("long_audio_to_file"), changes)
+    (first,) = client.run(graph, timeout_s=RUN_S).files(server.output)
+    assert client.run(graph).executed == []
+    first.unlink()
+    again = client.run(graph, timeout_s=RUN_S)
+    assert again.executed == ["6"] and all(file.is_file() for file in again.files(server.output)), again.error
+    assert client.run(graph).executed == []
+
+
 def _mirror(picture: Path) -> None:
     from PIL import Image, ImageOps
 
