@@ -336,12 +336,12 @@ def train(
     `start_from`: another encoder's tensors, where `folder` has no checkpoint yet. What it says stays near enough that
     a network trained on it only has to follow. `overwrite`: also an encoder that something else wrote there since.
     """
+    for name in (ENCODER, CHECKPOINT, REPORT):
+        refuse_folder(folder / name)
     if (folder / CHECKPOINT).exists():
         _, about = _read_checkpoint(folder / CHECKPOINT)
         known = about[_KNOWN].split() if _KNOWN in about else None
         refuse_undoing(folder / ENCODER, known, folder / CHECKPOINT, overwrite=overwrite)
-    for name in (ENCODER, CHECKPOINT, REPORT):
-        refuse_folder(folder / name)
     trainer = Trainer(config, Stream(corpus.utterances("train") + corpus.utterances("accents")), settings)
     if (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
