@@ -19,7 +19,7 @@ from .avif import colour_numbers
 from .png import SIGNATURE, without_extras
 from .profile import to_srgb
 from .spaces import Said, adobe_rgb, measured_space, numbered_space
-from .tiff import grey_as_meant, turn_to_picture, unreadable_kind
+from .tiff import grey_as_meant, lies_apart, turn_to_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,9 +68,9 @@ def load_picture(path: str | Path, *, name: str) -> Image.Image:
                 _check_pages(picture, path, name)
                 _check_claim(picture, path, name)
                 picture.load()
-                grey = grey_as_meant(picture)
+                pixels = _planes_together(picture, path, name) if lies_apart(picture) else grey_as_meant(picture)
                 profile = said.profile or picture.info.get("icc_profile") or _named(said, picture, file_name)
-                upright = _upright(picture, grey)
+                upright = _upright(picture, pixels)
                 shining = to_srgb(_plain(upright), profile, file=file_name)
                 return shining if shining.mode in MODES else shining.convert("RGB")
         except EmoInputError:
@@ -94,12 +94,26 @@ def _check_pages(picture: Image.Image, path: Path, name: str) -> None:
     if picture.format == "TIFF" and not turn_to_picture(picture):
         found = f"{shown(path.name)}, of which only a thumbnail can be read ({picture.width}x{picture.height} pixels)"
         raise EmoInputError(name, f"{found}, as of a camera's raw file", _KIND, "Export it as jpg or png.")
-    unread = unreadable_kind(picture) if picture.format == "TIFF" else None
-    if unread is not None:
-        found = f"{shown(path.name)}, a TIFF with {unread}"
+
+
+def _planes_together(picture: Image.Image, path: Path, name: str) -> Image.Image:
+    """The pixels of a TIFF that Pillow misreads, as FFmpeg reads them: of 8 bits, like Pillow's own of wide colours.
+    Raises EmoInputError where FFmpeg sees another picture in the file, or none."""
+    import av
+    from PIL import Image
+
+    try:
+        with path.open("rb") as file, av.open(file, mode="r") as container:
+            frame = next(container.decode(video=0))
+            pixels = Image.fromarray(frame.to_ndarray(format="rgba" if picture.mode == "RGBA" else "rgb24"))
+    except (av.FFmpegError, StopIteration):
+        pixels = None
+    if pixels is None or pixels.size != picture.size or picture.mode not in ("RGB", "RGBA"):
+        found = f"{shown(path.name)}, a TIFF of more than 8 bits whose channels lie one after the other (planar)"
         raise EmoInputError(
             name, found, "one whose channels lie together", "Save it as png, or with interleaved pixels."
         )
+    return pixels
 
 
 def _check_claim(picture: Image.Image, path: Path, name: str) -> None:

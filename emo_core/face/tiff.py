@@ -35,12 +35,10 @@ def _is_thumbnail(picture: Image.Image) -> bool:
     return bool(isinstance(kind, int) and kind & _REDUCED) or tags.get(_OLD_KIND) == _OLD_REDUCED
 
 
-def unreadable_kind(picture: Image.Image) -> str | None:
-    """What is wrong with a TIFF that Pillow would read as another picture, without a word; None of all others."""
-    bits = _tag(picture, _BITS, 8)
-    if _tag(picture, _PLANES, 1) == _APART and bits > 8 and len(picture.getbands()) > 1:
-        return f"channels of {bits} bits that lie one after the other (planar, 'per channel')"
-    return None
+def lies_apart(picture: Image.Image) -> bool:
+    """Whether a TIFF has a plane for each channel of more than 8 bits, which Pillow reads as another picture, without a
+    word."""
+    return _tag(picture, _PLANES, 1) == _APART and _tag(picture, _BITS, 8) > 8 and len(picture.getbands()) > 1
 
 
 def grey_as_meant(picture: Image.Image) -> Image.Image:

@@ -71,15 +71,18 @@ def test_grey_of_any_depth_is_as_bright_as_it_was_meant(
     assert torch.allclose(seen[..., 0], torch.from_numpy(GREY).float(), atol=3e-3)
 
 
-def test_channels_of_16_bits_are_read_together_and_refused_apart(tmp_path: Path) -> None:
+def test_channels_of_16_bits_are_read_together_and_apart(tmp_path: Path) -> None:
     """Seen: two half pictures side by side."""
     colours = np.round(GREY[..., None] * [65535, 30000, 10000]).astype("<u2")
     (tmp_path / "together.tif").write_bytes(wide_tiff(colours, 16, meaning=2))
     seen = read_image(tmp_path / "together.tif")
     assert torch.allclose(seen, torch.from_numpy(colours / 65535).float(), atol=5e-3)
     (tmp_path / "apart.tif").write_bytes(wide_tiff(colours, 16, meaning=2, apart=True))
-    with pytest.raises(EmoInputError, match=r"apart\.tif, a TIFF with channels of 16 bits .*planar.*Save it as png"):
-        read_image(tmp_path / "apart.tif")
+    assert torch.allclose(read_image(tmp_path / "apart.tif"), seen, atol=1.01 / 255)
+    print_colours = np.dstack([colours, colours[..., 0]])
+    (tmp_path / "print.tif").write_bytes(wide_tiff(print_colours, 16, meaning=5, apart=True))
+    with pytest.raises(EmoInputError, match=r"print\.tif, (a TIFF .*planar.*Save it as png|which is no picture)"):
+        read_image(tmp_path / "print.tif")
     few = (colours >> 8).astype("u1")
     (tmp_path / "few.tif").write_bytes(wide_tiff(few, 8, meaning=2, apart=True))
     assert torch.allclose(read_image(tmp_path / "few.tif"), torch.from_numpy(few / 255).float(), atol=1e-6)
