@@ -1,8 +1,9 @@
 """Read a video file's frames, one at a time: in, a path; out, its frame rate and pictures (H, W, 3) float in 0..1, each
 with its time.
 
-As players show them: when the file's clock says, turned as the phone was held. Damage in the middle costs the frames it
-hit, not the rest; a tag in another encoding, or a name that FFmpeg would take for a protocol, costs nothing.
+As players show them: when the file's clock says, pixels square, turned as the phone was held. Damage in the middle
+costs the frames it hit, not the rest; a tag in another encoding, or a name that FFmpeg would take for a protocol, costs
+nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ Timed = Iterator[tuple[float, Tensor]]
 MAX_PIXELS = 40_000_000  # of a frame: 8192x4320 has 35 million
 _BACK_S = 0.1  # a clock that goes back by more was set anew
 LONGEST_GAP_S = 600.0  # one that jumps further ahead is wrong
+MOST_STRETCHED = 4.0  # sides of a pixel; what claims more is believed to be square, as no camera's or disc's are more
 MAX_DAMAGED = 1000  # packets one after the other that give nothing: there is nothing more to come
 _ALLOWED = "a video file"
 _REMEDY = "Export it as mp4."
@@ -116,12 +118,14 @@ def _frames(
     from av.error import FFmpegError
 
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # asked before memory is taken
+    shape = _pixel_shape(stream)
     count, damaged, reason = 0, 0, ""
     for found in _decoded(container, stream):
         try:
             if isinstance(found, FFmpegError):
                 raise found
-            picture = torch.from_numpy(found.to_ndarray(format="rgb24")).float().div_(255)
+            pixels = found.to_ndarray(format="rgb24", **_square(found, shape))
+            picture = torch.from_numpy(pixels).float().div_(255)
             yield found, _upright(picture, found)
         except (FFmpegError, ValueError) as error:  # ValueError: a form of pixels that PyAV cannot convert
             damaged, reason = damaged + 1, str(error)
@@ -132,6 +136,22 @@ def _frames(
         raise EmoInputError(name, found, _ALLOWED, _REMEDY)
     if damaged:
         log.warning("%s: %s is damaged in %d places, their frames are left out (%s)", name, file_name, damaged, reason)
+
+
+def _pixel_shape(stream: VideoStream) -> float:
+    """Width over height of a pixel: not 1 on tapes and discs, and in wide pictures that were squeezed. The container's
+    word counts before the codec's."""
+    ratio = stream.sample_aspect_ratio
+    shape = float(ratio) if ratio else 1.0
+    return shape if 1 / MOST_STRETCHED <= shape <= MOST_STRETCHED else 1.0
+
+
+def _square(frame: VideoFrame, shape: float) -> dict[str, int]:
+    """The sides at which a frame's pixels are square, for its conversion; the shorter is made longer, none shorter."""
+    width, height = round(frame.width * max(shape, 1.0)), round(frame.height / min(shape, 1.0))
+    if (width, height) == (frame.width, frame.height) or width * height > MAX_PIXELS:
+        return {}
+    return {"width": width, "height": height}
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[Any]:

@@ -9,6 +9,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -208,3 +209,33 @@ def test_frames_come_with_their_times(tmp_path: Path, name: str) -> None:
         times = [time_s for time_s, _ in read]
     assert times[:5] == pytest.approx([0, 0.033, 0.066, 3.1, 3.133], abs=1e-3)
     assert 3.133 < times[5] < 500 and times[6] - times[5] == pytest.approx(0.033, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((1, 1), (32, 48)),
+        ((2, 1), (32, 96)),
+        ((4, 3), (32, 64)),  # HDV
+        ((8, 9), (36, 48)),  # NTSC on a disc
+        ((1, 2), (64, 48)),
+        ((1000, 1), (32, 48)),  # nobody's
+        ((0, 1), (32, 48)),  # not said
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_pixels_are_square(tmp_path: Path, suffix: str, shape: tuple[int, int], size: tuple[int, int]) -> None:
+    """Seen: a head that turns twice as fast as it does."""
+    path = tmp_path / f"wide.{suffix}"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        if shape[0]:
+            stream.codec_context.sample_aspect_ratio = Fraction(*shape)
+        for index in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    seen = all_of(path)
+    assert len(seen) == 3 and seen.shape[1:3] == size and abs(float(seen.mean()) * 255 - 90) < 4
