@@ -6,6 +6,8 @@ the middles of cells throughout (torch: `align_corners=False`): a flow of zero r
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -32,7 +34,7 @@ def read_finely(pictures: Tensor, flow: Tensor) -> Tensor:
         return read_in_nine(pictures, flow)
     grid = torch.stack(_places(pictures, flow), dim=-1)
     every = pictures.float().expand(len(flow), -1, -1, -1)
-    return functional.grid_sample(every, grid, "bicubic", "border", align_corners=False).to(pictures.dtype)
+    return read_at(every, grid, mode="bicubic", padding_mode="border", align_corners=False).to(pictures.dtype)
 
 
 def read_in_nine(pictures: Tensor, flow: Tensor) -> Tensor:
@@ -65,7 +67,16 @@ def _read(maps: Tensor, across: Tensor, down: Tensor) -> Tensor:
     """(b, c, h, w) float32, linearly, at places (b, h, w) inside the maps."""
     grid = torch.stack([across, down], dim=-1)
     every = maps.float().expand(len(grid), -1, -1, -1)
-    return functional.grid_sample(every, grid, padding_mode="zeros", align_corners=False)
+    return read_at(every, grid, padding_mode="zeros", align_corners=False)
+
+
+def read_at(maps: Tensor, grid: Tensor, **how: Any) -> Tensor:
+    """torch's `grid_sample`, in training too: its backward on a CPU writes outside of its memory where a place is no
+    number, as in a run that diverges. There the middle is read, and made no number again, for the loop to see."""
+    if not grid.requires_grad:
+        return functional.grid_sample(maps, grid, **how)
+    lost = (grid - grid).sum(dim=-1)[:, None]  # 0, or no number
+    return functional.grid_sample(maps, grid.nan_to_num(nan=0.0), **how) + lost
 
 
 def _places(maps: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:

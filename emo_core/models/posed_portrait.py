@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..config import PosedPortraitConfig
+from .flow import read_at
 
 UNIT_DEG = 5.0  # an angle of 1 in the powers
 REACH = 0.25  # of half a picture: a flow of 1
@@ -103,7 +104,7 @@ def _carried(maps: Tensor, moved: Tensor, place: Tensor) -> Tensor:
     """Maps (b, c, h, w) read where `moved` (b, 2, h, w; x and y, in REACH of half a picture) says; float32 inside,
     for the sake of devices that have no other kernel."""
     grid = place.flip(0).float() + moved.float() * REACH
-    read = functional.grid_sample(maps.float(), grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)
+    read = read_at(maps.float(), grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)
     return read.to(maps.dtype)
 
 

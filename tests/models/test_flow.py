@@ -49,6 +49,32 @@ def test_it_reads_as_torch_does_with_the_border_as_padding() -> None:
     assert torch.allclose(read_along(maps, flow), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [8, 64])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf"), 1e30])
+@pytest.mark.parametrize("read", [read_along, read_finely, read_in_nine])
+def test_training_survives_places_that_are_no_numbers(
+    read: Callable[[Tensor, Tensor], Tensor], wrong: float, size: int
+) -> None:
+    """Seen: a segmentation fault in torch's backward, where a run had diverged."""
+    maps = torch.rand(2, 5, size, size, requires_grad=True)
+    flow = torch.zeros(2, 2, size, size)
+    flow[0, 0, 1:3, 2:5] = wrong
+    flow[1] = wrong
+    flow.requires_grad_(True)
+    seen = read(maps, flow)
+    seen.sum().backward()
+    if math.isnan(wrong):
+        assert seen[0, :, 1:3, 2:5].isnan().all() and seen[1].isnan().all()  # and the loop hears of it
+        seen[0, :, 1:3, 2:5] = 0
+    assert seen[0].isfinite().all()
+
+
+@pytest.mark.parametrize("read", [read_along, read_finely])
+def test_what_is_trained_is_read_as_what_is_not(read: Callable[[Tensor, Tensor], Tensor]) -> None:
+    maps, flow = torch.rand(2, 3, 20, 20), 0.3 * torch.randn(2, 2, 20, 20)
+    assert torch.equal(read(maps, flow), read(maps, flow.clone().requires_grad_(True)))
+
+
 def test_every_device_reads_finely_alike() -> None:
     """Also at the border, where torch repeats its pixels."""
     torch.manual_seed(0)

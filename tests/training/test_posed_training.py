@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from emo_core.config import PosedPortraitConfig
@@ -91,3 +92,16 @@ def test_it_learns_what_turning_does() -> None:
         loss.backward()
         optimizer.step()
     assert parts["left"] < 0.7 and left_over(step.posed, test)["test_left"] < 0.7
+
+
+@pytest.mark.parametrize("where", ["portrait", "pose", "target"])
+def test_numbers_that_are_none_reach_the_loop_alive(where: str) -> None:
+    """Seen: a segmentation fault, status 139 and not a word, of a rate too high and of damaged latents."""
+    step = PosedStep(PosedPortrait(PosedPortraitConfig(width=8), CHANNELS))
+    with torch.no_grad():
+        step.posed.flow.weight.normal_()
+    batch = batches()(0, 0)
+    batch[where][0] = float("nan")
+    loss, _ = step(batch)
+    loss.backward()
+    assert loss.isnan() and step.posed.flow.weight.grad.isnan().any()
