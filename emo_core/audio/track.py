@@ -26,8 +26,10 @@ _FROM_ZERO = {"mov", "mp4", "matroska", "webm"}  # and zero is where the file be
 _BYTES_TELL = {"mp3", "aac", "ac3", "eac3"}  # frames one behind the other: what lies between them was one
 _MERGED = {"mp3", "ac3", "eac3"}  # of these, a packet without a header behind it reaches to the next one
 _PAUSES = {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "asf", "nut", "mxf"}  # may not record silence
-_LENGTHS = {"mov", "mp4", "matroska", "webm", "flac"}  # say how long they are, and do not guess it
+_LENGTHS = {"mov", "mp4", "matroska", "webm", "flac", "ogg", "asf"}  # say how long they are, and do not guess it
+_OF_EACH = {"mov", "mp4", "ogg", "flac"}  # and of each track by itself
 _SHORTER_S = 0.5  # than that is worth telling
+_PAGE_S = 0.1  # a page of ogg that is missing is longer; what is shorter, a codec leaves out itself
 _EXACT = ("pcm_f", "wavpack")  # codecs whose samples may be any number
 _LOUDEST = 4.0  # what a damaged packet of the others is decoded to is sometimes far above full scale
 TOLERANCE_S = 0.015  # of times that are rounded, or guessed by a codec
@@ -123,6 +125,31 @@ def _without_sound(path: Path, name: str, *, tracks: int) -> EmoInputError:
     return EmoInputError(name, found, "wav, flac, mp3, ogg, m4a or a video", "Convert it.")
 
 
+@dataclass
+class _Page:
+    """The frames of the page of an ogg that is being read, which wait until the next one begins."""
+
+    begins: int | None = None  # in the file
+    frames: list[Any] = field(default_factory=list)
+
+    def turned(self, position: int | None, frames: list[Any]) -> list[Any]:
+        """`frames` of the page at `position` are kept; gives those of the page before, if that is another."""
+        done: list[Any] = []
+        if position is not None and position != self.begins:
+            self.begins, done, self.frames = position, self.frames, []
+        self.frames += frames
+        return done
+
+
+def _clock_time(text: str) -> float | None:
+    """HH:MM:SS.sss in seconds; None where that is none."""
+    try:
+        hours, minutes, seconds = (float(number) for number in text.split(":"))
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
+
+
 class _Reader:
     """One pass over the packets of one track."""
 
@@ -140,7 +167,8 @@ class _Reader:
         names = set(container.format.name.split(","))
         self._clocked, self._bytes_tell = bool(names & _CLOCKED), bool(names & _BYTES_TELL)
         self._merged, self._pauses = bool(names & _MERGED), bool(names & _PAUSES)
-        self._lengths = bool(names & _LENGTHS)
+        self._lengths, self._of_each = bool(names & _LENGTHS), bool(names & _OF_EACH)
+        self._page = _Page() if "ogg" in names else None
         self._exact = stream.codec_context.name.startswith(_EXACT)
         self._begins_s = into.seconds  # where this part begins in the recording, and ...
         self._origin_s = self._beginning(names) if first and self._clocked else None  # ... on the file's clock
@@ -163,27 +191,48 @@ class _Reader:
                 continue
             if packet.pts is not None and packet.duration and packet.time_base:
                 end_s = float((packet.pts + packet.duration) * packet.time_base)
-            for frame in self._frames(packet):
+            frames = self._frames(packet)
+            for frame in frames if self._page is None else self._page.turned(packet.pos, frames):
                 self._place(frame)
             if self._into.complete:
                 return
+        ends_s = self._says_end()
+        if self._page is not None:
+            self._place_last(self._page.frames, ends_s)
         if self._damaged and end_s is not None and self._origin_s is not None and self._kind is not None:
             missing_s = end_s - self._origin_s + self._begins_s - self._into.seconds
             if missing_s > TOLERANCE_S:
                 self._fill(missing_s)
-        self._tell_end()
+        self._tell_end(ends_s)
 
-    def _tell_end(self) -> None:
-        """A note if the file says that it goes on."""
-        stream, said_s = self._stream, None
-        if self._lengths and stream.duration and stream.time_base:
+    def _place_last(self, frames: list[Any], ends_s: float | None) -> None:
+        """The frames of an ogg's last page. Its packets follow on those before, by FFmpeg's clock, whatever was lost in
+        between; when it ends, it says."""
+        if frames and ends_s is not None and self._kind is not None:
+            rest_s = sum(frame.samples / frame.sample_rate for frame in frames)
+            missing_s = ends_s - (self._into.seconds - self._begins_s) - rest_s
+            if missing_s > _PAGE_S:
+                self._fill(missing_s)
+        for frame in frames:
+            self._place(frame)
+
+    def _says_end(self) -> float | None:
+        """When the file says that the track ends, in seconds of this part."""
+        stream, container, said_s = self._stream, self._container, None
+        alone = self._of_each or not container.streams.video
+        if self._lengths and alone and stream.duration and stream.time_base:
             said_s = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-        elif self._lengths and self._container.duration and not self._container.streams.video:
-            said_s = self._container.duration / 1e6  # of the clock, which begins before a sound that is late
-        if said_s is not None and self._origin_s is not None:
-            said_s, there_s = said_s - self._origin_s, self._into.seconds - self._begins_s
-            if there_s < said_s - _SHORTER_S:
-                self._findings.notes.append(f"it ends after {there_s:.2f} of {said_s:.2f} s")
+        elif self._lengths and stream.metadata.get("DURATION"):
+            said_s = _clock_time(stream.metadata["DURATION"])  # of matroska, when the track ends
+        elif self._lengths and alone and container.duration:
+            said_s = container.duration / 1e6  # of the clock, which begins before a sound that is late
+        return None if said_s is None or self._origin_s is None else said_s - self._origin_s
+
+    def _tell_end(self, said_s: float | None) -> None:
+        """A note if the file says that it goes on."""
+        there_s = self._into.seconds - self._begins_s
+        if said_s is not None and there_s < said_s - _SHORTER_S:
+            self._findings.notes.append(f"it ends after {there_s:.2f} of {said_s:.2f} s")
 
     def _packets(self) -> Iterator[Any]:
         """The track's packets; None where reading failed and goes on behind it."""
