@@ -32,6 +32,7 @@ MIN_SIDE = 16  # pixels; below, the mesh has nothing to see
 FLAT = 0.03  # masks whose colours differ by no more are of one colour
 OVERSHOOT = 4.0  # decimal values that are nowhere above it are of 0..1, brighter in places; those above count to 255
 LABEL = 1 / 255  # a mask that is nowhere brighter has the labels 0 and 1, not grey values
+_INVISIBLE = "%s: it is transparent all over, which is not obeyed: its colours are taken as they are"
 _ROWS_AT_ONCE = 256  # a picture of 100 megapixels is turned into numbers without a second copy of all of it
 
 
@@ -40,7 +41,7 @@ def read_image(path: str | Path, *, name: str = "portrait") -> Tensor:
     missing, broken or too small."""
     picture = load_picture(path, name=name)
     if "A" in picture.getbands() and picture.getchannel("A").getextrema() == (0, 0):
-        log.warning("%s: it is transparent all over, which is not obeyed: its colours are taken as they are", name)
+        log.warning(_INVISIBLE, name)
         picture.putalpha(255)
     image = torch.empty(picture.height, picture.width, 3)
     for first, values in _strips(picture, name):
@@ -136,6 +137,9 @@ def in_colour(image: Tensor, *, name: str) -> Tensor:
         raise EmoInputError(name, f"values up to {high:g}", "float in 0..1", "Divide 8-bit values by 255.")
     if low < 0 or high > 1:
         image = image.clamp(0, 1)
+    if image.shape[-1] == 4 and not bool(image[..., 3].any()):
+        log.warning(_INVISIBLE, name)
+        image = image[..., :3]
     if image.shape[-1] == 4:
         return over_grey(image)
     return image.expand(*image.shape[:2], 3)

@@ -138,9 +138,11 @@ def test_tensors_are_checked_and_brought_into_form() -> None:
     assert as_image(torch.rand(1, 20, 24, 3)).shape == (20, 24, 3)
     assert as_image(torch.rand(20, 24, 1)).shape == (20, 24, 3)
     assert as_image(torch.full((20, 24, 3), 1.5)).max() == 1
-    assert torch.equal(
-        as_image(torch.cat([torch.rand(20, 24, 3), torch.zeros(20, 24, 1)], -1)), torch.full((20, 24, 3), 0.5)
-    )
+    colours, alpha = torch.rand(20, 24, 3), torch.zeros(20, 24, 1)
+    assert torch.equal(as_image(torch.cat([colours, alpha], -1)), colours)  # what nobody would see is seen
+    alpha[:10] = 1
+    seen = as_image(torch.cat([colours, alpha], -1))
+    assert torch.equal(seen[:10], colours[:10]) and bool((seen[10:] == 0.5).all())
 
 
 @pytest.mark.parametrize(
