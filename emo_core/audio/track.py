@@ -6,6 +6,7 @@ is silence as long as what is missing, so that what follows stays where it was.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from ..errors import EmoInputError
 from ..files import shown
 from .adts import lost_bytes
+from .avi import packets_of
 from .frames import Samples, Unpacker
 from .part import Part, PartFile
 from .recording import Recording
@@ -71,7 +73,8 @@ def decode_part(path: Path, part: Part, into: Recording, findings: Findings, *, 
                 raise _without_sound(path, name, tracks=len(tracks))
             stream, said = known[tried], len(findings.notes)
             lost = lost_bytes(path, part) if container.format.name == "aac" else []
-            _Reader(container, stream, into, findings, first=first, lost=lost).read()
+            indexed = packets_of(path, part, stream.index) if container.format.name == "avi" else []
+            _Reader(container, stream, into, findings, first=first, lost=lost, indexed=indexed).read()
             tried, count = tried + 1, len(known)
             if first and len(tracks) > 1 and (into.seconds > before or tried == count):
                 findings.notes.insert(said, _which(stream, tracks))
@@ -162,6 +165,7 @@ class _Reader:
         *,
         first: bool,
         lost: list[tuple[int, int]],
+        indexed: list[tuple[int, int]],
     ) -> None:
         self._container, self._stream, self._into, self._findings = container, stream, into, findings
         names = set(container.format.name.split(","))
@@ -169,6 +173,8 @@ class _Reader:
         self._merged, self._pauses = bool(names & _MERGED), bool(names & _PAUSES)
         self._lengths, self._of_each = bool(names & _LENGTHS), bool(names & _OF_EACH)
         self._page = _Page() if "ogg" in names else None
+        self._usual = 0.0, 1  # seconds and bytes of the last packet of an index
+        self._by_bytes = stream.codec_context.name.startswith("pcm_")
         self._exact = stream.codec_context.name.startswith(_EXACT)
         self._begins_s = into.seconds  # where this part begins in the recording, and ...
         self._origin_s = self._beginning(names) if first and self._clocked else None  # ... on the file's clock
@@ -177,6 +183,7 @@ class _Reader:
         self._lost_s = 0.0  # by bytes that are in no packet, since then
         self._unpacker = Unpacker()
         self._usual_size = 0.0  # of a packet, in bytes
+        self._indexed = deque(indexed)  # where packets should lie that have not come yet
         self._lost = lost  # where bytes are in no packet, as far as that is known before
 
     def read(self) -> None:
@@ -196,6 +203,9 @@ class _Reader:
                 self._place(frame)
             if self._into.complete:
                 return
+        if self._indexed and self._kind is not None:
+            self._damaged = True
+            self._fill(self._length_of(size for _, size in self._indexed))
         ends_s = self._says_end()
         if self._page is not None:
             self._place_last(self._page.frames, ends_s)
@@ -251,11 +261,32 @@ class _Reader:
                         expected = packet.pos + packet.size
                         usual = self._usual_size or packet.size
                         self._usual_size = usual + 0.02 * (min(packet.size, 2 * usual) - usual)
+                    if self._indexed and packet.pos is not None and packet.duration:
+                        self._lost_s += self._missed(packet)
                     yield packet
                 return
             except Exception as error:  # FFmpeg's errors are many classes, PyAV adds ValueError and others
                 raise_if_ours(error)
                 yield None
+
+    def _missed(self, packet: Any) -> float:
+        """Seconds of the packets that the index has before this one, and that did not come."""
+        if not self._usual[0] and all(packet.pos != place for place, _ in self._indexed):
+            self._indexed.clear()  # it counts from somewhere else
+            return 0.0
+        self._usual = float(packet.duration * packet.time_base), packet.size
+        missed = []
+        while self._indexed and self._indexed[0][0] <= packet.pos:
+            place, size = self._indexed.popleft()
+            if place < packet.pos:
+                missed.append(size)
+        return self._length_of(missed)
+
+    def _length_of(self, sizes: Iterable[int]) -> float:
+        """Seconds of packets of so many bytes: each as long as the last that came, or, of plain samples, as its bytes
+        say."""
+        seconds, usual = self._usual
+        return sum(seconds * (size / usual if self._by_bytes else 1) for size in sizes)
 
     def _frames(self, packet: Any) -> list[Any]:
         """What a packet is decoded to; nothing if it is damaged."""
